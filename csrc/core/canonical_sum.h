@@ -1,0 +1,44 @@
+// The one order in which this library adds up floating-point numbers.
+//
+// Up to 1024 terms: position i is added to position i + 512, then i + 256, ... , then i + 1, with
+// +0 where a term is missing. More terms: the sums of consecutive groups of 1024 are the terms of
+// the next round. A vector of 2, 4, 8 or 16 lanes, a warp and a thread block all reach this order
+// without moving data.
+#pragma once
+
+#include "arith.h"
+
+namespace effebm::inline EFFEBM_ISA::core {
+
+constexpr int kSumWidth = 1024;
+
+// Sum of v[0..n), n <= 1024, which overwrites v; v must have room up to the next power of two.
+// Terms must not be -0 (add +0 first), or the padding would show.
+template <class A>
+EFFEBM_HD A halving_sum(A* v, int n) {
+  int width = 1;
+  while (width < n) width *= 2;
+  for (int i = n; i < width; ++i) v[i] = A(0);
+  for (int half = width / 2; half >= 1; half /= 2)
+    for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];
+  return v[0];
+}
+
+// Sum of n terms; load(begin, count, out) writes terms begin .. begin + count - 1 to out.
+template <class A, class Load>
+A canonical_sum(int64_t begin, int64_t n, const Load& load) {
+  A terms[kSumWidth];
+  terms[0] = A(0);
+  if (n <= kSumWidth) {
+    load(begin, int(n), terms);
+    return halving_sum(terms, int(n));
+  }
+  int64_t group = kSumWidth;
+  while (group * kSumWidth < n) group *= kSumWidth;
+  int count = 0;
+  for (int64_t i = 0; i < n; i += group)
+    terms[count++] = canonical_sum<A>(begin + i, n - i < group ? n - i : group, load);
+  return halving_sum(terms, count);
+}
+
+}  // namespace effebm::inline EFFEBM_ISA::core

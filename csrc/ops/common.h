@@ -1,0 +1,89 @@
+// What every op does with its tensors, on the LibTorch stable ABI.
+#pragma once
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/macros/Macros.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "../core/dtype.h"
+
+namespace effebm::ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// A state (n_chains, *event) seen as rows of dim elements.
+struct Rows {
+  int64_t count, dim;
+};
+
+inline Rows rows_of(const Tensor& x) {
+  STD_TORCH_CHECK(x.dim() >= 1, "expected a tensor of shape (n_chains, *event), got 0 dimensions");
+  const auto sizes = x.sizes();
+  int64_t dim = 1;
+  for (size_t i = 1; i < sizes.size(); ++i) dim *= sizes[i];
+  return {sizes[0], dim};
+}
+
+inline DType dtype_of(const Tensor& x) {
+  switch (x.scalar_type()) {
+    case ScalarType::Float:
+      return DType::float32;
+    case ScalarType::Double:
+      return DType::float64;
+    case ScalarType::BFloat16:
+      return DType::bfloat16;
+    default:
+      STD_TORCH_CHECK(false, "expected float32, float64 or bfloat16, got ",
+                      torch::headeronly::toString(x.scalar_type()));
+  }
+}
+
+inline ScalarType compute_type_of(const Tensor& x) {
+  return x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+inline void check_same_shape(const Tensor& x, const Tensor& other, const char* name) {
+  const auto a = x.sizes(), b = other.sizes();
+  STD_TORCH_CHECK(a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin()), name,
+                  ": expected the shape of x");
+}
+
+inline void check_dtype(const Tensor& t, ScalarType expected, const char* name) {
+  STD_TORCH_CHECK(t.scalar_type() == expected, name, ": expected ",
+                  torch::headeronly::toString(expected), ", got ",
+                  torch::headeronly::toString(t.scalar_type()));
+}
+
+// A tensor that a kernel writes: contiguous while the kernel runs, copied back if it was not.
+class Writable {
+ public:
+  explicit Writable(const Tensor& t)
+      : target_(t), work_(t.is_contiguous() ? t : torch::stable::contiguous(t)) {}
+
+  void* data() const { return work_.mutable_data_ptr(); }
+  const Tensor& tensor() const { return work_; }
+
+  void write_back() {
+    if (!target_.is_contiguous()) torch::stable::copy_(target_, work_);
+  }
+
+ private:
+  Tensor target_, work_;
+};
+
+// f(begin, end) over rows, on as many threads as the work is worth.
+template <class F>
+void parallel_rows(const Rows& rows, const F& f) {
+  constexpr int64_t kElementsPerThread = 4096;
+  if (rows.count == 0 || rows.dim == 0) return;
+  const int64_t grain = std::max<int64_t>(1, kElementsPerThread / rows.dim);
+  torch::stable::parallel_for(0, rows.count, grain, f);
+}
+
+}  // namespace effebm::ops

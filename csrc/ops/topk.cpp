@@ -1,0 +1,28 @@
+// topk_compress: keep the k entries of largest magnitude of every row.
+#include "../core/topk.h"
+
+#include "../cpu/kernels.h"
+#include "common.h"
+
+namespace effebm::ops {
+namespace {
+
+Tensor topk_compress_cpu(const Tensor& x, int64_t k) {
+  const Rows rows = rows_of(x);
+  STD_TORCH_CHECK(k >= 0 && k <= rows.dim, "k: expected 0 <= k <= ", rows.dim, ", got ", k);
+  const Tensor in = torch::stable::contiguous(x);
+  const Tensor out = torch::stable::empty_like(in);
+  const TopkParams params{dtype_of(in),          rows.count, rows.dim, k, in.const_data_ptr(),
+                          out.mutable_data_ptr()};
+  parallel_rows(rows, [&](int64_t begin, int64_t end) { cpu::kernels().topk(params, begin, end); });
+  return out;
+}
+
+}  // namespace
+}  // namespace effebm::ops
+
+STABLE_TORCH_LIBRARY_FRAGMENT(effebm, m) { m.def("topk_compress(Tensor x, SymInt k) -> Tensor"); }
+
+STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, m) {
+  m.impl("topk_compress", TORCH_BOX(&effebm::ops::topk_compress_cpu));
+}
