@@ -1,0 +1,26 @@
+"""Train and sample energy-based models with compressed Langevin dynamics.
+
+Every step is one fused pass over memory: compress the gradient, move, add noise, apply bounds.
+"""
+
+from effebm_ext.compressors import BlockSign, TopK
+from effebm_ext.limits import ClipNorm, ClipValue, Reflect
+from effebm_ext.ops.block_sign import block_sign_compress
+from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
+from effebm_ext.ops.topk import topk_compress
+from effebm_ext.rng import Key
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BlockSign",
+    "ClipNorm",
+    "ClipValue",
+    "Key",
+    "Reflect",
+    "TopK",
+    "block_sign_compress",
+    "langevin_step",
+    "langevin_step_",
+    "topk_compress",
+]

@@ -59,13 +59,18 @@ struct RowInput {
   }
 };
 
-// normals[0 .. 4 * quads) = the noise of elements 4 * first_quad onwards.
+// normals[0 .. 4 * quads) = the noise of elements 4 * first_quad onwards. Plain loops over arrays,
+// so that the compiler turns each into vector code.
 inline void fill_normals(const Stream& stream, uint32_t chain, int64_t first_quad, int quads,
                          float* normals) {
+  uint32_t words[4][kChunk / 4];
   for (int q = 0; q < quads; ++q) {
-    float n[4];
-    normal4(stream, chain, uint32_t(first_quad + q), n);
-    for (int i = 0; i < 4; ++i) normals[4 * q + i] = n[i];
+    const Words r = draw(stream, chain, uint32_t(first_quad) + uint32_t(q));
+    for (int i = 0; i < 4; ++i) words[i][q] = r.w[i];
+  }
+  for (int q = 0; q < quads; ++q) {
+    box_muller(words[0][q], words[1][q], normals[4 * q], normals[4 * q + 1]);
+    box_muller(words[2][q], words[3][q], normals[4 * q + 2], normals[4 * q + 3]);
   }
 }
 

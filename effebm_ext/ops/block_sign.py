@@ -1,0 +1,64 @@
+"""block_sign_compress: every entry becomes its sign times the mean magnitude of its block."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from effebm_ext import _C  # noqa: F401  (registers the op)
+from effebm_ext.ops.checks import (
+    check_not_differentiated,
+    check_state,
+    compute_dtype,
+    row_size,
+)
+from effebm_ext.reference import canonical_sum
+
+
+def block_sign_compress(x: Tensor, block_size: int) -> Tensor:
+    """Replace every entry by ``sign(x) * mean(abs(block))`` of its block; an exact zero stays zero.
+
+    Blocks are consecutive runs of ``block_size`` entries of the flattened row; the last may be
+    short and is scaled by its own length. Block-wise sign/L1 compression as in EFF-EBM,
+    Algorithm 1. The mean is summed in float32 (float64 for float64), in a fixed order.
+
+    Args:
+        x: float32, float64 or bfloat16 ``(n_chains, *event)``, any strides.
+        block_size: entries per block, at least 1; larger than a row means one block per row.
+
+    Returns:
+        A new contiguous tensor of x's shape and dtype.
+
+    Raises:
+        TypeError: x is not a tensor of one of these dtypes, or block_size is not an int.
+        ValueError: block_size is below 1, or x has no axes.
+        RuntimeError: x requires grad, or is on a device this build has no kernels for.
+    """
+    check_state(x)
+    check_block_size(block_size)
+    check_not_differentiated("block_sign_compress", x)
+    return torch.ops.effebm.block_sign_compress(x, block_size, None)
+
+
+def check_block_size(block_size: int) -> None:
+    if not isinstance(block_size, (int, torch.SymInt)) or isinstance(block_size, bool):
+        raise TypeError(f"block_size: expected an int, got {type(block_size).__name__}")
+    if block_size < 1:
+        raise ValueError(f"block_size: expected at least 1, got {block_size}")
+
+
+@torch.library.register_fake("effebm::block_sign_compress")
+def _(x: Tensor, block_size: int, block_offsets: Tensor | None) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def block_sign_compress_reference(x: Tensor, block_size: int) -> Tensor:
+    """The same in plain PyTorch."""
+    rows = x.reshape(x.shape[0], row_size(x)).to(compute_dtype(x.dtype))
+    out = torch.zeros_like(rows, memory_format=torch.contiguous_format)
+    for begin in range(0, rows.shape[1], block_size):
+        block = rows[:, begin : begin + block_size]
+        scale = canonical_sum(block.abs()) / block.shape[1]
+        signed = torch.copysign(scale[:, None].expand_as(block), block)
+        out[:, begin : begin + block_size] = torch.where(block == 0, 0.0, signed)
+    return out.to(x.dtype).reshape(x.shape)

@@ -1,0 +1,67 @@
+"""What every op asks of its tensors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type the arithmetic on a state of ``dtype`` is done in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_state(x: Tensor, name: str = "x") -> None:
+    """A floating-point tensor ``(n_chains, *event)`` on a device that has kernels."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
+    if x.dtype not in DTYPES:
+        raise TypeError(f"{name}: expected float32, float64 or bfloat16, got {x.dtype}")
+    if x.dim() == 0:
+        raise ValueError(f"{name}: expected shape (n_chains, *event), got a tensor without axes")
+    if x.device.type == "cuda":
+        raise RuntimeError(
+            f"{name} is on {x.device}, but this build of effebm_ext has no CUDA kernels. "
+            "Move it with .cpu(), or reinstall from source where PyTorch has CUDA and nvcc is "
+            "found: pip install --no-build-isolation --force-reinstall --no-deps effebm_ext"
+        )
+    if x.device.type not in ("cpu", "meta"):
+        raise RuntimeError(f"{name}: expected a CPU tensor, got one on {x.device}")
+
+
+def check_like(other: Tensor, x: Tensor, name: str, dtype: torch.dtype) -> None:
+    """``other`` has the shape and device of ``x``, and ``dtype``."""
+    if not isinstance(other, Tensor):
+        raise TypeError(f"{name}: expected a tensor, got {type(other).__name__}")
+    if other.dtype != dtype:
+        raise TypeError(f"{name}: expected {dtype} for a state of {x.dtype}, got {other.dtype}")
+    if other.shape != x.shape:
+        raise ValueError(
+            f"{name}: expected the shape of x, {tuple(x.shape)}, got {tuple(other.shape)}"
+        )
+    if other.device != x.device:
+        raise ValueError(f"{name}: expected a tensor on {x.device}, got one on {other.device}")
+
+
+def check_writable(x: Tensor, name: str) -> None:
+    """An in-place op may write ``x``: no two elements share memory."""
+    if any(n > 1 and s == 0 for n, s in zip(x.shape, x.stride(), strict=True)):
+        raise ValueError(f"{name}: expected a tensor of its own, got an expanded one; clone() it")
+
+
+def check_not_differentiated(op: str, *tensors: Tensor) -> None:
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        raise RuntimeError(
+            f"{op} is not differentiable, but an argument requires grad: "
+            "detach() it, or call under torch.no_grad()"
+        )
+
+
+def row_size(x: Tensor) -> int:
+    """Number of elements of one chain."""
+    size = 1
+    for n in x.shape[1:]:
+        size = size * n
+    return size

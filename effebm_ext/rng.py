@@ -1,0 +1,92 @@
+"""Keys: which noise a step adds.
+
+The noise of an element depends only on (seed, offset, chain, index in the chain), never on the
+device, the number of threads or how chains are split into batches (docs/numerics.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import torch
+from torch import Tensor
+
+_MAX_OFFSET = 2**56
+_MAX_CHAINS = 2**32
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """Names a stream of noise, the same on every device.
+
+    Args:
+        seed: any 64-bit integer, signed or unsigned.
+        offset: position in the stream, ``0 <= offset < 2**56``; samplers use the step number.
+        first_chain: global number of row 0, ``0 <= first_chain < 2**32``. A batch that holds
+            chains 1000 to 1999 of a larger set passes ``first_chain=1000`` and gets their noise.
+
+    A key does not change by being used: two steps with the same key add the same noise. Advance it
+    with :meth:`at`::
+
+        for step in range(1000):
+            eff.langevin_step_(x, grad(x), 1e-2, rng=key.at(step))
+
+    Raises:
+        TypeError: an argument is not an int.
+        ValueError: an argument is out of its range.
+    """
+
+    seed: int
+    offset: int = 0
+    first_chain: int = 0
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "seed": (-(2**63), 2**64),
+            "offset": (0, _MAX_OFFSET),
+            "first_chain": (0, _MAX_CHAINS),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+            if not low <= value < high:
+                raise ValueError(f"{name}: expected {low} <= {name} < {high}, got {value}")
+
+    def at(self, step: int) -> Key:
+        """The key ``step`` positions further on in the same stream."""
+        return Key(self.seed, self.offset + step, self.first_chain)
+
+
+Rng = Key | torch.Generator | None
+
+
+@functools.lru_cache(maxsize=64)
+def _seed_tensor(seed: int, device: torch.device) -> Tensor:
+    signed = seed - 2**64 if seed >= 2**63 else seed
+    return torch.tensor([signed, 0], dtype=torch.int64, device=device)
+
+
+def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
+    """``(key, offset, first_chain)`` as the ops take them; ``key`` is int64 ``(2,)`` on x's device.
+
+    A generator, or torch's default one for ``None``, draws a fresh key at every call.
+    """
+    if isinstance(rng, Key):
+        if rng.first_chain + x.shape[0] > _MAX_CHAINS:
+            raise ValueError(
+                f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
+                f"with {x.shape[0]} chains"
+            )
+        return _seed_tensor(rng.seed, x.device), rng.offset, rng.first_chain
+    if rng is not None and not isinstance(rng, torch.Generator):
+        raise TypeError(
+            f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}"
+        )
+    if rng is not None and rng.device.type != x.device.type:
+        raise ValueError(f"rng: expected a generator on {x.device}, got one on {rng.device}")
+    key = torch.randint(
+        -(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=x.device, generator=rng
+    )
+    return key, 0, 0
