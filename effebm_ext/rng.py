@@ -62,10 +62,13 @@ class Key:
 Rng = Key | torch.Generator | None
 
 
-@functools.lru_cache(maxsize=64)
 def _seed_tensor(seed: int, device: torch.device) -> Tensor:
     signed = seed - 2**64 if seed >= 2**63 else seed
     return torch.tensor([signed, 0], dtype=torch.int64, device=device)
+
+
+# Made once per seed and device: a new one at every step would be a copy to the device each time.
+_cached_seed_tensor = functools.lru_cache(maxsize=64)(_seed_tensor)
 
 
 def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
@@ -79,7 +82,8 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
                 f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
                 f"with {x.shape[0]} chains"
             )
-        return _seed_tensor(rng.seed, x.device), rng.offset, rng.first_chain
+        make = _seed_tensor if torch.compiler.is_compiling() else _cached_seed_tensor
+        return make(rng.seed, x.device), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(
             f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}"

@@ -154,6 +154,9 @@ def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor 
         raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
     if not 0 <= value < math.inf:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
+    if torch.compiler.is_compiling():  # as a constant of the graph every value would recompile it
+        dtype = compute_dtype(x.dtype)
+        return 0.0, torch.ones((), dtype=dtype, device=x.device) * value
     return float(value), None
 
 
