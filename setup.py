@@ -13,8 +13,9 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 TORCH_TARGET = "2.11"  # the oldest torch whose stable ABI the binary needs
 
 # The bits must not depend on the compiler's liberties: no contraction, no fast math.
-FLAGS = ["-std=c++20", "-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-ffp-contract=off", "-fno-math-errno",
-         "-fno-trapping-math", "-fvisibility=hidden"]  # fmt: skip
+FLAGS = ["-std=c++20", "-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter",
+         "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+         "-fvisibility=hidden"]  # fmt: skip
 ISA_FLAGS = {"baseline": []}
 if X86:
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]

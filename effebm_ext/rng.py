@@ -85,9 +85,7 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
         make = _seed_tensor if torch.compiler.is_compiling() else _cached_seed_tensor
         return make(rng.seed, x.device), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
-        raise TypeError(
-            f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}"
-        )
+        raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")
     if rng is not None and rng.device.type != x.device.type:
         raise ValueError(f"rng: expected a generator on {x.device}, got one on {rng.device}")
     key = torch.randint(

@@ -60,13 +60,24 @@ inline void check_dtype(const Tensor& t, ScalarType expected, const char* name) 
                   torch::headeronly::toString(t.scalar_type()));
 }
 
+// Kernels read and write chunk by chunk, so a written tensor may share memory with another only if
+// both are the same elements.
+inline void check_no_overlap(const Tensor& a, const Tensor& b, const char* names,
+                             bool may_be_same) {
+  const auto begin_a = reinterpret_cast<uintptr_t>(a.const_data_ptr());
+  const auto begin_b = reinterpret_cast<uintptr_t>(b.const_data_ptr());
+  const auto bytes = [](const Tensor& t) { return uintptr_t(t.numel()) * t.element_size(); };
+  const bool same = may_be_same && begin_a == begin_b && bytes(a) == bytes(b);
+  STD_TORCH_CHECK(same || begin_a + bytes(a) <= begin_b || begin_b + bytes(b) <= begin_a, names,
+                  ": expected tensors that do not overlap in memory");
+}
+
 // A tensor that a kernel writes: contiguous while the kernel runs, copied back if it was not.
 class Writable {
  public:
   explicit Writable(const Tensor& t)
       : target_(t), work_(t.is_contiguous() ? t : torch::stable::contiguous(t)) {}
 
-  void* data() const { return work_.mutable_data_ptr(); }
   const Tensor& tensor() const { return work_; }
 
   void write_back() {

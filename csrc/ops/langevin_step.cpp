@@ -88,20 +88,25 @@ void check_arguments(const Tensor& x, const Tensor& grad, const StepArguments& a
 }
 
 // Steps x, whose rows are contiguous, into out.
-void step_cpu(const Tensor& x, void* out, const Tensor& grad, void* residual,
-              const StepArguments& a) {
+void step_cpu(const Tensor& x, const Tensor& out, const Tensor& grad,
+              const OptionalTensor& residual, const StepArguments& a) {
   check_arguments(x, grad, a);
   const Rows rows = rows_of(x);
   const Tensor dense_grad = torch::stable::contiguous(grad);
+  check_no_overlap(out, dense_grad, "x and grad", true);
+  if (residual) {
+    check_no_overlap(*residual, out, "residual and x", false);
+    check_no_overlap(*residual, dense_grad, "residual and grad", false);
+  }
   const ChainScalar steps = chain_scalar(a.step_sizes, x, "step_size");
   const ChainScalar noises = chain_scalar(a.noise_stds, x, "noise_std");
   const LangevinStepParams params{.dtype = dtype_of(x),
                                   .rows = rows.count,
                                   .dim = rows.dim,
                                   .x = x.const_data_ptr(),
-                                  .out = out,
+                                  .out = out.mutable_data_ptr(),
                                   .grad = dense_grad.const_data_ptr(),
-                                  .residual = residual,
+                                  .residual = residual ? residual->mutable_data_ptr() : nullptr,
                                   .key = a.key.const_data_ptr<int64_t>(),
                                   .offset = a.offset,
                                   .first_chain = a.first_chain,
@@ -138,7 +143,8 @@ void langevin_step_inplace_cpu(StableIValue* stack, uint64_t, uint64_t) {
   Writable state(x);
   std::optional<Writable> memory;
   if (residual) memory.emplace(*residual);
-  step_cpu(state.tensor(), state.data(), grad, memory ? memory->data() : nullptr, arguments);
+  step_cpu(state.tensor(), state.tensor(), grad,
+           memory ? OptionalTensor(memory->tensor()) : std::nullopt, arguments);
   state.write_back();
   if (memory) memory->write_back();
 }
@@ -150,7 +156,7 @@ void langevin_step_cpu(StableIValue* stack, uint64_t, uint64_t) {
   const StepArguments arguments{next};
   const Tensor in = torch::stable::contiguous(x);
   const Tensor out = torch::stable::empty_like(in);
-  step_cpu(in, out.mutable_data_ptr(), grad, nullptr, arguments);
+  step_cpu(in, out, grad, std::nullopt, arguments);
   stack[0] = torch::stable::detail::from(out);
 }
 

@@ -1,0 +1,1 @@
+"""Objectives as pure functions of energies or of an energy and a batch."""

@@ -39,12 +39,14 @@ def langevin_step_(
     residual: Tensor | None = None,
     rng: Rng = None,
 ) -> Tensor:
-    r"""One Langevin step in place: ``x <- bounds(x - step_size / 2 * C(clip(grad)) + noise_std * xi)``.
+    """One Langevin step in place, every tensor read and written once::
 
-    With ``residual`` (error feedback, as in COMP-AMS) the compressor sees
-    ``u = clip(grad) + residual``, the step uses ``C(u)``, and ``residual <- u - C(u)``. Each tensor
-    is read and written once. EFF-EBM, Algorithm 1; the step size is the whole gamma, that is
-    ``2 h`` of libraries that write the step as ``x - h * grad + sqrt(2 h) * xi``.
+        x <- bounds(x - step_size / 2 * C(clip(grad)) + noise_std * xi)
+
+    EFF-EBM, Algorithm 1. The step size is the whole gamma: ``2 h`` of libraries that write the step
+    as ``x - h * grad + sqrt(2 h) * xi``. With ``residual`` (error feedback, as in COMP-AMS) the
+    compressor sees ``u = clip(grad) + residual``, the step uses ``C(u)``, and
+    ``residual <- u - C(u)``.
 
     Args:
         x: the state, float32, float64 or bfloat16 ``(n_chains, *event)``; written.

@@ -1,0 +1,1 @@
+"""Particle systems that live as long as a training run."""

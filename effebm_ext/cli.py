@@ -1,0 +1,146 @@
+"""The command line: ``effebm train``, ``effebm sample``, ``effebm info``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import effebm_ext
+from effebm_ext import _C, plotting
+from effebm_ext.compressors import parse_compressor
+from effebm_ext.data import TOYS, load
+from effebm_ext.run_folder import RunFolder, load_model
+from effebm_ext.training import NonFiniteError, TrainConfig, make_trainer
+
+try:
+    import click
+    from tqdm import tqdm
+except ModuleNotFoundError as error:  # the library itself needs neither
+    raise SystemExit(f"effebm: {error.name} is missing: pip install 'effebm_ext[train]'") from error
+
+_DEFAULTS = TrainConfig()
+_HELP = {
+    "data": f"digits, {', '.join(TOYS)}, or a .npy or .npz file of shape (n, *event)",
+    "energy": "network: auto, mlp or conv",
+    "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
+    "chains": "persistent chains",
+    "langevin_steps": "steps of every chain per iteration",
+    "step_size": "gamma of the Langevin step",
+    "iterations": "parameter updates",
+    "batch_size": "data per iteration",
+    "learning_rate": "of Adam",
+    "data_noise": "standard deviation of noise added to the data",
+    "energy_l2": "weight of the squared energies in the loss",
+    "max_grad_norm": "larger parameter gradients are scaled down to this norm",
+    "checkpoint_every": "iterations between checkpoints",
+    "seed": "of everything random",
+    "device": "where the chains and the energy live",
+}
+
+
+def _config_options(command: Any) -> Any:
+    for name, text in reversed(_HELP.items()):
+        flag, default = "--" + name.replace("_", "-"), getattr(_DEFAULTS, name)
+        command = click.option(flag, default=default, show_default=True, help=text)(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(effebm_ext.__version__, prog_name="effebm")
+def cli() -> None:
+    """Train and sample energy-based models with compressed Langevin dynamics."""
+
+
+@cli.command()
+@_config_options
+@click.option("--error-feedback/--no-error-feedback", default=True, show_default=True,
+              help="feed what compression drops back into the next step")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run folder")
+@click.option("--overwrite", is_flag=True, help="replace a run that is already there")
+def train(out: Path, overwrite: bool, **options: Any) -> None:
+    """Train an energy on data and write the run into a folder."""
+    config = TrainConfig(**options)
+    dataset = load(config.data, seed=config.seed)
+    trainer = make_trainer(config, dataset)
+    folder = RunFolder(out, overwrite=overwrite)
+    with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
+
+        def show(metrics: dict[str, float]) -> None:
+            bar.update()
+            rate = metrics["iteration"] * config.langevin_steps / max(metrics["seconds"], 1e-9)
+            bar.set_postfix_str(
+                f"energy gap {metrics['energy_gap']:+.3f}, {rate:.0f} Langevin steps/s",
+                refresh=False,
+            )
+
+        folder.train(config, dataset, trainer, progress=show)
+    click.echo(f"The run is in {out}: look at {out / 'samples.png'} and {out / 'curves.png'}.")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True,
+              help="a .png picture or a .npy array (n, *event)")  # fmt: skip
+@click.option("--n", default=64, show_default=True, help="samples")
+@click.option("--steps", default=0, show_default=True, help="Langevin steps from the start")
+@click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
+@click.option("--seed", default=0, show_default=True, help="of the noise")
+def sample(run: Path, out: Path, n: int, steps: int, from_noise: bool, seed: int) -> None:
+    """Draw samples from a trained RUN (its folder or checkpoint)."""
+    if n < 1 or steps < 0:
+        raise ValueError(f"n, steps: expected n >= 1 and steps >= 0, got {n} and {steps}")
+    if out.suffix not in (".png", ".npy"):
+        raise ValueError(f"out: expected a .png or .npy file, got {out}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"out: no such folder: {out.parent}")
+    model = load_model(run)
+    x = model.sample(n, steps, seed=seed, from_noise=from_noise)
+    if not bool(torch.isfinite(x).all()):
+        raise NonFiniteError(f"the chains diverged within {steps} steps")
+    if out.suffix == ".npy":
+        np.save(out, x.numpy())
+    else:
+        plotting.save_samples(out, x, model.data, is_image=model.is_image)
+    click.echo(f"{n} samples in {out}")
+
+
+@cli.command()
+def info() -> None:
+    """Print what this installation is made of."""
+    build = _C.build_info()
+    rows = {
+        "effebm_ext": effebm_ext.__version__,
+        "torch": f"{torch.__version__} (any from {build['torch_target']})",
+        "compiler": build["compiler"],
+        "CPU kernels": f"{_C.cpu_capability()}, {torch.get_num_threads()} threads",
+        "CUDA kernels": "not built",
+        "train defaults": f"{parse_compressor(_DEFAULTS.compressor)}, "
+        f"error feedback {'on' if _DEFAULTS.error_feedback else 'off'}",
+    }
+    for name, value in rows.items():
+        click.echo(f"{name + ':':<16}{value}")
+
+
+def main() -> None:
+    """Runs the command line; bad input ends in one line and a non-zero exit status."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        _fail(error.format_message())
+    except click.Abort:
+        _fail("interrupted", status=130)
+    except (NonFiniteError, OSError, RuntimeError, TypeError, ValueError) as error:
+        _fail(str(error))
+
+
+def _fail(message: str, status: int = 2) -> None:
+    click.echo(f"effebm: error: {message}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Data sets as one float32 tensor ``(n, *event)``."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """``x``: float32 ``(n, *event)``. ``is_image``: an event is ``(channels, height, width)``."""
+
+    name: str
+    x: Tensor
+    is_image: bool
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.x.shape[1:])
+
+
+def digits() -> Dataset:
+    """1797 handwritten digits of 8 x 8 pixels, bundled with scikit-learn, in [-1, 1]."""
+    from sklearn.datasets import load_digits
+
+    images = load_digits().images.astype(np.float32)
+    return Dataset("digits", torch.from_numpy(images / 8.0 - 1.0)[:, None], is_image=True)
+
+
+def eight_gaussians(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Eight Gaussians of standard deviation 0.1 on a circle of radius 1.5."""
+    angle = rng.integers(0, 8, n) * (math.pi / 4)
+    centres = 1.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return centres + 0.1 * rng.standard_normal((n, 2))
+
+
+def two_moons(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Two interleaved half circles with Gaussian noise of 0.1."""
+    upper = rng.integers(0, 2, n).astype(bool)
+    angle = math.pi * rng.random(n)
+    x = np.where(upper, np.cos(angle), 1.0 - np.cos(angle)) - 0.5
+    y = np.where(upper, np.sin(angle), 0.5 - np.sin(angle)) - 0.25
+    return np.stack([x, y], axis=1) + 0.1 * rng.standard_normal((n, 2))
+
+
+def rings(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Two concentric circles of radius 0.75 and 1.5 with radial noise of 0.08."""
+    radius = np.where(rng.random(n) < 0.5, 0.75, 1.5) + 0.08 * rng.standard_normal(n)
+    angle = 2 * math.pi * rng.random(n)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+
+
+TOYS: dict[str, Callable[[int, np.random.Generator], np.ndarray]] = {
+    "eight-gaussians": eight_gaussians,
+    "two-moons": two_moons,
+    "rings": rings,
+}
+_TOY_SAMPLES = 10_000
+
+
+def load(source: str, *, seed: int = 0) -> Dataset:
+    """A data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
+
+    A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
+    Events of three axes whose first is 1 or 3 are taken for images. Values are used as they are:
+    scale them to a standard deviation of about one.
+
+    Args:
+        source: the name, or the path of a .npy or .npz file.
+        seed: of the toy data sets, which are drawn anew.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a known name or a readable file; an array with fewer than two axes, no
+            rows, no numbers, or values that are not finite.
+    """
+    if source == "digits":
+        return digits()
+    if source in TOYS:
+        points = TOYS[source](_TOY_SAMPLES, np.random.default_rng(seed))
+        return Dataset(source, torch.from_numpy(points.astype(np.float32)), is_image=False)
+    path = Path(source)
+    if path.suffix not in (".npy", ".npz"):
+        names = ", ".join(["digits", *TOYS])
+        raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
+    return _from_array(path.stem, source, _read_array(path))
+
+
+def _read_array(path: Path) -> np.ndarray:
+    if not path.exists():
+        raise FileNotFoundError(f"data: no such file: {path}")
+    try:
+        content = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"data: {path} is not a readable {path.suffix} file: {error}") from error
+    if isinstance(content, np.ndarray):
+        return content
+    with content:
+        if len(content.files) != 1 and "x" not in content.files:
+            raise ValueError(
+                f"data: expected one array in {path}, or one named x, got {content.files}"
+            )
+        return content["x" if "x" in content.files else content.files[0]]
+
+
+def _from_array(name: str, source: str, array: np.ndarray) -> Dataset:
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"data: expected numbers in {source}, got dtype {array.dtype}")
+    if array.ndim < 2 or array.size == 0:
+        raise ValueError(
+            f"data: expected an array (n, *event) with n >= 1 in {source}, got shape {array.shape}"
+        )
+    x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise ValueError(f"data: expected finite values in {source}, got {bad} that are not")
+    return Dataset(name, x, is_image=x.dim() == 4 and x.shape[1] in (1, 3))

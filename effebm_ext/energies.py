@@ -1,0 +1,114 @@
+"""Energy networks: tensors ``(n, *event)`` to energies ``(n,)``; low energy means likely.
+
+Activations are smooth, so that the gradient a sampler follows is continuous. The last layer has no
+bias: a constant in the energy changes nothing but the precision of differences.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class MLPEnergy(nn.Module):
+    """A multilayer perceptron on the flattened event.
+
+    Args:
+        event_shape: shape of one sample, without the batch axis.
+        width: units per hidden layer.
+        depth: hidden layers, at least 1.
+    """
+
+    def __init__(self, event_shape: Sequence[int], *, width: int = 256, depth: int = 3) -> None:
+        super().__init__()
+        sizes = [math.prod(event_shape), *[width] * depth]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for n_in, n_out in itertools.pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.SiLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(width, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze(1)
+
+
+class ConvEnergy(nn.Module):
+    """A small convolutional network for images ``(channels, height, width)``.
+
+    A stride-1 convolution, then convolutions that halve the image while it is at least 4 pixels
+    wide and high (at most ``max_halvings``), then a linear read-out of all that is left.
+
+    Args:
+        event_shape: ``(channels, height, width)``.
+        width: features of the first layer; every halving doubles them.
+        max_halvings: bounds the depth on large images.
+
+    Raises:
+        ValueError: event_shape has not three axes.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int], *, width: int = 32, max_halvings: int = 4
+    ) -> None:
+        super().__init__()
+        if len(event_shape) != 3:
+            raise ValueError(
+                f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
+            )
+        channels, height, breadth = event_shape
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU()]
+        for _ in range(max_halvings):
+            if min(height, breadth) < 4:
+                break
+            layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU()]
+            width, height, breadth = 2 * width, (height + 1) // 2, (breadth + 1) // 2
+        layers += [nn.Flatten(), nn.Linear(width * height * breadth, 1, bias=False)]
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze(1)
+
+
+def make_energy(kind: str, event_shape: Sequence[int]) -> nn.Module:
+    """``mlp``, ``conv``, or ``auto``: conv for images of at least 8 x 8 pixels, else mlp.
+
+    Raises:
+        ValueError: kind is none of these, or conv is asked for what is not an image.
+    """
+    if kind == "auto":
+        is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
+        kind = "conv" if is_image else "mlp"
+    if kind == "conv":
+        return ConvEnergy(event_shape)
+    if kind == "mlp":
+        return MLPEnergy(event_shape)
+    raise ValueError(f"energy: expected auto, mlp or conv, got {kind!r}")
+
+
+def energy_and_gradient(energy: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies ``(n,)`` at ``x`` ``(n, *event)`` and their gradient with respect to x.
+
+    Nothing is added to the ``grad`` of the energy's parameters, and neither result carries a graph.
+    An energy may return ``(n,)`` or ``(n, 1)``.
+
+    Raises:
+        ValueError: the energy returns another shape.
+    """
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        values = per_chain(energy(leaf), x.shape[0])
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+    return values.detach(), gradient
+
+
+def per_chain(values: Tensor, n_chains: int) -> Tensor:
+    """Energies as ``(n_chains,)``, whether they came as that or as ``(n_chains, 1)``."""
+    if values.shape not in ((n_chains,), (n_chains, 1)):
+        raise ValueError(
+            f"energy: expected one value per chain, shape ({n_chains},), "
+            f"got shape {tuple(values.shape)}"
+        )
+    return values.reshape(n_chains)

@@ -1,0 +1,76 @@
+"""Pictures of a run: samples.png and curves.png."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+_GRID = 64  # samples shown
+
+
+def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -> None:
+    """A grid of images, or the first two coordinates of samples over those of data.
+
+    Args:
+        path: the PNG file to write.
+        samples: ``(n, *event)``.
+        data: ``(m, *event)``; sets the grey scale of images and the axes of points.
+        is_image: an event is ``(channels, height, width)``.
+    """
+    plt = _pyplot()
+    if is_image:
+        low, high = float(data.min()), float(data.max())
+        image = image_grid(((samples[:_GRID] - low) / (high - low)).clamp(0, 1))
+        figure, axes = plt.subplots(figsize=(6, 6))
+        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.axis("off")
+    else:
+        figure, axes = plt.subplots(figsize=(6, 6))
+        for points, label in ((data, "data"), (samples, "samples")):
+            flat = points.flatten(1).numpy()
+            axes.scatter(
+                flat[:2000, 0], flat[:2000, -1 if flat.shape[1] == 1 else 1], s=3, label=label
+            )
+        axes.legend()
+        axes.set_aspect("equal")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(figure)
+
+
+def image_grid(images: Tensor) -> np.ndarray:
+    """Images ``(n, channels, height, width)`` side by side, with a pixel between them, as one
+    picture ``(rows, columns)`` or ``(rows, columns, 3)``."""
+    n, channels, height, width = images.shape
+    across = math.ceil(math.sqrt(n))
+    down = math.ceil(n / across)
+    grid = np.full((down * (height + 1) + 1, across * (width + 1) + 1, channels), 0.5)
+    for i, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = i // across * (height + 1) + 1, i % across * (width + 1) + 1
+        grid[top : top + height, left : left + width] = image
+    return grid[..., 0] if channels == 1 else grid
+
+
+def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
+    """Every metric against the iteration, one panel each."""
+    plt = _pyplot()
+    names = [name for name in metrics[0] if name not in ("iteration", "seconds")]
+    figure, panels = plt.subplots(len(names), 1, sharex=True, figsize=(7, 1.8 * len(names)))
+    for name, axes in zip(names, panels, strict=True):
+        axes.plot([m["iteration"] for m in metrics], [m[name] for m in metrics], linewidth=0.8)
+        axes.set_ylabel(name.replace("_", " "))
+    panels[-1].set_xlabel("iteration")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    plt.close(figure)
+
+
+def _pyplot():  # type: ignore[no-untyped-def]
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt

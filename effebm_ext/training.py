@@ -1,0 +1,195 @@
+"""Training an energy by persistent contrastive divergence with compressed Langevin chains."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effebm_ext.compressors import parse_compressor
+from effebm_ext.data import Dataset
+from effebm_ext.energies import make_energy, per_chain
+from effebm_ext.losses.contrastive import contrastive_divergence
+from effebm_ext.rng import Key
+from effebm_ext.samplers import Langevin
+from effebm_ext.walkers.persistent import PersistentChains
+
+
+class NonFiniteError(RuntimeError):
+    """Training met an energy, a loss or a gradient that is not finite, and stopped."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything a training run depends on; the command line's flags have the same names.
+
+    Raises:
+        ValueError: a value is out of range or cannot be parsed.
+    """
+
+    data: str = "digits"
+    energy: str = "auto"
+    compressor: str = "block-sign:64"
+    error_feedback: bool = True
+    chains: int = 256
+    langevin_steps: int = 20
+    step_size: float = 0.01
+    iterations: int = 2000
+    batch_size: int = 128
+    learning_rate: float = 3e-4
+    data_noise: float = 0.1
+    energy_l2: float = 0.01
+    max_grad_norm: float = 1.0
+    checkpoint_every: int = 100
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
+                    "step_size", "learning_rate", "max_grad_norm")  # fmt: skip
+        for name in (*positive, "data_noise", "energy_l2"):
+            value = getattr(self, name)
+            low = "> 0" if name in positive else ">= 0"
+            if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
+                raise ValueError(f"{name}: expected a finite number {low}, got {value}")
+        if parse_compressor(self.compressor) is None and self.error_feedback:
+            object.__setattr__(
+                self, "error_feedback", False
+            )  # nothing is lost, nothing to feed back
+
+
+class Trainer:
+    """Algorithm 1 of EFF-EBM: move the persistent chains, then step the parameters along
+    ``mean E(data) - mean E(chains)``.
+
+    Args:
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
+        optimizer: any torch optimiser of the energy's parameters.
+        chains: move by this energy.
+        data: ``(n, *event)``, on the device of the energy.
+        batch_size: rows of data per iteration, drawn with replacement.
+        langevin_steps: steps of the chains per iteration.
+        data_noise: standard deviation of Gaussian noise added to the data.
+        energy_l2: weight of the squared energies in the loss.
+        max_grad_norm: larger gradients of the parameters are scaled down to this norm.
+        generator: CPU generator of the batches and the data noise.
+    """
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        chains: PersistentChains,
+        data: Tensor,
+        *,
+        batch_size: int,
+        langevin_steps: int,
+        data_noise: float = 0.0,
+        energy_l2: float = 0.0,
+        max_grad_norm: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.energy, self.optimizer, self.chains, self.data = energy, optimizer, chains, data
+        self.batch_size, self.langevin_steps = batch_size, langevin_steps
+        self.data_noise, self.energy_l2 = data_noise, energy_l2
+        self.max_grad_norm = max_grad_norm
+        self.generator = torch.default_generator if generator is None else generator
+        self.iterations = 0
+
+    def iteration(self) -> dict[str, float]:
+        """One iteration; what it saw: energies, their gap (samples minus data), gradient norm.
+
+        Raises:
+            NonFiniteError: one of these is not finite. The parameters are then those of the
+                iteration before.
+        """
+        self.iterations += 1
+        self.chains.advance(self.langevin_steps)
+        batch = self._batch()
+        data_energy = per_chain(self.energy(batch), len(batch))
+        sample_energy = per_chain(self.energy(self.chains.x), len(self.chains.x))
+        loss, gap = contrastive_divergence(data_energy, sample_energy, energy_l2=self.energy_l2)
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.energy.parameters(), self.max_grad_norm)
+        metrics = {
+            "energy_gap": float(gap),
+            "data_energy": float(data_energy.detach().mean()),
+            "sample_energy": float(sample_energy.detach().mean()),
+            "loss": float(loss.detach()),
+            "grad_norm": float(norm),
+        }
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(f"iteration {self.iterations}: {name} is {value}")
+        self.optimizer.step()
+        return metrics
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while training, for :func:`effebm_ext.checkpoint.save`."""
+        state = self.chains.state
+        return {
+            "iterations": self.iterations,
+            "energy": self.energy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "chains": {
+                "x": state.x,
+                "residual": state.residual,
+                "key": dataclasses.asdict(state.key),
+                "step": state.step,
+            },
+        }
+
+    def _batch(self) -> Tensor:
+        rows = torch.randint(len(self.data), (self.batch_size,), generator=self.generator)
+        batch = self.data[rows.to(self.data.device)]
+        if self.data_noise:
+            noise = torch.randn(batch.shape, generator=self.generator)
+            batch = batch + self.data_noise * noise.to(batch.device)
+        return batch
+
+
+def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
+    """The Langevin sampler that a configuration describes."""
+    return Langevin(
+        energy,
+        step_size=config.step_size,
+        compressor=parse_compressor(config.compressor),
+        error_feedback=config.error_feedback,
+    )
+
+
+def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
+    """A trainer as the command line builds it: Adam without momentum of the first order, chains
+    that start from Gaussian noise of the data's mean and standard deviation.
+
+    Raises:
+        ValueError: the compressor does not fit the data (k > d), or the energy does not.
+        RuntimeError: the device is not available.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    torch.manual_seed(config.seed)  # the parameters' initial values
+    device = torch.device(config.device)
+    energy = make_energy(config.energy, dataset.event_shape).to(device)
+    compressor = parse_compressor(config.compressor)
+    if compressor is not None:
+        compressor.kernel_arguments(math.prod(dataset.event_shape))
+    noise = torch.randn((config.chains, *dataset.event_shape), generator=generator)
+    x0 = dataset.x.mean() + dataset.x.std(correction=0) * noise
+    chains = PersistentChains(make_sampler(config, energy), x0.to(device), rng=Key(config.seed))
+    return Trainer(
+        energy,
+        torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999)),
+        chains,
+        dataset.x.to(device),
+        batch_size=config.batch_size,
+        langevin_steps=config.langevin_steps,
+        data_noise=config.data_noise,
+        energy_l2=config.energy_l2,
+        max_grad_norm=config.max_grad_norm,
+        generator=generator,
+    )
