@@ -3,12 +3,14 @@
 Every step is one fused pass over memory: compress the gradient, move, add noise, apply bounds.
 """
 
+from effebm_ext import losses
 from effebm_ext.compressors import BlockSign, TopK
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect
 from effebm_ext.ops.block_sign import block_sign_compress
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
 from effebm_ext.ops.topk import topk_compress
 from effebm_ext.rng import Key
+from effebm_ext.samplers import Langevin
 
 __version__ = "0.1.0"
 
@@ -17,10 +19,12 @@ __all__ = [
     "ClipNorm",
     "ClipValue",
     "Key",
+    "Langevin",
     "Reflect",
     "TopK",
     "block_sign_compress",
     "langevin_step",
     "langevin_step_",
+    "losses",
     "topk_compress",
 ]

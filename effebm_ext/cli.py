@@ -134,7 +134,7 @@ def main() -> None:
     except click.Abort:
         _fail("interrupted", status=130)
     except (NonFiniteError, OSError, RuntimeError, TypeError, ValueError) as error:
-        _fail(str(error))
+        _fail(str(error).splitlines()[0])
 
 
 def _fail(message: str, status: int = 2) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-_GRID = 64  # samples shown
+_GRID = 64  # images shown
+_POINTS = 2000
 
 
 def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -> None:
-    """A grid of images, or the first two coordinates of samples over those of data.
+    """A grid of images; of other samples the first two coordinates over those of data, or histograms.
 
     Args:
         path: the PNG file to write.
@@ -32,11 +33,11 @@ def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -
         figure, axes = plt.subplots(figsize=(6, 6))
         for points, label in ((data, "data"), (samples, "samples")):
             flat = points.flatten(1).numpy()
-            axes.scatter(
-                flat[:2000, 0], flat[:2000, -1 if flat.shape[1] == 1 else 1], s=3, label=label
-            )
+            if flat.shape[1] == 1:
+                axes.hist(flat[:, 0], bins=80, density=True, histtype="step", label=label)
+            else:
+                axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
         axes.legend()
-        axes.set_aspect("equal")
     figure.savefig(path, dpi=120, bbox_inches="tight")
     plt.close(figure)
 

@@ -168,12 +168,12 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     that start from Gaussian noise of the data's mean and standard deviation.
 
     Raises:
-        ValueError: the compressor does not fit the data (k > d), or the energy does not.
-        RuntimeError: the device is not available.
+        ValueError: the compressor does not fit the data (k > d), or the energy does not; the device
+            is unknown or not available.
     """
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)  # the parameters' initial values
-    device = torch.device(config.device)
+    device = _device(config.device)
     energy = make_energy(config.energy, dataset.event_shape).to(device)
     compressor = parse_compressor(config.compressor)
     if compressor is not None:
@@ -193,3 +193,13 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         max_grad_norm=config.max_grad_norm,
         generator=generator,
     )
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {name!r} is unknown or not available: {reason}") from error
+    return device

@@ -1,0 +1,181 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from effebm_ext import checkpoint, cli
+from effebm_ext.run_folder import load_model
+from effebm_ext.training import Trainer
+
+TINY = ["--chains", "8", "--langevin-steps", "2", "--iterations", "4", "--batch-size", "4",
+        "--checkpoint-every", "2"]  # fmt: skip
+FILES = {"config.json", "metrics.jsonl", "checkpoint.pt", "samples.png", "curves.png"}
+
+
+def run(monkeypatch, capsys, *arguments):
+    """(exit status, standard output, standard error) of the command line."""
+    monkeypatch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
+    status = 0
+    try:
+        cli.main()
+    except SystemExit as error:
+        status = error.code
+    return status, *capsys.readouterr()
+
+
+@pytest.fixture
+def effebm(monkeypatch, capsys):
+    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+@pytest.mark.parametrize("data", ["digits", "rings"])
+def test_train_writes_the_whole_run_folder(effebm, tmp_path, data):
+    out = tmp_path / "deep" / "run"
+    status, printed, _ = effebm("train", "--data", data, *TINY, "--out", out)
+    assert status == 0
+    assert f"look at {out / 'samples.png'}" in printed
+    assert {p.name for p in out.iterdir()} == FILES
+    config = json.loads((out / "config.json").read_text())
+    assert (config["data"], config["chains"], config["error_feedback"]) == (data, 8, True)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == [1, 2, 3, 4]
+    assert {"energy_gap", "loss", "grad_norm", "seconds"} <= set(lines[0])
+    for picture in ("samples.png", "curves.png"):
+        assert (out / picture).read_bytes().startswith(b"\x89PNG")
+    model = load_model(out)
+    assert model.state.x.shape[0] == 8
+    assert model.state.step == 8
+
+
+def test_the_same_command_gives_the_same_run(effebm, tmp_path):
+    for name in "ab":
+        effebm("train", "--data", "rings", *TINY, "--seed", "3", "--out", tmp_path / name)
+    a, b = (checkpoint.load(tmp_path / name / "checkpoint.pt")["trainer"] for name in "ab")
+    assert torch.equal(a["chains"]["x"], b["chains"]["x"])
+    assert all(torch.equal(a["energy"][k], b["energy"][k]) for k in a["energy"])
+
+
+@pytest.mark.parametrize("flags", [["--compressor", "none"], ["--no-error-feedback"],
+                                   ["--compressor", "topk:0.5"]])  # fmt: skip
+def test_compressors_by_flag(effebm, tmp_path, flags):
+    status, *_ = effebm("train", "--data", "rings", *TINY, *flags, "--out", tmp_path / "r")
+    assert status == 0
+    residual = load_model(tmp_path / "r").state.residual
+    assert (residual is None) == (flags != ["--compressor", "topk:0.5"])
+
+
+def test_sample_from_chains_and_from_noise(effebm, tmp_path):
+    run_folder, array = tmp_path / "run", tmp_path / "x.npy"
+    effebm("train", "--data", "digits", *TINY, "--out", run_folder)
+    chains = load_model(run_folder).state.x
+    assert effebm("sample", run_folder, "--n", 10, "--out", array)[0] == 0
+    assert np.array_equal(np.load(array), chains[torch.arange(10) % 8].numpy())
+    assert (
+        effebm("sample", run_folder, "--n", 5, "--steps", 3, "--from-noise", "--out", array)[0] == 0
+    )
+    assert np.load(array).shape == (5, 1, 8, 8)
+    assert effebm("sample", run_folder / "checkpoint.pt", "--out", tmp_path / "x.png")[0] == 0
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_info_names_what_is_installed(effebm):
+    status, printed, _ = effebm("info")
+    assert status == 0
+    for word in ("effebm_ext", torch.__version__, "CPU kernels", "CUDA kernels"):
+        assert word in printed
+
+
+def test_python_m_runs_the_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "effebm_ext", "info"], capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert "CPU kernels" in done.stdout
+
+
+@pytest.fixture
+def bad_npy(tmp_path):
+    path = tmp_path / "bad.npy"
+    np.save(path, np.array([[0.0, np.nan]]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data", "missing.npy"], "data: no such file: missing.npy"),
+        (["--data", "nothing"], "data: expected digits"),
+        (["--data", "BAD"], "data: expected finite values"),
+        (["--data", "rings", "--compressor", "topk:3"], "k: expected 0 <= k <= 2"),
+        (["--compressor", "huffman"], "compressor: expected none"),
+        (["--step-size", "-1"], "step_size: expected a finite number > 0, got -1.0"),
+        (["--step-size", "abc"], "'abc' is not a valid float"),
+        (["--energy", "conv", "--data", "rings"], "event_shape: expected (channels"),
+        (["--energy", "resnet"], "energy: expected auto"),
+        (["--device", "cuda:9"], "device: 'cuda:9' is unknown or not available"),
+        (["--device", "toaster"], "device: 'toaster' is unknown or not available"),
+        (["--nonsense"], "--nonsense"),
+    ],
+)
+def test_bad_input_gets_one_line_and_leaves_results_alone(
+    effebm, tmp_path, bad_npy, flags, message
+):
+    out = tmp_path / "run"
+    effebm("train", "--data", "rings", *TINY, "--out", out)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    flags = [str(bad_npy) if flag == "BAD" else flag for flag in flags]
+    status, _, complaint = effebm("train", *TINY, *flags, "--out", out, "--overwrite")
+    assert status != 0
+    assert complaint.startswith("effebm: error: ")
+    assert complaint.count("\n") == 1
+    assert message in complaint
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_a_run_is_overwritten_only_when_asked(effebm, tmp_path):
+    out = tmp_path / "run"
+    command = ["train", "--data", "rings", *TINY, "--out", out]
+    assert effebm(*command)[0] == 0
+    status, _, complaint = effebm(*command)
+    assert status != 0
+    assert "already holds a run" in complaint
+    assert effebm(*command, "--overwrite")[0] == 0
+
+
+def test_divergence_names_the_iteration_and_the_last_good_checkpoint(effebm, tmp_path, monkeypatch):
+    iteration = Trainer.iteration
+
+    def poisoned(trainer):
+        if trainer.iterations == 3:
+            trainer.chains.state.x.fill_(float("nan"))
+        return iteration(trainer)
+
+    monkeypatch.setattr(Trainer, "iteration", poisoned)
+    out = tmp_path / "run"
+    status, _, complaint = effebm("train", "--data", "rings", *TINY, "--out", out)
+    assert status != 0
+    assert "iteration 4: " in complaint
+    assert "is nan" in complaint
+    assert f"the last good checkpoint is {out / 'checkpoint.pt'} of iteration 2" in complaint
+    assert load_model(out).state.x.isfinite().all()
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "checkpoint: no such file"),
+        (["broken.pt"], "truncated or not a checkpoint"),
+        (["broken.pt", "--n", "0"], "n, steps: expected n >= 1"),
+    ],
+)
+def test_sample_refuses_bad_input(effebm, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.pt").write_bytes(b"PK\x03\x04 no more")
+    status, _, complaint = effebm("sample", *arguments, "--out", "x.npy")
+    assert status != 0
+    assert message in complaint
+    assert not (tmp_path / "x.npy").exists()

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+from effebm_ext.energies import (
+    ConvEnergy,
+    MLPEnergy,
+    energy_and_gradient,
+    make_energy,
+    per_chain,
+)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 17), (1, 28, 28), (2, 3, 3)])
+def test_conv_energy_maps_images_to_one_value_each(shape):
+    energy = ConvEnergy(shape, width=4)
+    x = torch.randn(5, *shape)
+    assert energy(x).shape == (5,)
+    assert torch.allclose(energy(x)[:2], energy(x[:2]), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2,), (1,), (1, 4, 4)])
+def test_mlp_energy_maps_events_to_one_value_each(shape):
+    assert MLPEnergy(shape, width=8, depth=1)(torch.randn(5, *shape)).shape == (5,)
+
+
+def test_auto_chooses_by_the_shape_of_the_event():
+    assert isinstance(make_energy("auto", (1, 8, 8)), ConvEnergy)
+    assert isinstance(make_energy("auto", (2,)), MLPEnergy)
+    assert isinstance(make_energy("auto", (1, 4, 4)), MLPEnergy)
+    with pytest.raises(ValueError, match="energy: expected auto, mlp or conv, got 'x'"):
+        make_energy("x", (2,))
+    with pytest.raises(ValueError, match=r"event_shape: .* got \(2,\)"):
+        make_energy("conv", (2,))
+
+
+def test_energy_is_smooth_and_without_output_bias():
+    energy = MLPEnergy((3,), width=8)
+    assert not any(isinstance(m, torch.nn.ReLU) for m in energy.modules())
+    assert list(energy.net)[-1].bias is None
+
+
+def test_gradient_of_a_quadratic():
+    x = torch.randn(4, 3, dtype=torch.float64)
+    values, gradient = energy_and_gradient(lambda v: 0.5 * v.square().sum(1), x)
+    assert torch.equal(gradient, x)
+    assert torch.equal(values, 0.5 * x.square().sum(1))
+    assert not values.requires_grad
+    assert not gradient.requires_grad
+
+
+def test_shapes_of_energies():
+    assert per_chain(torch.zeros(3, 1), 3).shape == (3,)
+    for bad in (torch.zeros(()), torch.zeros(3, 2), torch.zeros(4), torch.zeros(1, 3)):
+        with pytest.raises(ValueError, match=r"energy: expected one value per chain"):
+            per_chain(bad, 3)

@@ -1,0 +1,133 @@
+import dataclasses
+import math
+
+import pytest
+import torch
+
+import effebm_ext as eff
+from effebm_ext.data import Dataset
+from effebm_ext.training import NonFiniteError, TrainConfig, Trainer, make_trainer
+from effebm_ext.walkers.persistent import PersistentChains
+
+TINY = TrainConfig(
+    data="two-moons", chains=8, langevin_steps=2, iterations=3, batch_size=4, compressor="topk:1"
+)
+POINTS = Dataset("points", torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), False)
+
+
+class Precision(torch.nn.Module):
+    """E(x) = exp(log_precision) * |x|^2 / 2: the one parameter has a known best value."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_precision = torch.nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.log_precision.exp() * x.square().sum(1) / 2
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rate"), [(torch.optim.SGD, 0.02), (torch.optim.Adam, 0.02)], ids=str
+)
+def test_training_finds_the_precision_of_gaussian_data(optimizer, rate):
+    # data of variance 4, so the precision is 1/4; the chain's variance is 1 / (p (1 - g p / 4))
+    energy, dim = Precision(), 64
+    data = 2 * torch.randn(4000, dim, generator=torch.Generator().manual_seed(0))
+    sampler = eff.Langevin(
+        energy, step_size=0.05, compressor=eff.BlockSign(16), error_feedback=True
+    )
+    chains = PersistentChains(sampler, torch.randn(64, dim), rng=eff.Key(0))
+    trainer = Trainer(
+        energy, optimizer(energy.parameters(), lr=rate), chains, data,
+        batch_size=200, langevin_steps=20, max_grad_norm=1.0,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    seen = []
+    for _ in range(400):
+        trainer.iteration()
+        seen.append(energy.log_precision.exp().item())
+    assert sum(seen[200:]) / 200 == pytest.approx(0.25, rel=0.04)
+
+
+def test_equal_seeds_give_equal_runs_and_other_seeds_do_not():
+    def parameters(seed):
+        trainer = make_trainer(dataclasses.replace(TINY, seed=seed), POINTS)
+        metrics = [trainer.iteration() for _ in range(3)]
+        return torch.cat([p.flatten() for p in trainer.energy.parameters()]), metrics
+
+    (first, metrics), (again, metrics_again), (other, _) = (
+        parameters(1),
+        parameters(1),
+        parameters(2),
+    )
+    assert torch.equal(first, again)
+    assert metrics == metrics_again
+    assert not torch.equal(first, other)
+
+
+def test_chains_persist_and_metrics_are_complete():
+    trainer = make_trainer(TINY, POINTS)
+    start = trainer.chains.x.clone()
+    metrics = trainer.iteration()
+    assert set(metrics) == {"energy_gap", "data_energy", "sample_energy", "loss", "grad_norm"}
+    assert trainer.chains.state.step == 2
+    trainer.iteration()
+    assert trainer.chains.state.step == 4
+    assert not torch.equal(trainer.chains.x, start)
+    assert metrics["energy_gap"] == pytest.approx(
+        metrics["sample_energy"] - metrics["data_energy"], abs=1e-5
+    )
+
+
+def test_parameter_gradients_are_scaled_down_to_the_guard():
+    config = dataclasses.replace(TINY, max_grad_norm=1e-3)
+    trainer = make_trainer(config, POINTS)
+    norm = trainer.iteration()["grad_norm"]
+    left = math.sqrt(sum(p.grad.square().sum().item() for p in trainer.energy.parameters()))
+    assert norm > 1e-3
+    assert left == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_non_finite_energy_stops_training_and_spares_the_parameters(bad):
+    trainer = make_trainer(TINY, POINTS)
+    trainer.iteration()
+    before = [p.clone() for p in trainer.energy.parameters()]
+    trainer.data = torch.full_like(trainer.data, bad)
+    with pytest.raises(NonFiniteError, match="iteration 2: .* is (nan|inf|-inf)"):
+        trainer.iteration()
+    assert all(torch.equal(p, b) for p, b in zip(trainer.energy.parameters(), before, strict=True))
+
+
+def test_error_feedback_is_the_default_and_can_be_turned_off():
+    assert make_trainer(TrainConfig(chains=2), POINTS).chains.state.residual is not None
+    for config in (
+        TrainConfig(chains=2, error_feedback=False),
+        TrainConfig(chains=2, compressor="none"),
+    ):
+        assert make_trainer(config, POINTS).chains.state.residual is None
+    assert TrainConfig().compressor == "block-sign:64"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step_size": -0.1}, "step_size: expected a finite number > 0, got -0.1"),
+        ({"step_size": math.nan}, "step_size: .* got nan"),
+        ({"iterations": 0}, "iterations: .* got 0"),
+        ({"chains": -1}, "chains: .* got -1"),
+        ({"data_noise": -1.0}, "data_noise: expected a finite number >= 0, got -1"),
+        ({"compressor": "topk"}, "compressor: "),
+        ({"compressor": "blocksign:64"}, "compressor: expected none, topk:RATIO"),
+        ({"compressor": "topk:1.5"}, "ratio: expected 0 < ratio <= 1, got 1.5"),
+        ({"compressor": "block-sign:0"}, "block_size: expected at least 1, got 0"),
+    ],
+)
+def test_bad_configurations_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(TINY, **change)
+
+
+def test_k_larger_than_an_event_is_refused():
+    with pytest.raises(ValueError, match="k: expected 0 <= k <= 2"):
+        make_trainer(dataclasses.replace(TINY, compressor="topk:3"), POINTS)
