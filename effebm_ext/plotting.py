@@ -14,7 +14,7 @@ _POINTS = 2000
 
 
 def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -> None:
-    """A grid of images; of other samples the first two coordinates over those of data, or histograms.
+    """A grid of images; for other samples their first two coordinates, over those of data.
 
     Args:
         path: the PNG file to write.

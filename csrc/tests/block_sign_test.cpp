@@ -1,0 +1,52 @@
+// Block-Sign by every instruction set's kernel, with blocks that cross the kernels' chunks.
+#include "../core/block_sign.h"
+
+#include "check.h"
+#include "reference.h"
+#include "tables.h"
+
+namespace effebm::test {
+namespace {
+
+template <class T>
+void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size) {
+  std::mt19937_64 random(uint64_t(dim * 31 + block_size));
+  std::vector<T> x, expected;
+  for (Pattern pattern : kPatterns) {
+    std::vector<Compute<T>> row;
+    for (int64_t i = 0; i < dim; ++i) {
+      x.push_back(pattern_value<T>(pattern, i, random));
+      row.push_back(widen(x.back()));
+    }
+    for (auto c : reference_block_sign(row, block_size)) expected.push_back(narrow<T>(c));
+  }
+  const int64_t rows = std::size(kPatterns);
+  std::vector<T> out(x.size(), of<T>(99.0));
+  table.block_sign({Storage<T>::dtype, rows, dim, block_size, x.data(), out.data()}, 0, rows);
+  const int64_t wrong = first_difference(out, expected);
+  CHECK(wrong < 0, table.name, sizeof(T), dim, block_size, wrong / dim, wrong % dim);
+}
+
+void zeros_stay_zero() {
+  const float inf = HUGE_VALF;
+  CHECK(bits_of(signed_scale(-0.0f, inf)) == 0u);
+  CHECK(bits_of(signed_scale(0.0f, -inf)) == 0u);
+  CHECK(signed_scale(-3.0f, 2.0f) == -2.0f);
+}
+
+}  // namespace
+}  // namespace effebm::test
+
+int main() {
+  using namespace effebm::test;
+  zeros_stay_zero();
+  for (const auto* table : supported_tables())
+    for_each_dtype([table](auto zero) {
+      using T = decltype(zero);
+      for (int64_t dim : {0, 1, 5, 64, 1025, 3000})
+        for (int64_t block_size :
+             {int64_t(1), int64_t(3), int64_t(64), int64_t(1000), int64_t(1500), int64_t(1) << 40})
+          rows_agree<T>(*table, dim, block_size);
+    });
+  return report();
+}

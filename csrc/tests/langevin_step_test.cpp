@@ -1,0 +1,191 @@
+// The fused step: every instruction set's kernel against the plain transcription, bit for bit,
+// however the rows are split, in place or not.
+#include "../core/langevin_step.h"
+
+#include <utility>
+
+#include "check.h"
+#include "reference.h"
+#include "tables.h"
+
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
+namespace effebm::test {
+namespace {
+
+using Ranges = std::vector<std::pair<int64_t, int64_t>>;
+constexpr int64_t kRows = 4;
+constexpr int64_t kKey[2] = {0x0123456789ABCDEF, (int64_t(1) << 40) + 5};
+
+template <class T>
+struct Result {
+  std::vector<T> out;
+  std::vector<Compute<T>> residual;
+};
+
+template <class T>
+struct Problem {
+  using A = Compute<T>;
+  LangevinStepParams params{};
+  std::vector<T> x, grad;
+  std::vector<A> residual;
+  std::vector<A> scalars;  // of the chains
+
+  Problem(int64_t dim, std::initializer_list<Pattern> patterns) {
+    params.dtype = Storage<T>::dtype;
+    params.rows = kRows;
+    params.dim = dim;
+    params.key = kKey;
+    params.offset = 3;
+    params.first_chain = (int64_t(1) << 32) - kRows;
+    params.step_size = 0.3;
+    params.lower = -1.1;
+    params.upper = 0.9;
+    params.clip_limit = 1.3;
+    std::mt19937_64 random(uint64_t(dim) + 1);
+    for (Pattern pattern : patterns)
+      for (int64_t i = 0; i < dim; ++i) {
+        const bool tiny = pattern == Pattern::denormal;
+        x.push_back(pattern_value<T>(tiny ? pattern : Pattern::plain, i, random));
+        grad.push_back(pattern_value<T>(pattern, i, random));
+        residual.push_back(pattern_value<A>(tiny ? pattern : Pattern::plain, i, random));
+      }
+    scalars = {A(0.01), A(0.5), A(0), A(2)};
+  }
+
+  // The four ways in which step size and noise are given.
+  void give_scalars(int way) {
+    params.has_noise_std = way == 1;
+    params.noise_std = 0.7;
+    params.step_sizes = way >= 2 ? scalars.data() : nullptr;
+    params.noise_stds = way == 3 ? scalars.data() + 1 : nullptr;
+    params.step_sizes_stride = way == 2;
+    params.noise_stds_stride = 0;
+  }
+
+  Result<T> expected(bool with_residual) const {
+    Result<T> result{x, residual};
+    for (int64_t r = 0; r < kRows; ++r) {
+      const int64_t at = r * params.dim;
+      reference_step<T>(params, r, grad.data() + at, result.out.data() + at,
+                        with_residual ? result.residual.data() + at : nullptr);
+    }
+    return result;
+  }
+
+  Result<T> step(const cpu::Kernels& table, bool with_residual, bool in_place,
+                 const Ranges& ranges) const {
+    Result<T> result{in_place ? x : std::vector<T>(x.size(), of<T>(99.0)), residual};
+    LangevinStepParams p = params;
+    p.x = in_place ? result.out.data() : x.data();
+    p.out = result.out.data();
+    p.grad = grad.data();
+    p.residual = with_residual ? result.residual.data() : nullptr;
+    for (const auto& [begin, end] : ranges) table.langevin_step(p, begin, end);
+    return result;
+  }
+};
+
+const Ranges kWhole = {{0, kRows}};
+const std::vector<Ranges> kSplits = {
+    {{0, 1}, {1, 2}, {2, 3}, {3, 4}}, {{3, 4}, {0, 3}}, {{2, 2}, {2, 4}, {1, 2}, {0, 1}}};
+
+template <class T>
+void compare(const Result<T>& result, const Result<T>& expected, const LangevinStepParams& p,
+             const char* name, const char* how) {
+  const int64_t wrong_out = first_difference(result.out, expected.out);
+  const int64_t wrong_residual = first_difference(result.residual, expected.residual);
+  CHECK(wrong_out < 0 && wrong_residual < 0, name, how, sizeof(T), p.dim, int(p.compressor),
+        p.compressor_size, int(p.clip), int(p.bounds), wrong_out, wrong_residual);
+}
+
+template <class T>
+void all_options(int64_t dim) {
+  static const auto tables = supported_tables();
+  Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::denormal, Pattern::special});
+  LangevinStepParams& p = problem.params;
+  size_t count = 0;
+  for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
+    for (bool with_residual : {false, true})
+      for (Clip clip : {Clip::none, Clip::value})
+        for (Bounds bounds : {Bounds::none, Bounds::clamp, Bounds::reflect}) {
+          p.compressor = compressor;
+          p.compressor_size = compressor == Compressor::topk ? (dim + 2) / 3 : 1 + dim * 2 / 5;
+          p.clip = clip;
+          p.bounds = bounds;
+          problem.give_scalars(int(count % 4));
+          const Result<T> expected = problem.expected(with_residual);
+          for (const auto* table : tables) {
+            const Ranges& split = kSplits[count++ % kSplits.size()];
+            compare(problem.step(*table, with_residual, false, kWhole), expected, p, table->name,
+                    "whole");
+            compare(problem.step(*table, with_residual, true, split), expected, p, table->name,
+                    "split, in place");
+          }
+        }
+}
+
+void bounds_keep_nan() {
+  CHECK(std::isnan(clamp(NAN, -1.0f, 1.0f)) && std::isnan(reflect(NAN, -1.0f, 1.0f)));
+  CHECK(std::isnan(clamp(double(NAN), -1.0, 1.0)) && std::isnan(reflect(double(NAN), -1.0, 1.0)));
+  CHECK(clamp(-HUGE_VAL, -1.0, 1.0) == -1.0 && clamp(HUGE_VAL, -1.0, 1.0) == 1.0);
+  CHECK(reflect(-1.25, -1.0, 1.0) == -0.75 && reflect(1.25, -1.0, 1.0) == 0.75);
+  CHECK(reflect(0.5, -1.0, 1.0) == 0.5 && reflect(1.0, -1.0, 1.0) == 1.0);
+  // too far out to be mirrored inside
+  CHECK(reflect(-9.0, -1.0, 1.0) == 1.0 && reflect(HUGE_VAL, -1.0, 1.0) == -1.0);
+  CHECK(reflect(-5.0, -HUGE_VAL, HUGE_VAL) == -5.0);
+}
+
+#ifdef __x86_64__
+// Steps, noise and values that are all denormal: zero everywhere if the caller's mode counted.
+template <class T>
+void denormals_survive(const cpu::Kernels& table) {
+  constexpr unsigned kFlush = 0x8040, kStatus = 0x3F;
+  constexpr Pattern kTiny = Pattern::denormal;
+  Problem<T> problem(1025, {kTiny, kTiny, kTiny, kTiny});
+  LangevinStepParams& p = problem.params;
+  p.has_noise_std = true;
+  for (double scale : {0.5, std::is_same_v<Compute<T>, float> ? 0x1p-140 : 0x1p-1060})
+    for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign}) {
+      p.compressor = compressor;
+      p.compressor_size = 100;
+      p.step_size = scale;
+      p.noise_std = scale < 0.5 ? scale : 0;
+      p.bounds = Bounds::clamp;
+      const Result<T> expected = problem.expected(true);
+      int64_t denormal = 0;
+      for (T v : expected.out) denormal += std::fpclassify(widen(v)) == FP_SUBNORMAL;
+      CHECK(denormal > 1000, denormal);
+
+      const unsigned saved = _mm_getcsr();
+      const Ranges whole = kWhole;
+      _mm_setcsr(saved | kFlush);
+      const Result<T> result = problem.step(table, true, false, whole);
+      const unsigned after = _mm_getcsr();
+      _mm_setcsr(saved);
+      CHECK((after & ~kStatus) == ((saved | kFlush) & ~kStatus), after, saved);
+      compare(result, expected, p, table.name, "flush to zero");
+    }
+}
+#endif
+
+}  // namespace
+}  // namespace effebm::test
+
+int main() {
+  using namespace effebm::test;
+  bounds_keep_nan();
+  for_each_dtype([](auto zero) {
+    for (int64_t dim : {0, 1, 3, 4, 5, 63, 64, 65, 1023, 1024, 1025, 3000})
+      all_options<decltype(zero)>(dim);
+  });
+#ifdef __x86_64__
+  for (const auto* table : supported_tables())
+    for_each_dtype([table](auto zero) { denormals_survive<decltype(zero)>(*table); });
+#else
+  std::cout << "skipped: flush-to-zero set by the caller, which is tested on x86-64" << std::endl;
+#endif
+  return report();
+}

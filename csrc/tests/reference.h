@@ -1,0 +1,111 @@
+// What the kernels compute, written again in the plainest way: from the documented rules and not
+// from the kernels' code.
+#pragma once
+
+#include <numeric>
+
+#include "../core/langevin_step.h"
+#include "../core/normal.h"
+#include "values.h"
+
+namespace effebm::test {
+
+// Position i is added to i + 512, then i + 256, ...: always all 1024 positions.
+template <class A>
+A direct_group_sum(std::vector<A> terms) {
+  terms.resize(1024, A(0));
+  for (size_t half = 512; half >= 1; half /= 2)
+    for (size_t i = 0; i < half; ++i) terms[i] += terms[i + half];
+  return terms[0];
+}
+
+template <class A>
+A direct_sum(const std::vector<A>& terms) {
+  if (terms.size() <= 1024) return direct_group_sum(terms);
+  std::vector<A> sums;
+  for (size_t begin = 0; begin < terms.size(); begin += 1024) {
+    const size_t end = std::min(begin + 1024, terms.size());
+    sums.push_back(direct_group_sum(
+        std::vector<A>(terms.begin() + int64_t(begin), terms.begin() + int64_t(end))));
+  }
+  return direct_sum(sums);
+}
+
+// The indices of a row from the largest magnitude to the smallest: NaN first, ties in index order.
+template <class A>
+std::vector<size_t> ranking(const std::vector<A>& u) {
+  std::vector<size_t> order(u.size());
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::stable_sort(order.begin(), order.end(), [&u](size_t i, size_t j) {
+    if (std::isnan(u[j])) return false;
+    return std::isnan(u[i]) || std::fabs(u[i]) > std::fabs(u[j]);
+  });
+  return order;
+}
+
+template <class A>
+std::vector<A> reference_topk(const std::vector<A>& u, int64_t k) {
+  const std::vector<size_t> order = ranking(u);
+  std::vector<A> c(u.size(), A(0));
+  for (size_t i = 0; i < size_t(k); ++i) c[order[i]] = u[order[i]];
+  return c;
+}
+
+template <class A>
+std::vector<A> reference_block_sign(const std::vector<A>& u, int64_t block_size) {
+  std::vector<A> c(u.size());
+  for (size_t begin = 0; begin < u.size(); begin += size_t(block_size)) {
+    const size_t end = std::min(begin + size_t(block_size), u.size());
+    std::vector<A> magnitudes;
+    for (size_t i = begin; i < end; ++i) magnitudes.push_back(std::fabs(u[i]));
+    const A mean = direct_sum(magnitudes) / A(end - begin);
+    for (size_t i = begin; i < end; ++i) c[i] = u[i] == 0 ? A(0) : std::copysign(mean, u[i]);
+  }
+  return c;
+}
+
+template <class A>
+A reference_bounds(Bounds bounds, A v, A lower, A upper) {
+  if (bounds == Bounds::none || std::isnan(v)) return v;
+  if (bounds == Bounds::reflect && v < lower)
+    v = 2 * lower - v;
+  else if (bounds == Bounds::reflect && v > upper)
+    v = 2 * upper - v;
+  return std::min(std::max(v, lower), upper);
+}
+
+// Row r of a step: `out` and `residual` hold the state and the memory before, and after.
+template <class T>
+void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* out,
+                    Compute<T>* residual) {
+  using A = Compute<T>;
+  const A step =
+      p.step_sizes ? static_cast<const A*>(p.step_sizes)[r * p.step_sizes_stride] : A(p.step_size);
+  A noise_std = p.has_noise_std ? A(p.noise_std) : std::sqrt(step);
+  if (p.noise_stds) noise_std = static_cast<const A*>(p.noise_stds)[r * p.noise_stds_stride];
+
+  std::vector<A> u;
+  for (int64_t i = 0; i < p.dim; ++i) {
+    A g = widen(grad[i]);
+    if (p.clip == Clip::value && std::fabs(g) > A(p.clip_limit))
+      g = std::copysign(A(p.clip_limit), g);
+    u.push_back(residual ? g + residual[i] : g);
+  }
+  std::vector<A> c = u;
+  if (p.compressor == Compressor::topk) c = reference_topk(u, p.compressor_size);
+  if (p.compressor == Compressor::block_sign) c = reference_block_sign(u, p.compressor_size);
+
+  const Stream stream =
+      make_stream(uint64_t(p.key[0]), uint64_t(p.key[1]) + uint64_t(p.offset), Purpose::noise);
+  for (int64_t i = 0; i < p.dim; ++i) {
+    float normals[4];
+    normal4(stream, uint32_t(p.first_chain + r), uint32_t(i / 4), normals);
+    A v = std::fma(-(step / 2), c[size_t(i)], widen(out[i]));
+    if (noise_std != 0) v = std::fma(noise_std, A(normals[i % 4]), v);
+    const A lower = widen(of<T>(p.lower)), upper = widen(of<T>(p.upper));
+    out[i] = narrow<T>(reference_bounds(p.bounds, v, lower, upper));
+    if (residual) residual[i] = u[size_t(i)] - c[size_t(i)];
+  }
+}
+
+}  // namespace effebm::test

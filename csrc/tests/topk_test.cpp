@@ -1,0 +1,97 @@
+// The order of magnitudes, and exact selection by every instruction set's kernel.
+#include "../core/topk.h"
+
+#include <limits>
+
+#include "check.h"
+#include "reference.h"
+#include "tables.h"
+
+namespace effebm::test {
+namespace {
+
+template <class A>
+void order() {
+  using Limits = std::numeric_limits<A>;
+  const A smallest = Limits::denorm_min(), normal = Limits::min();
+  const A rising[] = {0,
+                      smallest,
+                      2 * smallest,
+                      normal - smallest,
+                      normal,
+                      1,
+                      1 + Limits::epsilon(),
+                      Limits::max(),
+                      Limits::infinity(),
+                      Limits::quiet_NaN()};
+  Key<A> last = 0;
+  for (A v : rising) {
+    const Key<A> key = order_key(v);
+    CHECK(v == 0 ? key == 0 : key > last, v, key, last);
+    CHECK(order_key(-v) == key, v, key);
+    last = key;
+  }
+  const uint64_t infinity = Storage<A>::infinity;
+  const uint64_t sign = uint64_t(1) << (8 * sizeof(A) - 1);
+  for (uint64_t payload : {infinity + 1, infinity + 12345, sign - 1})
+    for (uint64_t nan : {payload, payload | sign})
+      CHECK(order_key(of_bits<A>(nan)) == last, nan, order_key(of_bits<A>(nan)), last);
+}
+
+// All patterns as the rows of one matrix, for every k, against the ranks of a stable sort.
+template <class T>
+void selection(const cpu::Kernels& table, int64_t dim) {
+  using A = Compute<T>;
+  std::mt19937_64 random(uint64_t(dim) + 1);
+  std::vector<T> x;
+  std::vector<int64_t> ranks;
+  for (Pattern pattern : kPatterns) {
+    std::vector<A> row;
+    for (int64_t i = 0; i < dim; ++i) {
+      x.push_back(pattern_value<T>(pattern, i, random));
+      row.push_back(widen(x.back()));
+    }
+    std::vector<int64_t> rank(row.size());
+    int64_t next = 0;
+    for (size_t i : ranking(row)) rank[i] = next++;
+    ranks.insert(ranks.end(), rank.begin(), rank.end());
+  }
+  const int64_t rows = std::size(kPatterns);
+  std::vector<T> out(x.size());
+  for (int64_t k = 0; k <= dim; ++k) {
+    std::fill(out.begin(), out.end(), of<T>(99.0));
+    const TopkParams params{Storage<T>::dtype, rows, dim, k, x.data(), out.data()};
+    table.topk(params, 0, rows);
+    int64_t wrong = -1;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const T expected = ranks[i] < k ? narrow<T>(widen(x[i])) : T();
+      if (bits_of(out[i]) != bits_of(expected) && wrong < 0) wrong = int64_t(i);
+    }
+    CHECK(wrong < 0, table.name, sizeof(T), dim, k, wrong / dim, wrong % dim);
+  }
+}
+
+template <class T>
+void leaves_other_rows(const cpu::Kernels& table) {
+  const std::vector<T> x(12, of<T>(1.0));
+  std::vector<T> out(12, of<T>(7.0));
+  table.topk({Storage<T>::dtype, 4, 3, 3, x.data(), out.data()}, 1, 3);
+  for (size_t i = 0; i < 12; ++i)
+    CHECK(bits_of(out[i]) == bits_of(of<T>(i >= 3 && i < 9 ? 1.0 : 7.0)), i);
+}
+
+}  // namespace
+}  // namespace effebm::test
+
+int main() {
+  using namespace effebm::test;
+  order<float>();
+  order<double>();
+  for (const auto* table : supported_tables())
+    for_each_dtype([table](auto zero) {
+      using T = decltype(zero);
+      for (int64_t dim : {0, 1, 2, 3, 17, 64, 1030}) selection<T>(*table, dim);
+      leaves_other_rows<T>(*table);
+    });
+  return report();
+}
