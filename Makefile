@@ -9,7 +9,7 @@ CXX_FILES := $(shell find csrc -name '*.h' -o -name '*.cpp')
 .PHONY: demo test lint test-cpp test-python build clean
 
 demo: build
-	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo
+	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
 
 test: lint test-cpp test-python
 

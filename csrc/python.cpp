@@ -2,6 +2,7 @@
 // torch: build information, the codes of the schemas, and the numerical core over NumPy arrays.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
 
 #include <array>
 

@@ -51,7 +51,7 @@ class ConvEnergy(nn.Module):
     """
 
     def __init__(
-        self, event_shape: Sequence[int], *, width: int = 32, max_halvings: int = 4
+        self, event_shape: Sequence[int], *, width: int = 16, max_halvings: int = 4
     ) -> None:
         super().__init__()
         if len(event_shape) != 3:
@@ -112,3 +112,12 @@ def per_chain(values: Tensor, n_chains: int) -> Tensor:
             f"got shape {tuple(values.shape)}"
         )
     return values.reshape(n_chains)
+
+
+def denoise(energy: Callable[[Tensor], Tensor], x: Tensor, noise_std: float) -> Tensor:
+    """``x - noise_std**2 * grad E(x)``: the mean of the clean data behind noisy samples ``x``.
+
+    Exact if ``exp(-E)`` is the density of data plus Gaussian noise of ``noise_std`` (Tweedie's
+    formula), which is what an energy trained with data noise approximates.
+    """
+    return x - noise_std**2 * energy_and_gradient(energy, x)[1]

@@ -14,7 +14,8 @@ _SUM_WIDTH = 1024
 
 
 def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """``a * b + c`` rounded once, for float32 tensors; for float64 at most one ulp off that.
+    """``a * b + c`` rounded once, for float32 tensors; for float64 at most one ulp off
+    that, where products stay below 2**970.
 
     In float64 the product of two float32 is exact. The sum is then rounded to odd, after which
     rounding to float32 gives what a single rounding would have given.

@@ -82,7 +82,8 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
                 f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
                 f"with {x.shape[0]} chains"
             )
-        make = _seed_tensor if torch.compiler.is_compiling() else _cached_seed_tensor
+        plain = type(x) is Tensor and not torch.compiler.is_compiling()
+        make = _cached_seed_tensor if plain else _seed_tensor
         return make(rng.seed, x.device), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")

@@ -14,10 +14,15 @@ from torch import Tensor
 
 from effebm_ext import checkpoint, plotting
 from effebm_ext.data import Dataset
-from effebm_ext.energies import make_energy
+from effebm_ext.energies import denoise, make_energy
 from effebm_ext.rng import Key
 from effebm_ext.samplers import LangevinState
-from effebm_ext.training import NonFiniteError, TrainConfig, Trainer, make_sampler
+from effebm_ext.training import (
+    NonFiniteError,
+    TrainConfig,
+    Trainer,
+    make_sampler,
+)
 
 CHECKPOINT = "checkpoint.pt"
 _FILES = ("config.json", "metrics.jsonl", CHECKPOINT, "samples.png", "curves.png")
@@ -79,8 +84,9 @@ class RunFolder:
                     log.flush()
                     self._save(config, dataset, trainer)
         self._save(config, dataset, trainer)
+        shown = denoise(trainer.energy, trainer.chains.x, trainer.data_noise).cpu()
         plotting.save_samples(
-            self.path / "samples.png", trainer.chains.x.cpu(), dataset.x, is_image=dataset.is_image
+            self.path / "samples.png", shown, dataset.x, is_image=dataset.is_image
         )
         plotting.save_curves(self.path / "curves.png", history)
         return history
@@ -116,9 +122,11 @@ class TrainedModel:
     data: Tensor
     is_image: bool
 
-    def sample(self, n: int, n_steps: int, *, seed: int, from_noise: bool) -> Tensor:
+    def sample(
+        self, n: int, n_steps: int, *, seed: int, from_noise: bool = False, clean: bool = False
+    ) -> Tensor:
         """``n`` samples ``(n, *event)``: chains of the run (repeated if there are fewer), or noise,
-        moved by ``n_steps`` steps."""
+        moved by ``n_steps`` steps; ``clean`` takes the data noise off them."""
         if from_noise:
             noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed))
             x0 = self.data.mean() + self.data.std(correction=0) * noise
@@ -127,7 +135,10 @@ class TrainedModel:
         sampler = make_sampler(self.config, self.energy)
         state = sampler.init(x0, rng=Key(seed).at(self.state.step))
         sampler.advance_(state, n_steps)
-        return state.x
+        if not clean:
+            return state.x
+        assert self.config.data_noise is not None  # a run is saved with its defaults resolved
+        return denoise(self.energy, state.x, self.config.data_noise)
 
 
 def load_model(path: Path) -> TrainedModel:

@@ -77,6 +77,10 @@ def test_sample_from_chains_and_from_noise(effebm, tmp_path):
         effebm("sample", run_folder, "--n", 5, "--steps", 3, "--from-noise", "--out", array)[0] == 0
     )
     assert np.load(array).shape == (5, 1, 8, 8)
+    noisy = np.load(array)
+    flags = ("--n", 5, "--steps", 3, "--from-noise", "--denoise")
+    assert effebm("sample", run_folder, *flags, "--out", array)[0] == 0
+    assert 0 < np.abs(np.load(array) - noisy).max() < 1
     assert effebm("sample", run_folder / "checkpoint.pt", "--out", tmp_path / "x.png")[0] == 0
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 

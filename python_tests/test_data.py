@@ -76,7 +76,7 @@ def test_pickled_arrays_are_not_executed(tmp_path):
 
 
 def test_unknown_names_missing_files_and_ambiguous_archives(tmp_path):
-    with pytest.raises(ValueError, match="data: expected digits, .* got 'digit'"):
+    with pytest.raises(ValueError, match=r"data: expected digits, .* got 'digit'"):
         load("digit")
     with pytest.raises(FileNotFoundError, match="data: no such file"):
         load(str(tmp_path / "none.npy"))

@@ -4,6 +4,7 @@ import torch
 from effebm_ext.energies import (
     ConvEnergy,
     MLPEnergy,
+    denoise,
     energy_and_gradient,
     make_energy,
     per_chain,
@@ -53,3 +54,10 @@ def test_shapes_of_energies():
     for bad in (torch.zeros(()), torch.zeros(3, 2), torch.zeros(4), torch.zeros(1, 3)):
         with pytest.raises(ValueError, match=r"energy: expected one value per chain"):
             per_chain(bad, 3)
+
+
+def test_denoising_gives_the_posterior_mean_of_a_gaussian():
+    # clean data N(0, 4), noise 0.5: noisy data N(0, 4.25), posterior mean x * 4 / 4.25
+    x = torch.randn(10, 2, dtype=torch.float64)
+    clean = denoise(lambda v: v.square().sum(1) / (2 * 4.25), x, 0.5)
+    torch.testing.assert_close(clean, x * 4 / 4.25)

@@ -167,7 +167,7 @@ def test_misuse_of_the_constructor(options, error, message):
 
 def test_misuse_of_the_calls(x0):
     sampler = eff.Langevin(score=torch.neg, step_size=0.1)
-    with pytest.raises(ValueError, match="n_steps: .* got -1"):
+    with pytest.raises(ValueError, match=r"n_steps: .* got -1"):
         sampler.sample(x0, -1)
     with pytest.raises(ValueError, match="thin: expected 1 <= thin <= 4, got 5"):
         sampler.run(x0, 4, thin=5)

@@ -13,7 +13,7 @@ Tensor block_sign_compress_cpu(const Tensor& x, int64_t block_size,
   STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
   const Rows rows = rows_of(x);
   const Tensor in = torch::stable::contiguous(x);
-  const Tensor out = torch::stable::empty_like(in);
+  const Tensor out = new_contiguous(in);
   const BlockSignParams params{dtype_of(in), rows.count,          rows.dim,
                                block_size,   in.const_data_ptr(), out.mutable_data_ptr()};
   parallel_rows(rows,

@@ -60,13 +60,21 @@ inline void check_dtype(const Tensor& t, ScalarType expected, const char* name) 
                   torch::headeronly::toString(t.scalar_type()));
 }
 
+// An uninitialised tensor of t's shape and dtype. empty_like would keep unusual strides of axes of
+// size 1, which the fake kernels do not promise.
+inline Tensor new_contiguous(const Tensor& t) { return torch::stable::new_empty(t, t.sizes()); }
+
 // Kernels read and write chunk by chunk, so a written tensor may share memory with another only if
-// both are the same elements.
+// both are the same elements. Views that interleave count as overlapping.
 inline void check_no_overlap(const Tensor& a, const Tensor& b, const char* names,
                              bool may_be_same) {
   const auto begin_a = reinterpret_cast<uintptr_t>(a.const_data_ptr());
   const auto begin_b = reinterpret_cast<uintptr_t>(b.const_data_ptr());
-  const auto bytes = [](const Tensor& t) { return uintptr_t(t.numel()) * t.element_size(); };
+  const auto bytes = [](const Tensor& t) {
+    uintptr_t elements = t.numel() > 0;
+    for (int64_t i = 0; elements && i < t.dim(); ++i) elements += (t.size(i) - 1) * t.stride(i);
+    return elements * t.element_size();
+  };
   const bool same = may_be_same && begin_a == begin_b && bytes(a) == bytes(b);
   STD_TORCH_CHECK(same || begin_a + bytes(a) <= begin_b || begin_b + bytes(b) <= begin_a, names,
                   ": expected tensors that do not overlap in memory");

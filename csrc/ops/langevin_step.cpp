@@ -82,6 +82,10 @@ void check_arguments(const Tensor& x, const Tensor& grad, const StepArguments& a
   if (a.compressor == Compressor::block_sign)
     STD_TORCH_CHECK(a.compressor_size >= 1, "block_size: expected at least 1, got ",
                     a.compressor_size);
+  STD_TORCH_CHECK(a.compressor >= Compressor::none && a.compressor <= Compressor::block_sign &&
+                      a.clip >= Clip::none && a.clip <= Clip::norm && a.bounds >= Bounds::none &&
+                      a.bounds <= Bounds::reflect,
+                  "compressor, clip, bounds: unknown code");
   STD_TORCH_CHECK(!a.block_offsets, "block_offsets: not implemented yet");
   STD_TORCH_CHECK(a.clip != Clip::norm, "clip by norm: not implemented yet");
   STD_TORCH_CHECK(a.rounding == Rounding::nearest, "stochastic rounding: not implemented yet");
@@ -94,10 +98,6 @@ void step_cpu(const Tensor& x, const Tensor& out, const Tensor& grad,
   const Rows rows = rows_of(x);
   const Tensor dense_grad = torch::stable::contiguous(grad);
   check_no_overlap(out, dense_grad, "x and grad", true);
-  if (residual) {
-    check_no_overlap(*residual, out, "residual and x", false);
-    check_no_overlap(*residual, dense_grad, "residual and grad", false);
-  }
   const ChainScalar steps = chain_scalar(a.step_sizes, x, "step_size");
   const ChainScalar noises = chain_scalar(a.noise_stds, x, "noise_std");
   const LangevinStepParams params{.dtype = dtype_of(x),
@@ -139,6 +139,8 @@ void langevin_step_inplace_cpu(StableIValue* stack, uint64_t, uint64_t) {
   if (residual) {
     check_same_shape(x, *residual, "residual");
     check_dtype(*residual, compute_type_of(x), "residual");
+    check_no_overlap(*residual, x, "residual and x", false);
+    check_no_overlap(*residual, grad, "residual and grad", false);
   }
   Writable state(x);
   std::optional<Writable> memory;
@@ -155,7 +157,7 @@ void langevin_step_cpu(StableIValue* stack, uint64_t, uint64_t) {
   const Tensor grad = next.take<Tensor>();
   const StepArguments arguments{next};
   const Tensor in = torch::stable::contiguous(x);
-  const Tensor out = torch::stable::empty_like(in);
+  const Tensor out = new_contiguous(in);
   step_cpu(in, out, grad, std::nullopt, arguments);
   stack[0] = torch::stable::detail::from(out);
 }

@@ -11,7 +11,7 @@ Tensor topk_compress_cpu(const Tensor& x, int64_t k) {
   const Rows rows = rows_of(x);
   STD_TORCH_CHECK(k >= 0 && k <= rows.dim, "k: expected 0 <= k <= ", rows.dim, ", got ", k);
   const Tensor in = torch::stable::contiguous(x);
-  const Tensor out = torch::stable::empty_like(in);
+  const Tensor out = new_contiguous(in);
   const TopkParams params{dtype_of(in),          rows.count, rows.dim, k, in.const_data_ptr(),
                           out.mutable_data_ptr()};
   parallel_rows(rows, [&](int64_t begin, int64_t end) { cpu::kernels().topk(params, begin, end); });

@@ -47,12 +47,12 @@ def check_like(other: Tensor, x: Tensor, name: str, dtype: torch.dtype) -> None:
 
 def check_writable(x: Tensor, name: str) -> None:
     """An in-place op may write ``x``: no two elements share memory."""
-    if any(n > 1 and s == 0 for n, s in zip(x.shape, x.stride(), strict=True)):
+    if x.numel() > 0 and any(n > 1 and s == 0 for n, s in zip(x.shape, x.stride(), strict=True)):
         raise ValueError(f"{name}: expected a tensor of its own, got an expanded one; clone() it")
 
 
-def check_not_differentiated(op: str, *tensors: Tensor) -> None:
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+def check_not_differentiated(op: str, *tensors: Tensor | None) -> None:
+    if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors):
         raise RuntimeError(
             f"{op} is not differentiable, but an argument requires grad: "
             "detach() it, or call under torch.no_grad()"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -78,7 +76,7 @@ def langevin_step_(
     """
     check_state(x)
     check_writable(x, "x")
-    check_not_differentiated("langevin_step_", x, grad)
+    check_not_differentiated("langevin_step_", x, grad, residual)
     if residual is not None:
         if compressor is None:
             raise ValueError("residual: expected a compressor with it, got compressor=None")
@@ -86,6 +84,10 @@ def langevin_step_(
         check_writable(residual, "residual")
     arguments = _step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     torch.ops.effebm.langevin_step_(x, grad, residual, None, *arguments)
+    if not torch.compiler.is_compiling():  # which does this itself
+        for written in (x, residual):
+            if written is not None and not written.is_inference():
+                torch.autograd.graph.increment_version(written)
     return x
 
 
@@ -154,10 +156,10 @@ def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor 
         return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
     if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymFloat, torch.SymInt)):
         raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
-    if not 0 <= value < math.inf:
+    dtype = compute_dtype(x.dtype)
+    if not 0 <= value <= torch.finfo(dtype).max:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
     if torch.compiler.is_compiling():  # as a constant of the graph every value would recompile it
-        dtype = compute_dtype(x.dtype)
         return 0.0, torch.ones((), dtype=dtype, device=x.device) * value
     return float(value), None
 

@@ -1,0 +1,221 @@
+"""block_sign_compress, BlockSign and the order of summation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import effebm_ext as eff
+from effebm_ext import _C, reference
+from effebm_ext.ops.block_sign import block_sign_compress_reference
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+NAN, INF = math.nan, math.inf
+# 1e-40 is a denormal of float32 and bfloat16, 1e-310 one of float64.
+SPECIAL = torch.tensor(
+    [0.0, -0.0, 1, -1, 2, -2, 1e-40, -1e-40, 1e-310, -3e-310, 3e38, INF, -INF, NAN, -NAN],
+    dtype=torch.float64,
+)
+LAYOUTS = {
+    "contiguous": lambda t: t,
+    "transposed": lambda t: t.transpose(0, -1).contiguous().transpose(0, -1),
+    "strided": lambda t: torch.stack([t, torch.full_like(t, NAN)], dim=-1)[..., 0],
+    "expanded": lambda t: t[:1].expand_as(t),
+}
+
+
+def assert_same_bits(got, want):
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    nan = want.isnan()
+    assert torch.equal(got.isnan(), nan)
+    integer = INTEGERS[got.element_size()]
+    got, want = (t.masked_fill(nan, 0).contiguous().view(integer) for t in (got, want))
+    assert torch.equal(got, want)
+
+
+@st.composite
+def tensors_and_block_sizes(draw):
+    shape = draw(
+        st.lists(st.integers(0, 6), min_size=1, max_size=4)
+        | st.tuples(st.integers(0, 3), st.sampled_from([1, 63, 64, 65, 1023, 1024, 1025, 2051]))
+    )
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
+    # A NaN or an infinity takes over its block: most rows must be without.
+    values = draw(st.sampled_from([None, None, SPECIAL, SPECIAL[:6], SPECIAL[:10]]))
+    if values is None:
+        t = torch.randn(shape, generator=generator, dtype=torch.float64)
+    else:
+        t = values[torch.randint(len(values), shape, generator=generator)]
+    layout = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))]
+    dim = math.prod(shape[1:])
+    # The reference loops over blocks in Python: no more than fifty of them.
+    block_size = draw(st.integers(max(1, dim // 50), 2 * dim + 2))
+    return layout(t.to(draw(st.sampled_from(DTYPES)))), block_size
+
+
+@settings(max_examples=400, deadline=None)
+@given(tensors_and_block_sizes())
+def test_equals_the_reference_in_bits(drawn):
+    x, block_size = drawn
+    before = x.clone()
+    got = eff.block_sign_compress(x, block_size)
+    assert_same_bits(got, block_sign_compress_reference(x, block_size))
+    assert got.is_contiguous()
+    assert_same_bits(x, before)
+    assert_same_bits(eff.BlockSign(block_size).compress(x), got)
+
+
+def test_blocks_that_span_chunks_and_sums_of_sums_equal_the_reference():
+    # Beyond 1024 terms a sum is a sum of sums; beyond 1024 * 1024 a third level begins.
+    x = torch.randn(1, 2 * 1024 * 1024 + 1027, generator=torch.Generator().manual_seed(0))
+    for block_size in (2**62, 2**20, 2**20 + 1, 700_001):
+        got = eff.block_sign_compress(x, block_size)
+        assert_same_bits(got, block_sign_compress_reference(x, block_size))
+
+
+def test_a_short_last_block_is_scaled_by_its_own_length():
+    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -8.0]])
+    want = torch.tensor([[2.0, -2.0, 2.0, 2.0, -8.0]])
+    assert_same_bits(eff.block_sign_compress(x, 2), want)
+
+
+@pytest.mark.parametrize("block_size", [5, 6, 1000, 2**62])
+def test_a_block_larger_than_a_row_is_the_row(block_size):
+    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -2.0], [0.0, 0.0, 5.0, 0.0, -5.0]])
+    want = torch.tensor([[2.0, -2.0, 2.0, 2.0, -2.0], [0.0, 0.0, 2.0, 0.0, -2.0]])
+    assert_same_bits(eff.block_sign_compress(x, block_size), want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zeros_stay_zero_beside_infinity_and_nan(dtype):
+    x = torch.tensor([[0.0, -0.0, INF, -1.0], [0.0, -0.0, NAN, -1.0]], dtype=dtype)
+    want = torch.tensor([[0.0, 0.0, INF, -INF], [0.0, 0.0, NAN, NAN]], dtype=dtype)
+    assert_same_bits(eff.block_sign_compress(x, 4), want)
+
+
+def test_blocks_of_one_give_the_values_back():
+    x = SPECIAL[None].float()
+    assert_same_bits(eff.block_sign_compress(x, 1), torch.where(x == 0, 0.0, x))
+
+
+def test_a_mean_of_denormals_is_a_denormal_also_where_the_caller_flushes_them():
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush denormals")
+    torch.set_flush_denormal(False)
+    for dtype in DTYPES:
+        tiny = torch.finfo(dtype).smallest_normal
+        x = torch.tensor([[tiny / 4, -tiny / 2, tiny / 8, 0.0, tiny, 1.0, -1.0]], dtype=dtype)
+        want = block_sign_compress_reference(x, 4)
+        assert 0 < want[0, 0] < tiny
+        torch.set_flush_denormal(True)
+        try:
+            got = eff.block_sign_compress(x, 4)
+        finally:
+            torch.set_flush_denormal(False)
+        assert_same_bits(got, want)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 400), st.integers(0, 2**32), st.booleans())
+def test_what_is_kept_and_what_is_lost_add_up(dim, block_size, seed, with_zeros):
+    g = torch.randn(5, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    if with_zeros:
+        g[:, ::3] = 0
+    c = eff.block_sign_compress(g, block_size)
+    kept, total, lost = (c**2).sum(1), (g**2).sum(1), ((g - c) ** 2).sum(1)
+    bound = 1 - 1 / min(block_size, dim)
+    assert bool((lost <= bound * total + 1e-12 * dim).all())
+    if not with_zeros:  # a zero that stays zero has a sign of 0, and the identities lose terms
+        torch.testing.assert_close((c * g).sum(1), kept)
+        torch.testing.assert_close(lost, total - kept, rtol=0, atol=1e-12 * dim)
+
+
+def test_large_gaussian_blocks_lose_one_minus_two_over_pi():
+    g = torch.randn(4, 2**18, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    lost = ((g - eff.block_sign_compress(g, 2**16)) ** 2).sum() / (g**2).sum()
+    # Standard error about 1 / sqrt(2^20).
+    assert abs(lost.item() - (1 - 2 / math.pi)) < 4e-3
+
+
+SUM_SIZES = [0, 1, 2, 3, 5, 1023, 1024, 1025, 2048, 5000, 2**20, 2**20 + 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", SUM_SIZES)
+def test_canonical_sum_equals_the_reference_in_bits(dtype, size):
+    terms = np.random.default_rng(size).standard_normal(size).astype(dtype)
+    want = reference.canonical_sum(torch.from_numpy(terms)).item()
+    assert _C.canonical_sum(terms) == want
+    assert math.isclose(want, math.fsum(terms), rel_tol=1e-4, abs_tol=1e-3)
+
+
+def test_a_sum_of_negative_zeros_is_positive_zero_at_every_size():
+    for size in (1, 2, 3, 1024, 1025):
+        terms = np.full(size, -0.0)
+        assert math.copysign(1, _C.canonical_sum(terms)) == 1
+        assert math.copysign(1, reference.canonical_sum(torch.from_numpy(terms)).item()) == 1
+
+
+def on_another_device(device):
+    with torch._subclasses.FakeTensorMode():
+        return torch.empty(2, 5, device=device)
+
+
+X = torch.zeros(2, 5)
+
+
+@pytest.mark.parametrize(
+    ("x", "block_size", "error", "message"),
+    [
+        (None, 1, TypeError, "x: expected a tensor, got NoneType"),
+        (X.half(), 1, TypeError, r"x: expected float32, float64 or bfloat16, got torch\.float16"),
+        (torch.tensor(1.0), 1, ValueError, "expected shape .* got a tensor without axes"),
+        (X, 0, ValueError, "block_size: expected at least 1, got 0"),
+        (X, -4, ValueError, "block_size: expected at least 1, got -4"),
+        (X, 2.0, TypeError, "block_size: expected an int, got float"),
+        (X, True, TypeError, "block_size: expected an int, got bool"),
+        (X.clone().requires_grad_(), 1, RuntimeError, r"is not differentiable.*detach\(\) it"),
+        (on_another_device("cuda"), 1, RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
+        (on_another_device("mps"), 1, RuntimeError, "x: expected a CPU tensor, got one on mps"),
+    ],
+)
+def test_what_block_sign_compress_refuses(x, block_size, error, message):
+    with pytest.raises(error, match=message):
+        eff.block_sign_compress(x, block_size)
+
+
+@pytest.mark.parametrize(
+    ("block_size", "error", "message"),
+    [
+        (0, ValueError, "block_size: expected at least 1, got 0"),
+        (1.5, TypeError, "block_size: expected an int, got float"),
+        (False, TypeError, "block_size: expected an int, got bool"),
+    ],
+)
+def test_what_block_sign_refuses(block_size, error, message):
+    with pytest.raises(error, match=message):
+        eff.BlockSign(block_size)
+
+
+def test_the_op_itself_checks_too():
+    op = torch.ops.effebm.block_sign_compress
+    with pytest.raises(RuntimeError, match="block_size: expected at least 1, got 0"):
+        op(X, 0, None)
+    with pytest.raises(RuntimeError, match="block_offsets: not implemented yet"):
+        op(X, 1, torch.tensor([0, 5]))
+    with pytest.raises(RuntimeError, match="expected float32, float64 or bfloat16, got Int"):
+        op(X.int(), 1, None)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(3, 5), (0, 4), (2, 3, 4)])
+def test_opcheck(dtype, shape):
+    x = torch.randn(shape, dtype=dtype)
+    op = torch.ops.effebm.block_sign_compress.default
+    torch.library.opcheck(op, (x, 3, None))
+    torch.library.opcheck(op, (x.transpose(0, -1), 100, None))
