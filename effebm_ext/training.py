@@ -40,7 +40,7 @@ class TrainConfig:
     chains: int = 128
     langevin_steps: int = 20
     step_size: float | None = None
-    iterations: int = 2000
+    iterations: int = 3000
     batch_size: int = 128
     learning_rate: float = 1e-3
     data_noise: float | None = None
