@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
-SOURCES := $(shell find csrc effebm_ext -name '*.h' -o -name '*.cpp' -o -name '*.txt') setup.py pyproject.toml
+SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc -name '*.h' -o -name '*.cpp')
 
 .PHONY: demo test lint test-cpp test-python build clean

@@ -56,7 +56,7 @@ setup(
             include_dirs=[pybind11.get_include()],
             define_macros=MACROS,
             extra_compile_args=FLAGS,
-            depends=[str(p) for p in CSRC.rglob("*.h")],
+            depends=[str(p) for p in CSRC.rglob("*.h") if "tests" not in p.parts],
         )
     ],
     cmdclass={"build_ext": BuildKernels},

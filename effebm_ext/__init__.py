@@ -4,11 +4,10 @@ Every step is one fused pass over memory: compress the gradient, move, add noise
 """
 
 from effebm_ext import losses
-from effebm_ext.compressors import BlockSign, TopK
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect
-from effebm_ext.ops.block_sign import block_sign_compress
+from effebm_ext.ops.block_sign import BlockSign, block_sign_compress
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
-from effebm_ext.ops.topk import topk_compress
+from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
 

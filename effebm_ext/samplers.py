@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.compressors import Compressor
 from effebm_ext.energies import energy_and_gradient
 from effebm_ext.ops.checks import check_state, compute_dtype
-from effebm_ext.ops.langevin_step import Bounds, Clip, langevin_step_
+from effebm_ext.ops.langevin_step import Bounds, Clip, Compressor, langevin_step_
 from effebm_ext.rng import Key, Rng
 
 Energy = Callable[[Tensor], Tensor]

@@ -5,37 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from helpers import DTYPES, INF, NAN, READ_ONLY_LAYOUTS, SPECIAL, assert_same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effebm_ext as eff
 from effebm_ext import _C, reference
 from effebm_ext.ops.block_sign import block_sign_compress_reference
-
-DTYPES = [torch.float32, torch.float64, torch.bfloat16]
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-NAN, INF = math.nan, math.inf
-# 1e-40 is a denormal of float32 and bfloat16, 1e-310 one of float64.
-SPECIAL = torch.tensor(
-    [0.0, -0.0, 1, -1, 2, -2, 1e-40, -1e-40, 1e-310, -3e-310, 3e38, INF, -INF, NAN, -NAN],
-    dtype=torch.float64,
-)
-LAYOUTS = {
-    "contiguous": lambda t: t,
-    "transposed": lambda t: t.transpose(0, -1).contiguous().transpose(0, -1),
-    "strided": lambda t: torch.stack([t, torch.full_like(t, NAN)], dim=-1)[..., 0],
-    "expanded": lambda t: t[:1].expand_as(t),
-}
-
-
-def assert_same_bits(got, want):
-    assert got.shape == want.shape
-    assert got.dtype == want.dtype
-    nan = want.isnan()
-    assert torch.equal(got.isnan(), nan)
-    integer = INTEGERS[got.element_size()]
-    got, want = (t.masked_fill(nan, 0).contiguous().view(integer) for t in (got, want))
-    assert torch.equal(got, want)
 
 
 @st.composite
@@ -51,7 +27,7 @@ def tensors_and_block_sizes(draw):
         t = torch.randn(shape, generator=generator, dtype=torch.float64)
     else:
         t = values[torch.randint(len(values), shape, generator=generator)]
-    layout = LAYOUTS[draw(st.sampled_from(sorted(LAYOUTS)))]
+    layout = READ_ONLY_LAYOUTS[draw(st.sampled_from(sorted(READ_ONLY_LAYOUTS)))]
     dim = math.prod(shape[1:])
     # The reference loops over blocks in Python: no more than fifty of them.
     block_size = draw(st.integers(max(1, dim // 50), 2 * dim + 2))

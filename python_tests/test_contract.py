@@ -11,14 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers import DTYPES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effebm_ext as eff
 from effebm_ext import _C
+from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.ops.langevin_step import langevin_step_reference
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 # Around the four elements of a draw, the lanes of vectors and the chunks that kernels work in.
 DIMS = [1, 3, 4, 5, 15, 16, 17, 63, 64, 65, 1023, 1024, 1025, 2051]
 KEY = eff.Key(-3, offset=2**40 + 1, first_chain=2**31)
@@ -33,10 +34,6 @@ def table(rows, dim, dtype, salt=0):
     """Values from -4 to 4, with ties, exact in float32: the same from any library and machine."""
     i = np.arange(rows * dim, dtype=np.int64).reshape(rows, dim)
     return torch.from_numpy((i * (7919 + 612 * salt) % 2003 - 1001) / 256.0).to(dtype)
-
-
-def compute(dtype):
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def compressors(dim):
@@ -64,7 +61,9 @@ def results():
             if compressor is not None:
                 yield f"compress {name}", compressor.compress(grad)
             for i, options in enumerate(OPTIONS):
-                residual = None if compressor is None else table(3, dim, compute(dtype), 2) * scale
+                residual = (
+                    None if compressor is None else table(3, dim, compute_dtype(dtype), 2) * scale
+                )
                 options = {"rng": KEY, "compressor": compressor, **options}
                 yield f"step {name} {i}", eff.langevin_step(x, grad, 0.1, **options)
                 in_place = eff.langevin_step_(x.clone(), grad, 0.1, residual=residual, **options)
@@ -138,7 +137,7 @@ def test_results_are_those_of_the_release(name, here):
 
 
 def step(x, grad, **options):
-    residual = torch.zeros(x.shape, dtype=compute(x.dtype))
+    residual = torch.zeros(x.shape, dtype=compute_dtype(x.dtype))
     options = {"rng": KEY, "compressor": eff.TopK(ratio=0.3), "residual": residual, **options}
     return eff.langevin_step_(x.clone(), grad, 0.1, **options), residual
 

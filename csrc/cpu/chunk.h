@@ -36,6 +36,10 @@ class KeepDenormals {
 
  private:
   uint64_t saved_;
+#else
+  KeepDenormals() {}
+
+ private:
 #endif
   KeepDenormals(const KeepDenormals&) = delete;
 };

@@ -18,6 +18,9 @@ struct Kernels {
   void (*block_sign)(const BlockSignParams&, int64_t begin, int64_t end);
 };
 
+// The kernels for one instruction set by its name, or null where the machine lacks it.
+const Kernels* kernels_for(const char* name);
+
 // Chosen at the first call: the best the processor has, lowered by the environment variable
 // ATEN_CPU_CAPABILITY (default, avx2, avx512) as PyTorch's own kernels are.
 const Kernels& kernels();

@@ -1,11 +1,13 @@
-"""block_sign_compress: every entry becomes its sign times the mean magnitude of its block."""
+"""Block-Sign: every entry becomes its sign times the mean magnitude of its block."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import torch
 from torch import Tensor
 
-from effebm_ext import _C  # noqa: F401  (registers the op)
+from effebm_ext import _C
 from effebm_ext.ops.checks import (
     check_not_differentiated,
     check_state,
@@ -45,6 +47,29 @@ def check_block_size(block_size: int) -> None:
         raise TypeError(f"block_size: expected an int, got {type(block_size).__name__}")
     if block_size < 1:
         raise ValueError(f"block_size: expected at least 1, got {block_size}")
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockSign:
+    """Replace every entry by its sign times the mean magnitude of its block of ``block_size``.
+
+    Raises:
+        TypeError: block_size is not an int.
+        ValueError: block_size is below 1.
+    """
+
+    block_size: int
+
+    def __post_init__(self) -> None:
+        check_block_size(self.block_size)
+
+    def compress(self, x: Tensor) -> Tensor:
+        """See :func:`effebm_ext.block_sign_compress`."""
+        return block_sign_compress(x, self.block_size)
+
+    def kernel_arguments(self, dim: int) -> tuple[int, int]:
+        """The code and size by which the fused op knows this compressor."""
+        return _C.COMPRESSOR_BLOCK_SIGN, self.block_size
 
 
 @torch.library.register_fake("effebm::block_sign_compress")

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from effebm_ext import _C
-from effebm_ext.compressors import BlockSign, Compressor, TopK
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect, check_interval
-from effebm_ext.ops.block_sign import block_sign_compress_reference
+from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
     check_not_differentiated,
@@ -17,10 +16,11 @@ from effebm_ext.ops.checks import (
     compute_dtype,
     row_size,
 )
-from effebm_ext.ops.topk import topk_compress_reference
+from effebm_ext.ops.topk import TopK, topk_compress_reference
 from effebm_ext.reference import fma, normals, sqrt
 from effebm_ext.rng import Rng, key_arguments
 
+Compressor = TopK | BlockSign
 Clip = ClipValue | ClipNorm
 Bounds = tuple[float, float] | Reflect
 

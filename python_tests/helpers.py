@@ -1,0 +1,39 @@
+"""What the tests of the ops share: dtypes, special values, memory layouts, comparison of bits."""
+
+import math
+
+import torch
+
+DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+NAN, INF = math.nan, math.inf
+# 1e-40 is a denormal of float32 and bfloat16, 1e-310 one of float64.
+SPECIAL = torch.tensor(
+    [0.0, -0.0, 1, -1, 2, -2, 1e-40, -1e-40, 1e-310, -3e-310, 3e38, INF, -INF, NAN, -NAN],
+    dtype=torch.float64,
+)
+# Views of a tensor's shape whose memory holds NaN between the elements, or another order of axes.
+LAYOUTS = {
+    "contiguous": lambda t: t.clone(),
+    "transposed": lambda t: t.transpose(0, -1).contiguous().transpose(0, -1),
+    "strided": lambda t: torch.stack([t, torch.full_like(t, NAN)], dim=-1)[..., 0],
+    "inner": lambda t: torch.nn.functional.pad(t, (1, 2), value=NAN)[..., 1:-2],
+}
+READ_ONLY_LAYOUTS = {**LAYOUTS, "expanded": lambda t: t[:1].expand_as(t)}
+INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def assert_same_bits(got, want):
+    """Equal shapes, dtypes and bits; any NaN equals any NaN."""
+    assert got.shape == want.shape
+    assert got.dtype == want.dtype
+    nan = want.isnan()
+    assert torch.equal(got.isnan(), nan)
+    integer = INTEGERS[got.element_size()]
+    got, want = (t.masked_fill(nan, 0).contiguous().view(integer) for t in (got, want))
+    assert torch.equal(got, want)
+
+
+def normal(*shape, seed=0, dtype=torch.float32):
+    """Standard normals that depend on the seed alone."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
