@@ -1,10 +1,18 @@
-"""Builds effebm_ext._C: the ops on the LibTorch stable ABI, and the CPU kernels once per
-instruction set. Everything else about the package stands in pyproject.toml."""
+"""Builds effebm_ext._C (the ops on the LibTorch stable ABI and the CPU kernels, these once per
+instruction set) and, where CUDA is found, effebm_ext._C_cuda (the CUDA kernels).
 
+CUDA is built if torch has it and nvcc is there; FORCE_CUDA=1 needs nvcc alone, EFFEBM_CPU_ONLY=1
+leaves it out, TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX") names the architectures. No GPU is needed.
+"""
+
+import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 
 import pybind11
+import torch
 from setuptools import setup
 from torch.utils.cpp_extension import BuildExtension, CppExtension
 
@@ -21,6 +29,9 @@ if X86:
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
     ISA_FLAGS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma",
                            "-mprefer-vector-width=512"]  # fmt: skip
+NVCC_FLAGS = ["-std=c++20", "-O3", "-fmad=false", "-DEFFEBM_ISA=device", "-Xcompiler",
+              "-fPIC,-fvisibility=hidden,-ffp-contract=off"]  # fmt: skip
+CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 
 MAJOR, MINOR = TORCH_TARGET.split(".")
 MACROS = [("EFFEBM_TORCH_TARGET", f'"{TORCH_TARGET}"'),
@@ -29,14 +40,59 @@ if X86:
     MACROS.append(("EFFEBM_X86", None))
 
 SOURCES = (CSRC / "sources.txt").read_text().split()
+CUDA_SOURCES = [s for s in SOURCES if s.startswith("cuda/")]
 KERNELS = [s for s in SOURCES if s.startswith("cpu/") and s != "cpu/dispatch.cpp"]
-SHARED = [s for s in SOURCES if s not in KERNELS]
+SHARED = [s for s in SOURCES if s not in KERNELS + CUDA_SOURCES]
+HEADERS = [str(p) for p in CSRC.rglob("*.[hc]*") if p.suffix in (".h", ".cuh")]
+
+
+def find_nvcc() -> str | None:
+    """nvcc of CUDA_HOME or of the path, if CUDA is to be built."""
+    if os.environ.get("EFFEBM_CPU_ONLY") == "1":
+        return None
+    forced = os.environ.get("FORCE_CUDA") == "1"
+    if not forced and torch.version.cuda is None:
+        return None
+    home = os.environ.get("CUDA_HOME")
+    nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else None)
+    if forced and nvcc is None:
+        raise SystemExit("FORCE_CUDA=1: nvcc was not found; set CUDA_HOME or the path")
+    return nvcc
+
+
+def cuda_toolkit(nvcc: str) -> Path:
+    """Where nvcc takes its headers from; the nvcc on the path may be a link or a script."""
+    dry_run = [nvcc, "--dryrun", "-x", "cu", "-c", "/dev/null", "-o", "/dev/null"]
+    steps = subprocess.run(dry_run, capture_output=True, text=True, check=True).stderr
+    top = next(line for line in steps.splitlines() if line.startswith("#$ TOP="))
+    return Path(top.removeprefix("#$ TOP="))
+
+
+def architecture_flags() -> list[str]:
+    wanted = os.environ.get("TORCH_CUDA_ARCH_LIST") or CUDA_ARCHITECTURES
+    flags = []
+    for entry in wanted.replace(" ", ";").split(";"):
+        number = entry.removesuffix("+PTX").replace(".", "")
+        flags.append(f"-gencode=arch=compute_{number},code=sm_{number}")
+        if entry.endswith("+PTX"):
+            flags.append(f"-gencode=arch=compute_{number},code=compute_{number}")
+    return flags
+
+
+NVCC = find_nvcc()
 
 
 class BuildKernels(BuildExtension):
-    """Compiles the kernel sources once per instruction set, then the extension around them."""
+    """Compiles the kernels, each kind with its own compiler or flags, then the extensions."""
 
     def build_extension(self, ext):
+        if ext.name.endswith("_C_cuda"):
+            self.compile_cuda(ext)
+        else:
+            self.compile_cpu(ext)
+        super().build_extension(ext)
+
+    def compile_cpu(self, ext):
         for isa, flags in ISA_FLAGS.items():
             ext.extra_objects += self.compiler.compile(
                 [str(CSRC / s) for s in KERNELS],
@@ -45,19 +101,47 @@ class BuildKernels(BuildExtension):
                 extra_postargs=FLAGS + flags,
                 depends=ext.depends,
             )
-        super().build_extension(ext)
+
+    def compile_cuda(self, ext):
+        folder = Path(self.build_temp) / "cuda"
+        folder.mkdir(parents=True, exist_ok=True)
+        for source in (s for s in CUDA_SOURCES if s.endswith(".cu")):
+            target = folder / f"{Path(source).stem}.cu.o"
+            flags = [*NVCC_FLAGS, *architecture_flags()]
+            self.spawn([NVCC, *flags, "-c", str(CSRC / source), "-o", str(target)])
+            ext.extra_objects.append(str(target))
+        if not (Path(torch.__file__).parent / "lib" / "libtorch_cuda.so").exists():
+            # A CPU build of torch cannot run the module but can build it.
+            target = folder / "libtorch_cuda.so"
+            flags = ["-shared", "-fPIC", "-Wl,-soname,libtorch_cuda.so"]
+            self.spawn(["g++", *flags, "tools/torch_cuda_stub/stub.cpp", "-o", str(target)])
+            ext.library_dirs.append(str(folder))
 
 
-setup(
-    ext_modules=[
-        CppExtension(
-            "effebm_ext._C",
-            [str(CSRC / s) for s in SHARED],
-            include_dirs=[pybind11.get_include()],
-            define_macros=MACROS,
-            extra_compile_args=FLAGS,
-            depends=[str(p) for p in CSRC.rglob("*.h") if "tests" not in p.parts],
+def extension(name, sources, **options):
+    return CppExtension(
+        name,
+        [str(CSRC / s) for s in sources],
+        extra_compile_args=FLAGS,
+        depends=HEADERS,
+        **options,
+    )
+
+
+extensions = [
+    extension("effebm_ext._C", SHARED, include_dirs=[pybind11.get_include()], define_macros=MACROS)
+]
+if NVCC is not None:
+    toolkit = cuda_toolkit(NVCC)
+    extensions.append(
+        extension(
+            "effebm_ext._C_cuda",
+            [s for s in CUDA_SOURCES if s.endswith(".cpp")],
+            include_dirs=[str(toolkit / "include")],
+            define_macros=[*MACROS, ("USE_CUDA", None)],
+            library_dirs=[str(toolkit / "lib64")],
+            libraries=["torch_cuda", "cudart_static", "dl", "rt", "pthread"],
         )
-    ],
-    cmdclass={"build_ext": BuildKernels},
-)
+    )
+
+setup(ext_modules=extensions, cmdclass={"build_ext": BuildKernels})

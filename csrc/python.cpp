@@ -91,6 +91,12 @@ PYBIND11_MODULE(_C, m) {
       "cpu_capability", [] { return cpu::kernels().name; },
       "The instruction set of the CPU kernels in use: baseline, avx2 or avx512.");
 
+  m.def(
+      "use_cpu_kernels",
+      [](uintptr_t table) { cpu::use_kernels(reinterpret_cast<const cpu::Kernels*>(table)); },
+      "For tests: runs the table of kernels at this address on CPU tensors, or the own ones for "
+      "0.");
+
   m.def("philox4x32_10", &philox4x32_10, py::arg("counter"), py::arg("key"),
         "Random words uint32 (n, 4) for counters uint32 (n, 4) and a key of two words.");
   m.def("box_muller", &box_muller, py::arg("words"),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import effebm_ext
-from effebm_ext import _C, plotting
+from effebm_ext import _C, extension, plotting
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.data import TOYS, load
 from effebm_ext.run_folder import RunFolder, load_model
@@ -124,7 +124,7 @@ def info() -> None:
         "torch": f"{torch.__version__} (any from {build['torch_target']})",
         "compiler": build["compiler"],
         "CPU kernels": f"{_C.cpu_capability()}, {torch.get_num_threads()} threads",
-        "CUDA kernels": "not built",
+        "CUDA kernels": extension.cuda_missing or "loaded",
         "train defaults": f"{parse_compressor(_DEFAULTS.compressor)}, "
         f"error feedback {'on' if _DEFAULTS.error_feedback else 'off'}",
     }

@@ -43,21 +43,30 @@ EFFEBM_HD float from_bits(uint32_t b) {
   return v;
 }
 
+// On a device the compiler's flags would decide how these round, so the rounding is named.
+#ifdef __CUDA_ARCH__
+EFFEBM_HD float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+EFFEBM_HD double fma(double a, double b, double c) { return __fma_rn(a, b, c); }
+EFFEBM_HD float sqrt(float v) { return __fsqrt_rn(v); }
+EFFEBM_HD double sqrt(double v) { return __dsqrt_rn(v); }
+EFFEBM_HD float divide(float a, float b) { return __fdiv_rn(a, b); }
+EFFEBM_HD double divide(double a, double b) { return __ddiv_rn(a, b); }
+EFFEBM_HD float abs(float v) { return ::fabsf(v); }
+EFFEBM_HD double abs(double v) { return ::fabs(v); }
+EFFEBM_HD float copysign(float size, float sign) { return ::copysignf(size, sign); }
+EFFEBM_HD double copysign(double size, double sign) { return ::copysign(size, sign); }
+#else
 // a * b + c, rounded once.
 EFFEBM_HD float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 EFFEBM_HD double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
-
 EFFEBM_HD float sqrt(float v) { return __builtin_sqrtf(v); }
 EFFEBM_HD double sqrt(double v) { return __builtin_sqrt(v); }
-
+EFFEBM_HD float divide(float a, float b) { return a / b; }
+EFFEBM_HD double divide(double a, double b) { return a / b; }
 EFFEBM_HD float abs(float v) { return __builtin_fabsf(v); }
 EFFEBM_HD double abs(double v) { return __builtin_fabs(v); }
-
-EFFEBM_HD float copysign(float magnitude, float sign) {
-  return __builtin_copysignf(magnitude, sign);
-}
-EFFEBM_HD double copysign(double magnitude, double sign) {
-  return __builtin_copysign(magnitude, sign);
-}
+EFFEBM_HD float copysign(float size, float sign) { return __builtin_copysignf(size, sign); }
+EFFEBM_HD double copysign(double size, double sign) { return __builtin_copysign(size, sign); }
+#endif
 
 }  // namespace effebm::inline EFFEBM_ISA::core

@@ -86,7 +86,7 @@ class BlockSignRow {
       for (int i = 0; i < n; ++i) terms[i] = core::abs(terms[i]);
     });
     block_end_ = begin + size;
-    scale_ = sum / A(size);
+    scale_ = core::divide(sum, A(size));
   }
 
   RowInput<T> row_;

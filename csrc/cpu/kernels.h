@@ -25,6 +25,9 @@ const Kernels* kernels_for(const char* name);
 // ATEN_CPU_CAPABILITY (default, avx2, avx512) as PyTorch's own kernels are.
 const Kernels& kernels();
 
+// For tests: runs these kernels instead from now on, or the machine's own again for null.
+void use_kernels(const Kernels*);
+
 }  // namespace effebm::cpu
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {

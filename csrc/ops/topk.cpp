@@ -1,22 +1,17 @@
 // topk_compress: keep the k entries of largest magnitude of every row.
-#include "../core/topk.h"
+#include "topk.h"
 
 #include "../cpu/kernels.h"
-#include "common.h"
 
 namespace effebm::ops {
 namespace {
 
-Tensor topk_compress_cpu(const Tensor& x, int64_t k) {
-  const Rows rows = rows_of(x);
-  STD_TORCH_CHECK(k >= 0 && k <= rows.dim, "k: expected 0 <= k <= ", rows.dim, ", got ", k);
-  const Tensor in = torch::stable::contiguous(x);
-  const Tensor out = new_contiguous(in);
-  const TopkParams params{dtype_of(in),          rows.count, rows.dim, k, in.const_data_ptr(),
-                          out.mutable_data_ptr()};
-  parallel_rows(rows, [&](int64_t begin, int64_t end) { cpu::kernels().topk(params, begin, end); });
-  return out;
+void run_on_cpu(const TopkParams& params, const Tensor&) {
+  parallel_rows({params.rows, params.dim},
+                [&](int64_t begin, int64_t end) { cpu::kernels().topk(params, begin, end); });
 }
+
+Tensor topk_compress_cpu(const Tensor& x, int64_t k) { return topk_compress(x, k, &run_on_cpu); }
 
 }  // namespace
 }  // namespace effebm::ops

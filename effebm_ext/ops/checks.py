@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from effebm_ext import extension
+
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
@@ -21,14 +23,14 @@ def check_state(x: Tensor, name: str = "x") -> None:
         raise TypeError(f"{name}: expected float32, float64 or bfloat16, got {x.dtype}")
     if x.dim() == 0:
         raise ValueError(f"{name}: expected shape (n_chains, *event), got a tensor without axes")
-    if x.device.type == "cuda":
+    if x.device.type == "cuda" and extension.cuda_missing:
         raise RuntimeError(
-            f"{name} is on {x.device}, but this build of effebm_ext has no CUDA kernels. "
-            "Move it with .cpu(), or reinstall from source where PyTorch has CUDA and nvcc is "
-            "found: pip install --no-build-isolation --force-reinstall --no-deps effebm_ext"
+            f"{name} is on {x.device}, but {extension.cuda_missing}. Move it with .cpu(), or "
+            "reinstall from source where PyTorch has CUDA and nvcc is found: "
+            "pip install --no-build-isolation --force-reinstall --no-deps effebm_ext"
         )
-    if x.device.type not in ("cpu", "meta"):
-        raise RuntimeError(f"{name}: expected a CPU tensor, got one on {x.device}")
+    if x.device.type not in ("cpu", "cuda", "meta"):
+        raise RuntimeError(f"{name}: expected a CPU or CUDA tensor, got one on {x.device}")
 
 
 def check_like(other: Tensor, x: Tensor, name: str, dtype: torch.dtype) -> None:

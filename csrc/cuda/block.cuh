@@ -1,0 +1,107 @@
+// Collective work of a thread block: scans, and sums in the order of the numerical contract.
+#pragma once
+
+#include "../core/canonical_sum.h"
+#include "device.h"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+using namespace core;
+
+constexpr int kThreads = 256, kWarpSize = 32, kWarps = kThreads / kWarpSize;
+constexpr unsigned kAllLanes = 0xFFFFFFFFu;
+
+__device__ inline int lane() { return int(threadIdx.x) % kWarpSize; }
+__device__ inline int warp() { return int(threadIdx.x) / kWarpSize; }
+
+// The sum of `value` over the threads before this one, and over all threads. Every thread calls it.
+struct Scan {
+  uint32_t before, total;
+};
+
+__device__ inline Scan block_scan(uint32_t value) {
+  EFFEBM_SHARED(uint32_t, warp_totals, kWarps);
+  uint32_t inclusive = value;
+  for (int distance = 1; distance < kWarpSize; distance *= 2) {
+    const uint32_t below = __shfl_up_sync(kAllLanes, inclusive, distance);
+    if (lane() >= distance) inclusive += below;
+  }
+  if (lane() == kWarpSize - 1) warp_totals[warp()] = inclusive;
+  __syncthreads();
+  Scan scan = {inclusive - value, 0};
+  for (int w = 0; w < kWarps; ++w) {
+    if (w < warp()) scan.before += warp_totals[w];
+    scan.total += warp_totals[w];
+  }
+  __syncthreads();  // before the next scan overwrites the totals
+  return scan;
+}
+
+// What is left of the halving tree within a lane that holds positions l, l + 32, ..., l + 31 * 32:
+// the sum of those whose index j is `first` modulo `kStep`. Written as a recursion so that it needs
+// five registers and not an array of 32.
+template <class A, int kStep, class Held>
+__device__ A lane_tree(int first, const Held& held) {
+  if constexpr (kStep * kWarpSize == kSumWidth)
+    return held(first);
+  else
+    return lane_tree<A, 2 * kStep>(first, held) + lane_tree<A, 2 * kStep>(first + kStep, held);
+}
+
+// The halving sum of n <= 1024 terms by one warp: halves down to 32 are within a lane, the last
+// five between lanes. term(i) for i < n is called once. Every lane of the warp calls it and gets
+// the sum.
+template <class A, class Term>
+__device__ A warp_sum(int n, const Term& term) {
+  A sum = lane_tree<A, 1>(0, [&](int j) {
+    const int i = j * kWarpSize + lane();
+    return i < n ? term(i) : A(0);
+  });
+  for (int half = kWarpSize / 2; half >= 1; half /= 2)
+    sum = sum + __shfl_down_sync(kAllLanes, sum, half);
+  return __shfl_sync(kAllLanes, sum, 0);
+}
+
+// The canonical sum of any number of terms by the whole block: warps sum groups of 1024, and the
+// sums of a level that is full become one term of the next. Every thread calls it and gets the sum.
+template <class A, class Term>
+__device__ A block_sum(int64_t n, const Term& term) {
+  constexpr int kLevels = 3;  // 1024^4 terms
+  EFFEBM_SHARED(A, partial, kLevels * kSumWidth);
+  EFFEBM_SHARED(A, result, 1);
+  const int64_t groups = (n + kSumWidth - 1) / kSumWidth;
+  int count[kLevels] = {};              // the same in every thread
+  const auto reduce = [&](int level) {  // into the level above, or the result where that is last
+    __syncthreads();
+    if (warp() == 0) {
+      const A* terms = partial + level * kSumWidth;
+      const A sum = warp_sum<A>(count[level], [&](int i) { return terms[i]; });
+      if (lane() == 0) {
+        result[0] = sum;
+        if (level + 1 < kLevels) partial[(level + 1) * kSumWidth + count[level + 1]] = sum;
+      }
+    }
+    __syncthreads();
+    if (level + 1 < kLevels) ++count[level + 1];
+    count[level] = 0;
+  };
+  for (int64_t first = 0; first < groups; first += kWarps) {
+    const int64_t group = first + warp();
+    if (group < groups) {
+      const int64_t begin = group * kSumWidth;
+      const int64_t left = n - begin;
+      const A sum = warp_sum<A>(left < kSumWidth ? int(left) : kSumWidth,
+                                [&](int i) { return term(begin + i); });
+      if (lane() == 0) partial[count[0] + warp()] = sum;
+    }
+    count[0] += groups - first < kWarps ? int(groups - first) : kWarps;
+    for (int level = 0; level + 1 < kLevels && count[level] == kSumWidth; ++level) reduce(level);
+  }
+  for (int level = 0; level < kLevels; ++level)
+    if (count[level] > 0) reduce(level);
+  const A sum = result[0];
+  __syncthreads();  // before the next sum overwrites the result
+  return sum;
+}
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

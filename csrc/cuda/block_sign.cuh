@@ -1,0 +1,59 @@
+// Block-Sign, one thread block per row: tile by tile, first the scales of the blocks of entries
+// that start in the tile, then the tile's elements.
+#pragma once
+
+#include "topk.cuh"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+template <class Row, class Params>
+__global__ void __launch_bounds__(kThreads)
+    block_sign_rows(Params p, int64_t block_size, bool vector) {
+  using A = typename Row::A;
+  // scales[0] is of the block that reaches into the tile, the others of those that start in it.
+  EFFEBM_SHARED(A, scales, kTile + 1);
+  for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
+    const Row row(p, r, vector);
+    const auto size_of = [&](int64_t block) {
+      const int64_t left = p.dim - block * block_size;
+      return left < block_size ? left : block_size;
+    };
+    const auto magnitude = [&](int64_t i) { return core::abs(row.u(i)); };
+    for (int64_t tile = 0; tile < p.dim; tile += kTile) {
+      const int64_t tile_end = tile + kTile < p.dim ? tile + kTile : p.dim;
+      const int64_t first = (tile + block_size - 1) / block_size;
+      const int64_t last = (tile_end + block_size - 1) / block_size;  // one past
+      if (block_size <= kSumWidth) {
+        for (int64_t b = first + warp(); b < last; b += kWarps) {
+          const A sum =
+              warp_sum<A>(int(size_of(b)), [&](int i) { return magnitude(b * block_size + i); });
+          if (lane() == 0) scales[b - first + 1] = divide(sum, A(size_of(b)));
+        }
+      } else if (first < last) {  // at most one starts in a tile
+        const A sum = block_sum<A>(size_of(first),
+                                   [&](int64_t i) { return magnitude(first * block_size + i); });
+        if (threadIdx.x == 0) scales[1] = divide(sum, A(size_of(first)));
+      }
+      __syncthreads();
+      const int64_t begin = tile + int(threadIdx.x) * kQuad;
+      if (begin < tile_end) {
+        const int n = tile_end - begin < kQuad ? int(tile_end - begin) : kQuad;
+        A u[kQuad], c[kQuad];
+        row.load(begin, n, u);
+        for (int i = 0; i < kQuad; ++i)
+          c[i] = i < n ? signed_scale(u[i], scales[(begin + i) / block_size - first + 1]) : A(0);
+        row.put(begin, n, u, c);
+      }
+      __syncthreads();
+      if (threadIdx.x == 0 && first < last) scales[0] = scales[last - first];
+    }
+  }
+}
+
+template <class Row, class Params>
+void launch_block_sign_rows(const Params& p, int64_t block_size, bool vector, void* stream) {
+  constexpr auto kernel = &block_sign_rows<Row, Params>;
+  EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p, block_size, vector);
+}
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
