@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +22,16 @@ def save(path: Path, content: dict[str, Any]) -> None:
     The file appears under its name only when all of it is on disk; an older one stays until then.
     """
     payload = {"format": _FORMAT, "version": _VERSION, **content}
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-        temporary = Path(file.name)
-        try:
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
             torch.save(payload, file)
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    os.replace(temporary, path)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -46,12 +45,14 @@ def load(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"checkpoint: no such file: {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except OSError:
+        raise
+    except Exception as error:  # torch and its unpicklers raise a dozen kinds
         raise CheckpointError(f"checkpoint: {path} is truncated or not a checkpoint") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"checkpoint: {path} was not written by effebm_ext")
-    if content["version"] != _VERSION:
+    if content.get("version") != _VERSION:
         raise CheckpointError(
-            f"checkpoint: expected version {_VERSION} in {path}, got {content['version']}"
+            f"checkpoint: expected version {_VERSION} in {path}, got {content.get('version')}"
         )
     return content

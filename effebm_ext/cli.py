@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,26 @@ import numpy as np
 import torch
 
 import effebm_ext
-from effebm_ext import _C, extension, plotting
+from effebm_ext import _C, extension
+
+try:
+    import click
+    from tqdm import tqdm
+
+    from effebm_ext import plotting
+except ModuleNotFoundError as error:  # the library itself needs none of them
+    message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
+    raise SystemExit(message) from error
+
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.data import TOYS, load
 from effebm_ext.run_folder import RunFolder, load_model
 from effebm_ext.training import NonFiniteError, TrainConfig, make_trainer
 
-try:
-    import click
-    from tqdm import tqdm
-except ModuleNotFoundError as error:  # the library itself needs neither
-    raise SystemExit(f"effebm: {error.name} is missing: pip install 'effebm_ext[train]'") from error
-
 _DEFAULTS = TrainConfig()
 _HELP = {
-    "data": f"digits, {', '.join(TOYS)}, or a .npy or .npz file of shape (n, *event)",
+    "data": f"digits, {', '.join(TOYS)}, or a .npy or .npz file of shape (n, *event), of about "
+    "unit standard deviation",
     "energy": "network: auto, mlp or conv",
     "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
     "chains": "persistent chains",
@@ -52,7 +58,7 @@ def _config_options(command: Any) -> Any:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(effebm_ext.__version__, prog_name="effebm")
 def cli() -> None:
     """Train and sample energy-based models with compressed Langevin dynamics."""
@@ -108,10 +114,12 @@ def sample(
     x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise)
     if not bool(torch.isfinite(x).all()):
         raise NonFiniteError(f"the chains diverged within {steps} steps")
+    temporary = out.with_name(f"{out.stem}.tmp{out.suffix}")
     if out.suffix == ".npy":
-        np.save(out, x.numpy())
+        np.save(temporary, x.numpy())
     else:
-        plotting.save_samples(out, x, model.data, is_image=model.is_image)
+        plotting.save_samples(temporary, x, model.data, is_image=model.is_image)
+    os.replace(temporary, out)
     click.echo(f"{n} samples in {out}")
 
 
@@ -140,8 +148,8 @@ def main() -> None:
         _fail(error.format_message())
     except click.Abort:
         _fail("interrupted", status=130)
-    except (NonFiniteError, OSError, RuntimeError, TypeError, ValueError) as error:
-        _fail(str(error).splitlines()[0])
+    except Exception as error:
+        _fail(next(iter(str(error).splitlines()), type(error).__name__))
 
 
 def _fail(message: str, status: int = 2) -> None:

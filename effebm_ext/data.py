@@ -84,7 +84,7 @@ def load(source: str, *, seed: int = 0) -> Dataset:
     if source == "digits":
         return digits()
     if source in TOYS:
-        points = TOYS[source](_TOY_SAMPLES, np.random.default_rng(seed))
+        points = TOYS[source](_TOY_SAMPLES, np.random.default_rng(seed % 2**64))
         return Dataset(source, torch.from_numpy(points.astype(np.float32)), is_image=False)
     path = Path(source)
     if path.suffix not in (".npy", ".npz"):
@@ -98,27 +98,27 @@ def _read_array(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"data: no such file: {path}")
     try:
         content = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
+    except Exception as error:  # numpy's readers raise a dozen kinds
         raise ValueError(f"data: {path} is not a readable {path.suffix} file: {error}") from error
-    if isinstance(content, np.ndarray):
-        return content
-    with content:
-        if len(content.files) != 1 and "x" not in content.files:
-            raise ValueError(
-                f"data: expected one array in {path}, or one named x, got {content.files}"
-            )
-        return content["x" if "x" in content.files else content.files[0]]
+    if len(arrays) != 1 and "x" not in arrays:
+        raise ValueError(f"data: expected one array in {path}, or one named x, got {list(arrays)}")
+    return arrays["x"] if "x" in arrays else next(iter(arrays.values()))
 
 
 def _from_array(name: str, source: str, array: np.ndarray) -> Dataset:
-    if array.dtype.kind not in "fiub":
-        raise ValueError(f"data: expected numbers in {source}, got dtype {array.dtype}")
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        kind = getattr(array, "dtype", type(array).__name__)
+        raise ValueError(f"data: expected numbers in {source}, got dtype {kind}")
     if array.ndim < 2 or array.size == 0:
         raise ValueError(
             f"data: expected an array (n, *event) with n >= 1 in {source}, got shape {array.shape}"
         )
-    x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+    with np.errstate(over="ignore"):
+        x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     bad = int((~torch.isfinite(x)).sum())
     if bad:
-        raise ValueError(f"data: expected finite values in {source}, got {bad} that are not")
+        raise ValueError(
+            f"data: expected finite values in {source}, got {bad} that are not, as float32"
+        )
     return Dataset(name, x, is_image=x.dim() == 4 and x.shape[1] in (1, 3))

@@ -96,9 +96,10 @@ def energy_and_gradient(energy: Callable[[Tensor], Tensor], x: Tensor) -> tuple[
 
     Raises:
         ValueError: the energy returns another shape.
+        RuntimeError: the energy does not depend on x.
     """
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
+    with torch.inference_mode(False), torch.enable_grad():
+        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
         values = per_chain(energy(leaf), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     return values.detach(), gradient

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 
 _GRID = 64  # images shown
@@ -22,15 +23,14 @@ def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -
         data: ``(m, *event)``; sets the grey scale of images and the axes of points.
         is_image: an event is ``(channels, height, width)``.
     """
-    plt = _pyplot()
+    figure = Figure(figsize=(6, 6))
+    axes = figure.subplots()
     if is_image:
         low, high = float(data.min()), float(data.max())
-        image = image_grid(((samples[:_GRID] - low) / (high - low)).clamp(0, 1))
-        figure, axes = plt.subplots(figsize=(6, 6))
+        image = image_grid(((samples[:_GRID] - low) / ((high - low) or 1.0)).clamp(0, 1))
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         axes.axis("off")
     else:
-        figure, axes = plt.subplots(figsize=(6, 6))
         for points, label in ((data, "data"), (samples, "samples")):
             flat = points.flatten(1).numpy()
             if flat.shape[1] == 1:
@@ -39,7 +39,6 @@ def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -
                 axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
         axes.legend()
     figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
 
 
 def image_grid(images: Tensor) -> np.ndarray:
@@ -57,21 +56,11 @@ def image_grid(images: Tensor) -> np.ndarray:
 
 def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
     """Every metric against the iteration, one panel each."""
-    plt = _pyplot()
     names = [name for name in metrics[0] if name not in ("iteration", "seconds")]
-    figure, panels = plt.subplots(len(names), 1, sharex=True, figsize=(7, 1.8 * len(names)))
+    figure = Figure(figsize=(7, 1.8 * len(names)))
+    panels = figure.subplots(len(names), 1, sharex=True)
     for name, axes in zip(names, panels, strict=True):
         axes.plot([m["iteration"] for m in metrics], [m[name] for m in metrics], linewidth=0.8)
         axes.set_ylabel(name.replace("_", " "))
     panels[-1].set_xlabel("iteration")
     figure.savefig(path, dpi=120, bbox_inches="tight")
-    plt.close(figure)
-
-
-def _pyplot():  # type: ignore[no-untyped-def]
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt

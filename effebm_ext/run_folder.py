@@ -40,7 +40,8 @@ class RunFolder:
         FileExistsError: path holds a run and overwrite is false, or path is a file.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
+        path = Path(path)
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"out: expected a folder, {path} is a file")
         if not overwrite and any((path / name).exists() for name in _FILES):
@@ -48,9 +49,8 @@ class RunFolder:
                 f"out: {path} already holds a run; choose another, or --overwrite"
             )
         path.mkdir(parents=True, exist_ok=True)
-        for name in _FILES:
-            (path / name).unlink(missing_ok=True)
         self.path = path
+        self._saved: int | None = None
 
     def train(
         self,
@@ -65,16 +65,20 @@ class RunFolder:
         Raises:
             NonFiniteError: names the iteration and the last good checkpoint.
         """
-        text = json.dumps(dataclasses.asdict(config), indent=2)
-        (self.path / "config.json").write_text(text + "\n")
+        config = config.resolved(is_image=dataset.is_image)
         history: list[dict[str, float]] = []
         start = time.monotonic()
+        seen = self._iteration(
+            trainer
+        )  # what cannot run ends here, before an older run is replaced
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        text = json.dumps(dataclasses.asdict(config), indent=2)
+        (self.path / "config.json").write_text(text + "\n")
         with open(self.path / "metrics.jsonl", "w") as log:
-            for _ in range(config.iterations):
-                try:
-                    seen = trainer.iteration()
-                except NonFiniteError as error:
-                    raise NonFiniteError(f"{error}; {self._last_good()}") from error
+            for i in range(config.iterations):
+                if i > 0:
+                    seen = self._iteration(trainer)
                 seconds = time.monotonic() - start
                 metrics = {"iteration": trainer.iterations, "seconds": round(seconds, 3), **seen}
                 history.append(metrics)
@@ -99,14 +103,20 @@ class RunFolder:
             "data": dataset.x[:_SHOWN_DATA].clone(),
             "trainer": trainer.state_dict(),
         }
+        if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
+            raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
         checkpoint.save(self.path / CHECKPOINT, content)
+        self._saved = trainer.iterations
 
-    def _last_good(self) -> str:
-        path = self.path / CHECKPOINT
-        if not path.exists():
-            return "there is no checkpoint yet"
-        iterations = checkpoint.load(path)["trainer"]["iterations"]
-        return f"the last good checkpoint is {path} of iteration {iterations}"
+    def _iteration(self, trainer: Trainer) -> dict[str, float]:
+        try:
+            return trainer.iteration()
+        except NonFiniteError as error:
+            good = "there is no checkpoint yet"
+            if self._saved is not None:
+                path = self.path / CHECKPOINT
+                good = f"the last good checkpoint is {path} of iteration {self._saved}"
+            raise NonFiniteError(f"{error}; {good}") from error
 
 
 @dataclasses.dataclass
@@ -131,9 +141,12 @@ class TrainedModel:
             noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed))
             x0 = self.data.mean() + self.data.std(correction=0) * noise
         else:
-            x0 = self.state.x[torch.arange(n) % len(self.state.x)]
+            rows = torch.arange(n) % len(self.state.x)
+            x0 = self.state.x[rows]
         sampler = make_sampler(self.config, self.energy)
         state = sampler.init(x0, rng=Key(seed).at(self.state.step))
+        if not from_noise and self.state.residual is not None:
+            state.residual = self.state.residual[rows].clone()
         sampler.advance_(state, n_steps)
         if not clean:
             return state.x
@@ -141,19 +154,23 @@ class TrainedModel:
         return denoise(self.energy, state.x, self.config.data_noise)
 
 
-def load_model(path: Path) -> TrainedModel:
+def load_model(path: Path | str) -> TrainedModel:
     """The model of a run folder or of a checkpoint file.
 
     Raises:
         FileNotFoundError, effebm_ext.checkpoint.CheckpointError: as checkpoint.load.
     """
+    path = Path(path)
     content: dict[str, Any] = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
-    config = TrainConfig(**content["config"])
-    energy = make_energy(config.energy, content["event_shape"])
-    energy.load_state_dict(content["trainer"]["energy"])
-    chains = content["trainer"]["chains"]
-    state = LangevinState(chains["x"], chains["residual"], Key(**chains["key"]), chains["step"])
-    return TrainedModel(config, energy, state, content["data"], content["is_image"])
+    try:
+        config = TrainConfig(**content["config"])
+        energy = make_energy(config.energy, content["event_shape"])
+        energy.load_state_dict(content["trainer"]["energy"])
+        chains = content["trainer"]["chains"]
+        state = LangevinState(chains["x"], chains["residual"], Key(**chains["key"]), chains["step"])
+        return TrainedModel(config, energy, state, content["data"], content["is_image"])
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -96,6 +96,8 @@ class Langevin:
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
         if isinstance(step_size, (int, float)) and not 0 < step_size < math.inf:
             raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
+        if isinstance(step_size, Tensor) and not bool((step_size > 0).all()):
+            raise ValueError("step_size: expected positive numbers, got some that are not")
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature: expected a finite number >= 0, got {temperature}")
         self.energy, self.score = energy, score
@@ -122,7 +124,16 @@ class Langevin:
         return new_state, self.advance_(new_state)
 
     def advance_(self, state: LangevinState, n_steps: int = 1) -> StepInfo:
-        """Moves ``state`` by ``n_steps`` in place; what the last of them saw."""
+        """Moves ``state`` by ``n_steps`` in place; what the last of them saw.
+
+        Raises:
+            ValueError: the state has a residual and the sampler no error feedback, or the reverse.
+        """
+        if self.error_feedback != (state.residual is not None):
+            raise ValueError(
+                "state: expected a residual if and only if the sampler has error_feedback; "
+                "make the state with init()"
+            )
         info = StepInfo(None)
         for _ in range(n_steps):
             info, gradient = self._gradient(state.x)

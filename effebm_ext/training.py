@@ -26,8 +26,8 @@ class NonFiniteError(RuntimeError):
 class TrainConfig:
     """Everything a training run depends on; the command line's flags have the same names.
 
-    ``step_size`` and ``data_noise`` of None are chosen by :meth:`resolved`; without a compressor
-    ``error_feedback`` is off.
+    ``step_size`` and ``data_noise`` of None are chosen by :meth:`resolved`; ``error_feedback``
+    means nothing without a compressor.
 
     Raises:
         ValueError: a value is out of range or cannot be parsed.
@@ -60,8 +60,9 @@ class TrainConfig:
             low = "> 0" if name in positive else ">= 0"
             if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
                 raise ValueError(f"{name}: expected a finite number {low}, got {value}")
-        if parse_compressor(self.compressor) is None and self.error_feedback:
-            object.__setattr__(self, "error_feedback", False)
+        parse_compressor(self.compressor)
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
 
     def resolved(self, *, is_image: bool) -> TrainConfig:
         """With a step size and data noise that suit data of about unit scale: 0.02 and 0.3 for
@@ -167,18 +168,19 @@ class Trainer:
         batch = self.data[rows.to(self.data.device)]
         if self.data_noise:
             noise = torch.randn(batch.shape, generator=self.generator)
-            batch = batch + self.data_noise * noise.to(batch.device)
+            batch = batch + self.data_noise * noise.to(batch)
         return batch
 
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     """The Langevin sampler that a resolved configuration describes."""
     assert config.step_size is not None
+    compressor = parse_compressor(config.compressor)
     return Langevin(
         energy,
         step_size=config.step_size,
-        compressor=parse_compressor(config.compressor),
-        error_feedback=config.error_feedback,
+        compressor=compressor,
+        error_feedback=config.error_feedback and compressor is not None,
     )
 
 

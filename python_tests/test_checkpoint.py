@@ -56,6 +56,7 @@ class Foreign:
         ({"x": torch.zeros(2)}, "was not written by effebm_ext"),
         ([1, 2], "was not written by effebm_ext"),
         ({"format": "effebm_ext checkpoint", "version": 99}, "expected version 1 .* got 99"),
+        ({"format": "effebm_ext checkpoint"}, "expected version 1 .* got None"),
         ({"format": "effebm_ext checkpoint", "x": Foreign()}, "truncated or not a checkpoint"),
     ],
 )

@@ -122,6 +122,10 @@ def bad_npy(tmp_path):
         (["--device", "cuda:9"], "device: 'cuda:9' is unknown or not available"),
         (["--device", "toaster"], "device: 'toaster' is unknown or not available"),
         (["--nonsense"], "--nonsense"),
+        # what fails in the first iteration, after all arguments were accepted
+        (["--step-size", "1e300"], "step_size: expected a finite number >= 0"),
+        (["--data-noise", "1e300"], "iteration 1: "),
+        (["--seed", "18446744073709551616"], "seed: expected a 64-bit integer"),
     ],
 )
 def test_bad_input_gets_one_line_and_leaves_results_alone(
@@ -133,10 +137,32 @@ def test_bad_input_gets_one_line_and_leaves_results_alone(
     flags = [str(bad_npy) if flag == "BAD" else flag for flag in flags]
     status, _, complaint = effebm("train", *TINY, *flags, "--out", out, "--overwrite")
     assert status != 0
-    assert complaint.startswith("effebm: error: ")
-    assert complaint.count("\n") == 1
-    assert message in complaint
+    *progress, line = complaint.splitlines()
+    assert line.startswith("effebm: error: ")
+    assert message in line
+    assert all("it/s" in p or not p.strip() for p in progress)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_no_command_is_one_line_too(effebm):
+    status, _, complaint = effebm()
+    assert status != 0
+    assert complaint == "effebm: error: Missing command.\n"
+
+
+def test_a_checkpoint_of_something_else_is_refused(effebm, tmp_path):
+    checkpoint.save(tmp_path / "c.pt", {"x": torch.zeros(2)})
+    status, _, complaint = effebm("sample", tmp_path / "c.pt", "--out", tmp_path / "x.npy")
+    assert status != 0
+    assert "is not of a training run" in complaint
+
+
+def test_samples_of_the_chains_go_on_with_their_residuals(effebm, tmp_path):
+    effebm("train", "--data", "rings", *TINY, "--out", tmp_path / "run")
+    model = load_model(tmp_path / "run")
+    moved = model.sample(8, 1, seed=0)
+    model.state.residual.zero_()
+    assert not torch.equal(moved, model.sample(8, 1, seed=0))
 
 
 def test_a_run_is_overwritten_only_when_asked(effebm, tmp_path):

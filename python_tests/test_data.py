@@ -68,6 +68,14 @@ def test_bad_files_are_refused_with_the_reason(tmp_path, content, message):
         load(write(tmp_path / "bad.npy", content))
 
 
+def test_truncated_archives_are_refused(tmp_path):
+    path = tmp_path / "cut.npz"
+    np.savez(path, x=np.zeros((50, 50)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"is not a readable \.npz file"):
+        load(str(path))
+
+
 def test_pickled_arrays_are_not_executed(tmp_path):
     path = tmp_path / "evil.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)

@@ -13,6 +13,8 @@ import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.ops.langevin_step import langevin_step_reference
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 KEY = eff.Key(17, offset=2**33 + 5, first_chain=3)
 NAMED = {"seed": KEY.seed, "offset": KEY.offset, "first_chain": KEY.first_chain}
 COMPRESSORS = [None, eff.TopK(3), eff.TopK(ratio=0.5), eff.BlockSign(4), eff.BlockSign(1000)]

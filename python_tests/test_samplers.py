@@ -179,3 +179,23 @@ def test_misuse_of_the_calls(x0):
         eff.Langevin(torch.sum, step_size=0.1).sample(x0, 1)
     with pytest.raises(ValueError, match="grad: expected the shape of x"):
         eff.Langevin(score=lambda x: x[:, :1], step_size=0.1).sample(x0, 1)
+
+
+def test_a_state_of_a_sampler_with_other_error_feedback_is_refused(x0):
+    plain = eff.Langevin(score=torch.neg, step_size=0.1, compressor=eff.TopK(1))
+    fed = eff.Langevin(score=torch.neg, step_size=0.1, compressor=eff.TopK(1), error_feedback=True)
+    for sampler, other in ((plain, fed), (fed, plain)):
+        with pytest.raises(ValueError, match="state: expected a residual if and only if"):
+            sampler.step(other.init(x0))
+
+
+def test_sampling_in_inference_mode_gives_the_same_bits(energy, x0):
+    sampler = eff.Langevin(energy, step_size=0.1)
+    with torch.inference_mode():
+        x = sampler.sample(x0, 3, rng=eff.Key(0))
+    assert torch.equal(x, sampler.sample(x0, 3, rng=eff.Key(0)))
+
+
+def test_negative_step_sizes_in_a_tensor_are_refused():
+    with pytest.raises(ValueError, match="step_size: expected positive numbers"):
+        eff.Langevin(score=torch.neg, step_size=torch.tensor([0.1, -0.1]))

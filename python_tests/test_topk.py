@@ -14,6 +14,8 @@ from effebm_ext import _C
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.ops.topk import topk_compress_reference
 
+pytestmark = pytest.mark.usefixtures("kernels")
+
 TIES = torch.tensor([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0], dtype=torch.float64)
 
 
@@ -46,10 +48,12 @@ def test_equals_the_reference_in_bits(x, fraction):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("length", range(1, 7))
-def test_every_tie_pattern_keeps_exactly_k_the_first_of_equals(dtype, length):
+def test_every_tie_pattern_keeps_exactly_k_the_first_of_equals(kernels, dtype, length):
     # Zero is written as -0, so that a kept zero differs from the +0 of an entry that is dropped.
     alphabet = torch.tensor([-1.0, -0.0, 1.0, 2.0], dtype=dtype)
     rows = torch.cartesian_prod(*[alphabet] * length).reshape(-1, length)
+    if kernels == "emulated cuda":  # which takes a millisecond per row
+        rows = rows[:: max(1, len(rows) // 200)]
     size, other = rows.abs()[:, :, None], rows.abs()[:, None, :]
     earlier = torch.arange(length)[None, :] < torch.arange(length)[:, None]
     rank = ((other > size) | ((other == size) & earlier)).sum(dim=2)
@@ -164,7 +168,12 @@ X = torch.zeros(2, 5)
         (X, True, TypeError, "k: expected an int, got bool"),
         (X.clone().requires_grad_(), 1, RuntimeError, r"is not differentiable.*detach\(\) it"),
         (on_another_device("cuda"), 1, RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
-        (on_another_device("mps"), 1, RuntimeError, "x: expected a CPU tensor, got one on mps"),
+        (
+            on_another_device("mps"),
+            1,
+            RuntimeError,
+            "x: expected a CPU or CUDA tensor, .* mps",
+        ),
     ],
 )
 def test_what_topk_compress_refuses(x, k, error, message):

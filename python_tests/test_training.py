@@ -107,6 +107,9 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
     ):
         assert make_trainer(config, POINTS).chains.state.residual is None
     assert TrainConfig().compressor == "block-sign:64"
+    # choosing a compressor later does not lose the default
+    changed = dataclasses.replace(TrainConfig(chains=2, compressor="none"), compressor="topk:1")
+    assert make_trainer(changed, POINTS).chains.state.residual is not None
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,7 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
         ({"chains": -1}, "chains: .* got -1"),
         ({"data_noise": -1.0}, "data_noise: expected a finite number >= 0, got -1"),
         ({"compressor": "topk"}, "compressor: "),
+        ({"seed": 2**64}, "seed: expected a 64-bit integer"),
         ({"compressor": "blocksign:64"}, "compressor: expected none, topk:RATIO"),
         ({"compressor": "topk:1.5"}, "ratio: expected 0 < ratio <= 1, got 1.5"),
         ({"compressor": "block-sign:0"}, "block_size: expected at least 1, got 0"),

@@ -47,6 +47,8 @@ def check_block_size(block_size: int) -> None:
         raise TypeError(f"block_size: expected an int, got {type(block_size).__name__}")
     if block_size < 1:
         raise ValueError(f"block_size: expected at least 1, got {block_size}")
+    if block_size >= 2**63:
+        raise ValueError(f"block_size: expected a 64-bit integer, got {block_size}")
 
 
 @dataclasses.dataclass(frozen=True)

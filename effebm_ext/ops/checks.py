@@ -27,7 +27,7 @@ def check_state(x: Tensor, name: str = "x") -> None:
         raise RuntimeError(
             f"{name} is on {x.device}, but {extension.cuda_missing}. Move it with .cpu(), or "
             "reinstall from source where PyTorch has CUDA and nvcc is found: "
-            "pip install --no-build-isolation --force-reinstall --no-deps effebm_ext"
+            "pip install --no-build-isolation --force-reinstall --no-deps ."
         )
     if x.device.type not in ("cpu", "cuda", "meta"):
         raise RuntimeError(f"{name}: expected a CPU or CUDA tensor, got one on {x.device}")
@@ -53,7 +53,7 @@ def check_writable(x: Tensor, name: str) -> None:
         raise ValueError(f"{name}: expected a tensor of its own, got an expanded one; clone() it")
 
 
-def check_not_differentiated(op: str, *tensors: Tensor | None) -> None:
+def check_not_differentiated(op: str, *tensors: object) -> None:
     if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in tensors):
         raise RuntimeError(
             f"{op} is not differentiable, but an argument requires grad: "

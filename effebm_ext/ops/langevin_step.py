@@ -76,7 +76,7 @@ def langevin_step_(
     """
     check_state(x)
     check_writable(x, "x")
-    check_not_differentiated("langevin_step_", x, grad, residual)
+    check_not_differentiated("langevin_step_", x, grad, residual, step_size, noise_std)
     if residual is not None:
         if compressor is None:
             raise ValueError("residual: expected a compressor with it, got compressor=None")
@@ -111,7 +111,7 @@ def langevin_step(
         What :func:`langevin_step_` raises.
     """
     check_state(x)
-    check_not_differentiated("langevin_step", x, grad)
+    check_not_differentiated("langevin_step", x, grad, step_size, noise_std)
     arguments = _step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     return torch.ops.effebm.langevin_step(x, grad, *arguments)
 
