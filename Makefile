@@ -4,14 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
-CXX_FILES := $(shell find csrc -name '*.h' -o -name '*.cpp')
+CXX_FILES := $(shell find csrc tools -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint test-cpp test-python build clean
+.PHONY: demo test lint test-cpp test-python test-ptx build clean
 
 demo: build
 	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
 
-test: lint test-cpp test-python
+test: lint test-cpp test-python test-ptx
 
 lint: build
 	$(BIN)/ruff check .
@@ -19,17 +19,24 @@ lint: build
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 
-# The numerical core and the CPU kernels without torch, plain and under the sanitizers.
+define CTEST
+$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DEFFEBM_SANITIZE=$(2)
+$(BIN)/cmake --build $(1)
+$(BIN)/ctest --test-dir $(1) --output-on-failure -j2
+endef
+
+# The core, the CPU kernels and the emulated CUDA kernels without torch, plain and under sanitizers.
 test-cpp: build
-	$(BIN)/cmake -S . -B build/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
-	$(BIN)/cmake --build build/cmake
-	$(BIN)/ctest --test-dir build/cmake --output-on-failure
-	$(BIN)/cmake -S . -B build/sanitize -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DEFFEBM_SANITIZE=ON
-	$(BIN)/cmake --build build/sanitize
-	$(BIN)/ctest --test-dir build/sanitize --output-on-failure
+	$(call CTEST,build/cmake,)
+	$(call CTEST,build/address,address)
+	$(call CTEST,build/thread,thread)
 
 test-python: build
 	$(BIN)/python -m pytest
+
+# What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
+test-ptx: build
+	$(BIN)/python -m pytest tools/ptx_simulator/tests
 
 build: $(VENV)/built
 

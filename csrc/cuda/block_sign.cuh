@@ -10,8 +10,7 @@ template <class Row, class Params>
 __global__ void __launch_bounds__(kThreads)
     block_sign_rows(Params p, int64_t block_size, bool vector) {
   using A = typename Row::A;
-  // scales[0] is of the block that reaches into the tile, the others of those that start in it.
-  EFFEBM_SHARED(A, scales, kTile + 1);
+  EFFEBM_SHARED(A, scales, kTile);  // of the blocks that start in the tile
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
     const Row row(p, r, vector);
     const auto size_of = [&](int64_t block) {
@@ -19,6 +18,7 @@ __global__ void __launch_bounds__(kThreads)
       return left < block_size ? left : block_size;
     };
     const auto magnitude = [&](int64_t i) { return core::abs(row.u(i)); };
+    A carried = A(0);  // the scale of the block that reaches into the tile
     for (int64_t tile = 0; tile < p.dim; tile += kTile) {
       const int64_t tile_end = tile + kTile < p.dim ? tile + kTile : p.dim;
       const int64_t first = (tile + block_size - 1) / block_size;
@@ -27,12 +27,12 @@ __global__ void __launch_bounds__(kThreads)
         for (int64_t b = first + warp(); b < last; b += kWarps) {
           const A sum =
               warp_sum<A>(int(size_of(b)), [&](int i) { return magnitude(b * block_size + i); });
-          if (lane() == 0) scales[b - first + 1] = divide(sum, A(size_of(b)));
+          if (lane() == 0) scales[b - first] = divide(sum, A(size_of(b)));
         }
       } else if (first < last) {  // at most one starts in a tile
         const A sum = block_sum<A>(size_of(first),
                                    [&](int64_t i) { return magnitude(first * block_size + i); });
-        if (threadIdx.x == 0) scales[1] = divide(sum, A(size_of(first)));
+        if (threadIdx.x == 0) scales[0] = divide(sum, A(size_of(first)));
       }
       __syncthreads();
       const int64_t begin = tile + int(threadIdx.x) * kQuad;
@@ -40,12 +40,14 @@ __global__ void __launch_bounds__(kThreads)
         const int n = tile_end - begin < kQuad ? int(tile_end - begin) : kQuad;
         A u[kQuad], c[kQuad];
         row.load(begin, n, u);
-        for (int i = 0; i < kQuad; ++i)
-          c[i] = i < n ? signed_scale(u[i], scales[(begin + i) / block_size - first + 1]) : A(0);
+        for (int i = 0; i < kQuad; ++i) {
+          const int64_t block = (begin + i) / block_size - first;
+          c[i] = i < n ? signed_scale(u[i], block < 0 ? carried : scales[block]) : A(0);
+        }
         row.put(begin, n, u, c);
       }
-      __syncthreads();
-      if (threadIdx.x == 0 && first < last) scales[0] = scales[last - first];
+      if (first < last) carried = scales[last - first - 1];
+      __syncthreads();  // before the next tile's scales are written
     }
   }
 }
@@ -53,7 +55,8 @@ __global__ void __launch_bounds__(kThreads)
 template <class Row, class Params>
 void launch_block_sign_rows(const Params& p, int64_t block_size, bool vector, void* stream) {
   constexpr auto kernel = &block_sign_rows<Row, Params>;
-  EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p, block_size, vector);
+  const int64_t at_most_row = block_size < p.dim ? block_size : p.dim;
+  EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p, at_most_row, vector);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

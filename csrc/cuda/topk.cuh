@@ -42,7 +42,6 @@ __device__ inline uint32_t find_digit(const uint32_t* count, uint32_t& wanted) {
   __syncthreads();
   wanted = found[1];
   const uint32_t digit = found[0];
-  __syncthreads();  // before the next digit is found
   return digit;
 }
 

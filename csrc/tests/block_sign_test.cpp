@@ -40,13 +40,15 @@ void zeros_stay_zero() {
 int main() {
   using namespace effebm::test;
   zeros_stay_zero();
-  for (const auto* table : supported_tables())
+  for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) {
       using T = decltype(zero);
       for (int64_t dim : {0, 1, 5, 64, 1025, 3000})
-        for (int64_t block_size :
-             {int64_t(1), int64_t(3), int64_t(64), int64_t(1000), int64_t(1500), int64_t(1) << 40})
+        for (int64_t block_size : {int64_t(1), int64_t(3), int64_t(64), int64_t(1000),
+                                   int64_t(1500), int64_t(1) << 40}) {
+          if (is_emulated(table) && dim == 3000 && block_size < 64) continue;
           rows_agree<T>(*table, dim, block_size);
+        }
     });
   return report();
 }

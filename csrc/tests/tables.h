@@ -6,6 +6,8 @@
 
 #include "../cpu/kernels.h"
 
+extern "C" const effebm::cpu::Kernels* effebm_emulated_kernels();
+
 namespace effebm::test {
 
 // From the plainest to the best.
@@ -17,6 +19,16 @@ inline std::vector<const cpu::Kernels*> supported_tables() {
     else
       std::cout << "skipped: " << name << ", which this machine or build lacks" << std::endl;
   }
+  return tables;
+}
+
+// The emulator takes a millisecond where a kernel takes a microsecond: tests give it fewer cases.
+inline bool is_emulated(const cpu::Kernels* table) { return table == effebm_emulated_kernels(); }
+
+// Those, and the CUDA kernels under the emulator.
+inline std::vector<const cpu::Kernels*> all_tables() {
+  auto tables = supported_tables();
+  tables.push_back(effebm_emulated_kernels());
   return tables;
 }
 

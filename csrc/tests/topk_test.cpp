@@ -58,7 +58,8 @@ void selection(const cpu::Kernels& table, int64_t dim) {
   }
   const int64_t rows = std::size(kPatterns);
   std::vector<T> out(x.size());
-  for (int64_t k = 0; k <= dim; ++k) {
+  const int64_t stride = is_emulated(&table) ? 1 + dim / 5 : 1;
+  for (int64_t k = 0; k <= dim; k += stride) {
     std::fill(out.begin(), out.end(), of<T>(99.0));
     const TopkParams params{Storage<T>::dtype, rows, dim, k, x.data(), out.data()};
     table.topk(params, 0, rows);
@@ -87,7 +88,7 @@ int main() {
   using namespace effebm::test;
   order<float>();
   order<double>();
-  for (const auto* table : supported_tables())
+  for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) {
       using T = decltype(zero);
       for (int64_t dim : {0, 1, 2, 3, 17, 64, 1030}) selection<T>(*table, dim);

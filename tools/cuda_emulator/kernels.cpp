@@ -4,10 +4,13 @@
 
 #include <type_traits>
 
+#include "../../csrc/cpu/chunk.h"
 #include "../../csrc/cuda/launch.h"
 
 namespace effebm::emulator {
 namespace {
+
+using cpu_kernels::KeepDenormals;  // as a GPU does
 
 int64_t bytes_of(DType dtype) {
   return dtype == DType::float64 ? 8 : dtype == DType::float32 ? 4 : 2;
@@ -28,15 +31,27 @@ Params rows_of(Params p, int64_t begin, int64_t end) {
   return p;
 }
 
+// As the ops do, nothing is launched where there is nothing to do.
+template <class Params>
+bool is_empty(const Params& p, int64_t begin, int64_t end) {
+  return begin == end || p.dim == 0;
+}
+
 void topk(const TopkParams& p, int64_t begin, int64_t end) {
+  if (is_empty(p, begin, end)) return;
+  const KeepDenormals keep_denormals;
   cuda::launch_topk(rows_of(p, begin, end), nullptr);
 }
 
 void block_sign(const BlockSignParams& p, int64_t begin, int64_t end) {
+  if (is_empty(p, begin, end)) return;
+  const KeepDenormals keep_denormals;
   cuda::launch_block_sign(rows_of(p, begin, end), nullptr);
 }
 
 void langevin_step(const LangevinStepParams& whole, int64_t begin, int64_t end) {
+  if (is_empty(whole, begin, end)) return;
+  const KeepDenormals keep_denormals;
   LangevinStepParams p = rows_of(whole, begin, end);
   const int64_t compute = p.dtype == DType::float64 ? 8 : 4;
   p.grad = advance(p.grad, begin * p.dim, bytes_of(p.dtype));
