@@ -38,14 +38,28 @@ __device__ inline Scan block_scan(uint32_t value) {
 }
 
 // What is left of the halving tree within a lane that holds positions l, l + 32, ..., l + 31 * 32:
-// the sum of those whose index j is `first` modulo `kStep`. Written as a recursion so that it needs
-// five registers and not an array of 32.
-template <class A, int kStep, class Held>
-__device__ A lane_tree(int first, const Held& held) {
-  if constexpr (kStep * kWarpSize == kSumWidth)
-    return held(first);
-  else
-    return lane_tree<A, 2 * kStep>(first, held) + lane_tree<A, 2 * kStep>(first + kStep, held);
+// j and j + 16 are added first, then what is 8 apart, and so on. Visiting j in the order of its
+// reversed bits, sums become complete as the digits of a counter overflow, and five are enough.
+template <class A, class Held>
+__device__ A lane_tree(const Held& held) {
+  constexpr int kBits = 5;
+  static_assert(kWarpSize << kBits == kSumWidth);
+  A waiting[kBits] = {};
+  A sum = A(0);
+#pragma unroll 1  // all at once would need more registers than there are
+  for (int visit = 0; visit < 1 << kBits; ++visit) {
+    int j = 0;
+    for (int bit = 0; bit < kBits; ++bit) j |= (visit >> bit & 1) << (kBits - 1 - bit);
+    sum = held(j);
+    bool carry = true;
+    for (int bit = 0; bit < kBits; ++bit) {
+      const bool second = visit >> bit & 1;
+      if (carry && second) sum = waiting[bit] + sum;
+      if (carry && !second) waiting[bit] = sum;
+      carry = carry && second;
+    }
+  }
+  return sum;
 }
 
 // The halving sum of n <= 1024 terms by one warp: halves down to 32 are within a lane, the last
@@ -53,7 +67,7 @@ __device__ A lane_tree(int first, const Held& held) {
 // the sum.
 template <class A, class Term>
 __device__ A warp_sum(int n, const Term& term) {
-  A sum = lane_tree<A, 1>(0, [&](int j) {
+  A sum = lane_tree<A>([&](int j) {
     const int i = j * kWarpSize + lane();
     return i < n ? term(i) : A(0);
   });

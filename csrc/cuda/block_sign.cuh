@@ -6,8 +6,9 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
+// One block per multiprocessor is enough: with more asked for, the compiler spills registers.
 template <class Row, class Params>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     block_sign_rows(Params p, int64_t block_size, bool vector) {
   using A = typename Row::A;
   EFFEBM_SHARED(A, scales, kTile);  // of the blocks that start in the tile
@@ -27,22 +28,30 @@ __global__ void __launch_bounds__(kThreads)
         for (int64_t b = first + warp(); b < last; b += kWarps) {
           const A sum =
               warp_sum<A>(int(size_of(b)), [&](int i) { return magnitude(b * block_size + i); });
-          if (lane() == 0) scales[b - first] = divide(sum, A(size_of(b)));
+          if (lane() == 0) scales[b - first] = sum;
         }
       } else if (first < last) {  // at most one starts in a tile
         const A sum = block_sum<A>(size_of(first),
                                    [&](int64_t i) { return magnitude(first * block_size + i); });
-        if (threadIdx.x == 0) scales[0] = divide(sum, A(size_of(first)));
+        if (threadIdx.x == 0) scales[0] = sum;
       }
+      __syncthreads();
+      for (int64_t b = first + int(threadIdx.x); b < last; b += kThreads)
+        scales[b - first] = divide(scales[b - first], A(size_of(b)));
       __syncthreads();
       const int64_t begin = tile + int(threadIdx.x) * kQuad;
       if (begin < tile_end) {
         const int n = tile_end - begin < kQuad ? int(tile_end - begin) : kQuad;
         A u[kQuad], c[kQuad];
         row.load(begin, n, u);
-        for (int i = 0; i < kQuad; ++i) {
-          const int64_t block = (begin + i) / block_size - first;
-          c[i] = i < n ? signed_scale(u[i], block < 0 ? carried : scales[block]) : A(0);
+        int64_t block = begin / block_size;
+        int64_t left = (block + 1) * block_size - begin;  // in this block
+        for (int i = 0; i < kQuad; ++i, --left) {
+          if (left == 0) {
+            ++block;
+            left = block_size;
+          }
+          c[i] = i < n ? signed_scale(u[i], block < first ? carried : scales[block - first]) : A(0);
         }
         row.put(begin, n, u, c);
       }

@@ -81,6 +81,16 @@ void leaves_other_rows(const cpu::Kernels& table) {
     CHECK(bits_of(out[i]) == bits_of(of<T>(i >= 3 && i < 9 ? 1.0 : 7.0)), i);
 }
 
+// Whole quads at an address that is a multiple of an element's size and no more.
+template <class T>
+void takes_unaligned_rows(const cpu::Kernels& table) {
+  std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
+  table.topk({Storage<T>::dtype, 2, 8, 3, x.data() + 1, out.data() + 1}, 0, 2);
+  CHECK(bits_of(out[0]) == bits_of(of<T>(7.0)));
+  for (size_t i = 0; i < 16; ++i)
+    CHECK(bits_of(out[i + 1]) == bits_of(i % 8 < 3 ? of<T>(-2.0) : T()), table.name, i);
+}
+
 }  // namespace
 }  // namespace effebm::test
 
@@ -93,6 +103,7 @@ int main() {
       using T = decltype(zero);
       for (int64_t dim : {0, 1, 2, 3, 17, 64, 1030}) selection<T>(*table, dim);
       leaves_other_rows<T>(*table);
+      takes_unaligned_rows<T>(*table);
     });
   return report();
 }
