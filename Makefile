@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc tools -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint test-cpp test-python test-ptx build clean
+.PHONY: demo test lint test-cpp test-python test-ptx faults build clean
 
 demo: build
 	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
@@ -37,6 +37,10 @@ test-python: build
 # What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
 test-ptx: build
 	$(BIN)/python -m pytest tools/ptx_simulator/tests
+
+# Do the tests notice broken CUDA kernels? All the seeded faults, or FAULTS="--random 5" of them.
+faults: build
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/seeded_faults/run.py $(FAULTS)
 
 build: $(VENV)/built
 

@@ -1,0 +1,82 @@
+"""The faults: (what is wrong, file below csrc/, text, what stands there instead)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fault(NamedTuple):
+    """``occurrence`` counts from 0 where the text stands in the file more than once."""
+
+    name: str
+    file: str
+    text: str
+    instead: str
+    occurrence: int = 0
+
+
+_SYNC = "  __syncthreads();"
+BLOCK, ROWS, TOPK, SIGN = (f"cuda/{name}.cuh" for name in ("block", "rows", "topk", "block_sign"))
+
+FAULTS = [
+    # scans and sums
+    Fault("scan: one lane too few", BLOCK, "lane() >= distance", "lane() > distance"),
+    Fault("scan: totals read before they are written", BLOCK, _SYNC, ""),
+    Fault("scan: totals overwritten while read", BLOCK,
+          "__syncthreads();  // before the next scan", "//"),
+    Fault("sum: lanes added in another order", BLOCK,
+          "half = kWarpSize / 2; half >= 1; half /= 2", "half = 1; half < kWarpSize; half *= 2"),
+    Fault("sum: one term too many", BLOCK, "return i < n ? term(i)", "return i <= n ? term(i)"),
+    Fault("sum: partial sums read before they are written", BLOCK, _SYNC, "", 2),
+    # the step of one row
+    Fault("noise: wrong purpose", ROWS, "Purpose::noise", "Purpose::rounding"),
+    Fault("noise: offset of 32 bits", ROWS, "uint64_t(p.key[1]) + uint64_t(p.offset)",
+          "uint32_t(p.key[1] + p.offset)"),
+    Fault("noise: first_chain ignored", ROWS, "uint32_t(p.first_chain + r)", "uint32_t(r)"),
+    Fault("noise: the same for every quad", ROWS, "uint32_t(begin / kQuad)", "0"),
+    Fault("noise: drawn where its size is zero", ROWS, "scalars_.noise_std != A(0)", "true"),
+    Fault("rows: misaligned ones read by vectors", ROWS,
+          "reinterpret_cast<uintptr_t>(base) % alignof(Quad<V>) == 0", "base != (const void*)1"),
+    Fault("rows: partial quads read by vectors", ROWS, "dim % kQuad == 0", "dim >= kQuad"),
+    Fault("rows: stores past the end", ROWS, "if (i < n) row[begin + i]", "row[begin + i]"),
+    Fault("residual: keeps all", ROWS, "lost[i] = u[i] - c[i]", "lost[i] = u[i]"),
+    Fault("clip: left out", ROWS, "clip_ == Clip::value", "clip_ == Clip::norm"),
+    Fault("bounds: mirror left out", ROWS, "bounds_ == Bounds::reflect", "false"),
+    Fault("bounds: lose NaN", "core/langevin_step.h",
+          "return v < lower ? lower : (v > upper ? upper : v);",
+          "return v > lower ? (v < upper ? v : upper) : lower;"),
+    # Top-k
+    Fault("topk: counts not atomic", TOPK, "atomicAdd(&count[key >> shift & mask], 1u)",
+          "++count[key >> shift & mask]"),
+    Fault("topk: counted before the counts are zero", TOPK,
+          "count[digit] = 0;\n    __syncthreads();",
+          "count[digit] = 0;"),
+    Fault("topk: counts read too early", TOPK, "    __syncthreads();\n    prefix", "    prefix"),
+    Fault("topk: digit read before it is found", TOPK, "__syncthreads();\n  wanted", "wanted"),
+    Fault("topk: last of a digit missed", TOPK, "wanted <= above + here", "wanted < above + here"),
+    Fault("topk: one tie too many", TOPK, "rank < selection.ties", "rank <= selection.ties"),
+    Fault("topk: ties of earlier tiles forgotten", TOPK, "ties_before += scan.total;", ""),
+    Fault("topk: ties of one thread all kept", TOPK, "rank += tie;", ""),
+    Fault("topk: threads without elements leave before the scan", TOPK,
+          "const Scan scan = block_scan(ties);",
+          "if (n == 0) return;\n      const Scan scan = block_scan(ties);"),
+    Fault("topk: k = d drops the last zero", TOPK, "return {0, dim};", "return {0, dim - 1};"),
+    Fault("topk: NaN ranked by its payload", "core/topk.h",
+          "return magnitude > KeyOf<A>::infinity ? KeyOf<A>::infinity + 1 : magnitude;",
+          "return magnitude;"),
+    # Block-Sign
+    Fault("block-sign: scale not carried into the next tile", SIGN,
+          "if (first < last) carried =", "if (first > last) carried ="),
+    Fault("block-sign: short block divided by the full size", SIGN,
+          "A(size_of(b))", "A(block_size)"),
+    Fault("block-sign: scales read before they are written", SIGN,
+          "      __syncthreads();\n      const", "      const"),
+    Fault("block-sign: scales overwritten while read", SIGN,
+          "__syncthreads();  // before the next", "//"),
+    Fault("block-sign: long blocks cut at 1024", SIGN,
+          "block_size <= kSumWidth", "block_size <= 4096"),
+    Fault("block-sign: zero gets a sign", "core/block_sign.h", "v == A(0) ? A(0) : ", ""),
+    # the plain step
+    Fault("plain: one tile per row too few", "cuda/langevin_step.cu", "(p.dim + kTile - 1) / kTile",
+          "p.dim / kTile"),
+]  # fmt: skip
