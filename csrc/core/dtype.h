@@ -44,4 +44,17 @@ EFFEBM_HD bfloat16 narrow<bfloat16>(float v) {
   return {uint16_t((b & 0x7FFFFFFFu) > 0x7F800000u ? quiet_nan : rounded)};
 }
 
+// f(T()) with the storage type that dtype names.
+template <class F>
+void dispatch(DType dtype, const F& f) {
+  switch (dtype) {
+    case DType::float32:
+      return f(float());
+    case DType::float64:
+      return f(double());
+    case DType::bfloat16:
+      return f(bfloat16());
+  }
+}
+
 }  // namespace effebm::inline EFFEBM_ISA::core

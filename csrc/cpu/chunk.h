@@ -78,17 +78,4 @@ inline void fill_normals(const Stream& stream, uint32_t chain, int64_t first_qua
   }
 }
 
-// f(T()) with the storage type that dtype names.
-template <class F>
-void dispatch(DType dtype, const F& f) {
-  switch (dtype) {
-    case DType::float32:
-      return f(float());
-    case DType::float64:
-      return f(double());
-    case DType::bfloat16:
-      return f(bfloat16());
-  }
-}
-
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

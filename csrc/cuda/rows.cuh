@@ -166,19 +166,6 @@ bool can_vectorise(const LangevinStepParams& p) {
          whole_quads<T>(p.grad, p.dim) && whole_quads<Compute<T>>(p.residual, p.dim);
 }
 
-// f(T()) with the storage type that dtype names.
-template <class F>
-void dispatch(DType dtype, const F& f) {
-  switch (dtype) {
-    case DType::float32:
-      return f(float());
-    case DType::float64:
-      return f(double());
-    case DType::bfloat16:
-      return f(bfloat16());
-  }
-}
-
 // Blocks of a grid that walks over `work` items with a stride.
 inline unsigned grid_for(int64_t work) {
   constexpr int64_t kMaxBlocks = 1 << 16;
