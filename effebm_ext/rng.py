@@ -63,8 +63,18 @@ Rng = Key | torch.Generator | None
 
 
 def _seed_tensor(seed: int, device: torch.device) -> Tensor:
-    signed = seed - 2**64 if seed >= 2**63 else seed
-    return torch.tensor([signed, 0], dtype=torch.int64, device=device)
+    return torch.tensor([_signed(seed), 0], dtype=torch.int64, device=device)
+
+
+def _captured_seed_tensor(seed: int, device: torch.device) -> Tensor:
+    """The same by kernels alone: a graph that is being captured must not copy from the host."""
+    key = torch.zeros(2, dtype=torch.int64, device=device)
+    key[:1].fill_(_signed(seed))
+    return key
+
+
+def _signed(seed: int) -> int:
+    return seed - 2**64 if seed >= 2**63 else seed
 
 
 # Made once per seed and device: a new one at every step would be a copy to the device each time.
@@ -82,8 +92,11 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
                 f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
                 f"with {x.shape[0]} chains"
             )
-        plain = type(x) is Tensor and not torch.compiler.is_compiling()
-        make = _cached_seed_tensor if plain else _seed_tensor
+        make = _cached_seed_tensor
+        if type(x) is not Tensor or torch.compiler.is_compiling():
+            make = _seed_tensor
+        elif x.is_cuda and torch.cuda.is_current_stream_capturing():
+            make = _captured_seed_tensor  # the graph keeps it, which the cache would not
         return make(rng.seed, x.device), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")

@@ -113,9 +113,7 @@ __device__ A block_sum(int64_t n, const Term& term) {
   }
   for (int level = 0; level < kLevels; ++level)
     if (count[level] > 0) reduce(level);
-  const A sum = result[0];
-  __syncthreads();  // before the next sum overwrites the result
-  return sum;
+  return result[0];  // the next sum overwrites it after a barrier only
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -27,6 +27,19 @@ void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size) {
   CHECK(wrong < 0, table.name, sizeof(T), dim, block_size, wrong / dim, wrong % dim);
 }
 
+// Whole quads at an address that is a multiple of an element's size and no more.
+template <class T>
+void takes_unaligned_rows(const cpu::Kernels& table) {
+  std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
+  x[1] = x[9] = of<T>(6.0);
+  table.block_sign({Storage<T>::dtype, 2, 8, 4, x.data() + 1, out.data() + 1}, 0, 2);
+  CHECK(bits_of(out[0]) == bits_of(of<T>(7.0)));
+  for (size_t i = 0; i < 16; ++i) {
+    const double expected = i % 8 == 0 ? 3.0 : i % 8 < 4 ? -3.0 : -2.0;
+    CHECK(bits_of(out[i + 1]) == bits_of(of<T>(expected)), table.name, i);
+  }
+}
+
 void zeros_stay_zero() {
   const float inf = HUGE_VALF;
   CHECK(bits_of(signed_scale(-0.0f, inf)) == 0u);
@@ -43,6 +56,7 @@ int main() {
   for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) {
       using T = decltype(zero);
+      takes_unaligned_rows<T>(*table);
       for (int64_t dim : {0, 1, 5, 64, 1025, 3000})
         for (int64_t block_size : {int64_t(1), int64_t(3), int64_t(64), int64_t(1000),
                                    int64_t(1500), int64_t(1) << 40}) {

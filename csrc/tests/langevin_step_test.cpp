@@ -128,6 +128,38 @@ void all_options(int64_t dim) {
         }
 }
 
+// Whole quads, but every array in turn begins at an odd element.
+template <class T>
+void takes_unaligned_rows(const cpu::Kernels& table) {
+  using A = Compute<T>;
+  constexpr int64_t kDim = 64, kSize = kRows * kDim;
+  Problem<T> problem(kDim, {Pattern::plain, Pattern::plain, Pattern::signs, Pattern::plain});
+  LangevinStepParams p = problem.params;
+  for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
+    for (int odd = 0; odd < 4; ++odd) {
+      problem.params.compressor = p.compressor = compressor;
+      problem.params.compressor_size = p.compressor_size = 20;
+      const Result<T> expected = problem.expected(true);
+      const auto shifted = [](const auto& values, bool shift) {
+        auto copy = values;
+        copy.insert(copy.begin(), shift, of<typename std::decay_t<decltype(copy)>::value_type>(7));
+        return copy;
+      };
+      const std::vector<T> x = shifted(problem.x, odd == 0);
+      const std::vector<T> grad = shifted(problem.grad, odd == 1);
+      std::vector<A> residual = shifted(problem.residual, odd == 2);
+      std::vector<T> out(size_t(kSize + 1), of<T>(99.0));
+      p.x = x.data() + (odd == 0);
+      p.grad = grad.data() + (odd == 1);
+      p.residual = residual.data() + (odd == 2);
+      p.out = out.data() + (odd == 3);
+      table.langevin_step(p, 0, kRows);
+      out.erase(odd == 3 ? out.begin() : out.end() - 1);
+      if (odd == 2) residual.erase(residual.begin());
+      compare({out, residual}, expected, p, table.name, "unaligned");
+    }
+}
+
 void bounds_keep_nan() {
   CHECK(std::isnan(clamp(NAN, -1.0f, 1.0f)) && std::isnan(reflect(NAN, -1.0f, 1.0f)));
   CHECK(std::isnan(clamp(double(NAN), -1.0, 1.0)) && std::isnan(reflect(double(NAN), -1.0, 1.0)));
@@ -182,6 +214,8 @@ int main() {
     for (int64_t dim : {0, 1, 3, 4, 5, 63, 64, 65, 1023, 1024, 1025, 3000})
       all_options<decltype(zero)>(dim);
   });
+  for (const auto* table : all_tables())
+    for_each_dtype([table](auto zero) { takes_unaligned_rows<decltype(zero)>(*table); });
 #ifdef __x86_64__
   for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) { denormals_survive<decltype(zero)>(*table); });

@@ -4,6 +4,7 @@ they cost in global memory and instructions."""
 from __future__ import annotations
 
 import ctypes
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,11 @@ eff = pytest.importorskip("effebm_ext")
 
 CUDA = Path(__file__).resolve().parents[3] / "csrc" / "cuda"
 THREADS = 256
-DTYPES = {torch.float32: "float", torch.float64: "double"}
+DTYPES = {
+    torch.float32: "float",
+    torch.float64: "double",
+    torch.bfloat16: "effebm::baseline::core::bfloat16",
+}
 ROWS = 3
 KEY = eff.Key(-7, offset=2**33 + 1, first_chain=2**31)
 STEP, LIMIT, LOWER, UPPER = 0.3, 1.5, -1.0, 1.25
@@ -38,18 +43,37 @@ class Params(ctypes.Structure):
     )
 
 
-@pytest.fixture(scope="module")
-def steps() -> Module:
+class CompressParams(ctypes.Structure):
+    """TopkParams and BlockSignParams of csrc/core."""
+
+    _fields_ = (
+        *[("dtype", ctypes.c_int), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64)],
+        *[("size", ctypes.c_int64), ("x", ctypes.c_uint64), ("out", ctypes.c_uint64)],
+    )
+
+
+@functools.cache
+def compiled(name: str) -> Module:
     if find_nvcc() is None:
         pytest.skip("nvcc is not installed, so there is no PTX to simulate")
-    return load(compile_ptx(CUDA / "langevin_step.cu"))
+    return load(compile_ptx(CUDA / f"{name}.cu"))
 
 
-def kernel_of(steps: Module, compressor, dtype):  # type: ignore[no-untyped-def]
+@pytest.fixture(scope="module")
+def steps() -> Module:
+    return compiled("langevin_step")
+
+
+def kernel_of(module: Module, compressor, dtype, row="StepRow"):  # type: ignore[no-untyped-def]
     if compressor is None:
-        return steps.find("plain_tiles", f"<{DTYPES[dtype]}>")
+        return module.find("plain_tiles", f"<{DTYPES[dtype]}>")
     name = "topk_rows" if isinstance(compressor, eff.TopK) else "block_sign_rows"
-    return steps.find(name, f"StepRow<{DTYPES[dtype]}>")
+    return module.find(name, f"{row}<{DTYPES[dtype]}>")
+
+
+def array_of(t):  # type: ignore[no-untyped-def]
+    """A tensor's bits as an array."""
+    return t.view(torch.int16).numpy() if t.dtype == torch.bfloat16 else t.numpy()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -59,12 +83,13 @@ def kernel_of(steps: Module, compressor, dtype):  # type: ignore[no-untyped-def]
 )
 def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> None:  # type: ignore[no-untyped-def]
     generator = torch.Generator().manual_seed(dim)
-    x, grad, residual = (torch.randn(ROWS, dim, generator=generator, dtype=dtype) for _ in range(3))
+    x, grad, residual = (torch.randn(ROWS, dim, generator=generator).to(dtype) for _ in range(3))
+    residual = residual.to(torch.float64 if dtype == torch.float64 else torch.float32)
     grad[:, ::3] = grad[:, ::3].round()  # ties, and zeros
     vector = dim % 4 == 0
     arrays = {
-        "x": device_copy(x.numpy()),
-        "grad": device_copy(grad.numpy()),
+        "x": device_copy(array_of(x)),
+        "grad": device_copy(array_of(grad)),
         "residual": device_copy(residual.numpy()),
         "key": device_copy(np.array([KEY.seed, 0], np.int64)),
     }
@@ -86,14 +111,34 @@ def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> No
     options = {"compressor": compressor, "clip": eff.ClipValue(LIMIT), "bounds": (LOWER, UPPER)}
     memory = None if compressor is None else residual
     eff.langevin_step_(x, grad, STEP, residual=memory, rng=KEY, **options)
-    assert arrays["x"].tobytes() == x.numpy().tobytes()
+    assert arrays["x"].tobytes() == array_of(x).tobytes()
     if memory is not None:
         assert arrays["residual"].tobytes() == residual.numpy().tobytes()
     written = sum(t.numel() * t.element_size() for t in (x, memory) if t is not None)
     assert counters.global_written_bytes == written
     if vector:
-        assert set(counters.buffer("x").store_widths) == {16}
-        assert set(counters.buffer("x").load_widths) == {16}
+        width = min(16, 4 * x.element_size())
+        assert set(counters.buffer("x").store_widths) == {width}
+        assert set(counters.buffer("x").load_widths) == {width}
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dim", [5, 1024, 1030])
+@pytest.mark.parametrize("compressor", [eff.TopK(ratio=0.3), eff.BlockSign(48)], ids=str)
+def test_compression_equals_the_cpu_kernel(dtype, dim, compressor) -> None:  # type: ignore[no-untyped-def]
+    module = compiled("topk" if isinstance(compressor, eff.TopK) else "block_sign")
+    x = torch.randn(ROWS, dim, generator=torch.Generator().manual_seed(dim)).to(dtype)
+    x[:, ::3] = x[:, ::3].round()  # ties, and zeros
+    arrays = {"x": device_copy(array_of(x)), "out": device_copy(array_of(x))}
+    size = compressor.kernel_arguments(dim)[1]
+    pointers = {name: array.ctypes.data for name, array in arrays.items()}
+    params = CompressParams(rows=ROWS, dim=dim, size=size, **pointers)
+    kernel = kernel_of(module, compressor, dtype, "CompressRow")
+    arguments = [params, np.int64(min(size, dim)), dim % 4 == 0]
+    counters = launch(kernel, ROWS, THREADS, arguments, buffers=arrays)
+    assert arrays["out"].tobytes() == array_of(compressor.compress(x)).tobytes()
+    assert counters.buffer("out").written_bytes == x.numel() * x.element_size()
+    assert counters.buffer("x").written_bytes == 0
 
 
 def test_the_plain_step_is_one_pass_over_memory(steps: Module) -> None:

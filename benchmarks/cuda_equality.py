@@ -1,0 +1,131 @@
+"""Random cases of every op on the CPU and on a GPU: the bits must be equal.
+
+    python benchmarks/cuda_equality.py --seconds 60
+
+Each case is drawn from its number alone, so that one which differs can be run again:
+``--first 1234 --cases 1``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import sys
+import time
+
+import click
+import torch
+
+import effebm_ext as eff
+
+DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+# One thread, one tile, several; around the widths of warps, sums and tiles; larger than any cache.
+DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 100_003, 1_000_000)
+VALUES = ("normal", "ties", "special", "equal", "tiny")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    number: int
+    op: str
+    dtype: torch.dtype
+    rows: int
+    dim: int
+    values: str
+    compressor: eff.TopK | eff.BlockSign | None
+    options: dict[str, object]
+
+    def __str__(self) -> str:
+        return (
+            f"case {self.number}: {self.op} of {self.values} {self.dtype} "
+            f"{self.rows}x{self.dim}, {self.compressor}, {self.options}"
+        )
+
+
+def random_case(number: int, max_elements: int) -> Case:
+    draw = random.Random(number)
+    dim = draw.choice([d for d in DIMS if d <= max_elements])
+    rows = draw.choice([r for r in (1, 2, 7, 64, 1000) if r * dim <= max_elements])
+    top_k = eff.TopK(draw.choice([0, 1, dim // 100, dim // 10, dim // 2, dim - 1, dim]))
+    block_sign = eff.BlockSign(draw.choice([1, 7, 32, 64, 1000, 1024, 5000, dim]))
+    op = draw.choice(["topk_compress", "block_sign_compress", "langevin_step", "langevin_step_"])
+    compressor: eff.TopK | eff.BlockSign | None
+    if op == "topk_compress":
+        compressor = top_k
+    elif op == "block_sign_compress":
+        compressor = block_sign
+    else:
+        compressor = draw.choice([None, top_k, block_sign])
+    options: dict[str, object] = {
+        "noise_std": draw.choice([None, 0.0, 0.7]),
+        "clip": draw.choice([None, eff.ClipValue(0.9)]),
+        "bounds": draw.choice([None, (-1.0, 1.1), eff.Reflect(-0.9, 1.2)]),
+        "rng": eff.Key(draw.getrandbits(64), draw.getrandbits(50), draw.getrandbits(31)),
+    }
+    return Case(
+        number, op, draw.choice(DTYPES), rows, dim, draw.choice(VALUES), compressor, options
+    )
+
+
+def make_values(kind: str, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
+    normal = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if kind == "ties":
+        return normal.round()
+    if kind == "special":
+        special = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 1e-40, 3e38, 1.0])
+        chosen = special[torch.randint(len(special), shape, generator=generator)].double()
+        return torch.where(normal > 1, chosen, normal)
+    if kind == "equal":
+        return torch.full(shape, -1.5, dtype=torch.float64)
+    return normal * 1e-39 if kind == "tiny" else normal
+
+
+def results(case: Case, device: str) -> list[torch.Tensor]:
+    """What the op wrote, on the CPU."""
+    generator = torch.Generator().manual_seed(case.number)
+    shape = (case.rows, case.dim)
+    x, residual = (torch.randn(shape, generator=generator).to(case.dtype) for _ in range(2))
+    grad = make_values(case.values, shape, generator).to(case.dtype)
+    x, grad, residual = (t.to(device) for t in (x, grad, residual))
+    if case.op in ("topk_compress", "block_sign_compress"):
+        assert case.compressor is not None
+        return [case.compressor.compress(grad).cpu()]
+    if case.op == "langevin_step":
+        return [eff.langevin_step(x, grad, 0.3, compressor=case.compressor, **case.options).cpu()]
+    memory = None
+    if case.compressor is not None and case.number % 2:
+        memory = residual.to(torch.float64 if case.dtype == torch.float64 else torch.float32)
+    eff.langevin_step_(x, grad, 0.3, compressor=case.compressor, residual=memory, **case.options)
+    return [t.cpu() for t in (x, memory) if t is not None]
+
+
+def same_bits(got: torch.Tensor, want: torch.Tensor) -> bool:
+    """Equal bits; any NaN equals any NaN."""
+    integer = {2: torch.int16, 4: torch.int32, 8: torch.int64}[want.element_size()]
+    nan = want.isnan()
+    equal = got.view(integer) == want.view(integer)
+    return bool((got.isnan() == nan).all()) and bool((equal | nan).all())
+
+
+@click.command()
+@click.option("--seconds", default=60.0, help="Stop after this time.")
+@click.option("--cases", default=10**9, help="Stop after so many cases.")
+@click.option("--first", default=0, help="Number of the first case.")
+@click.option("--max-elements", default=1 << 22, help="Of the largest tensor.")
+def main(seconds: float, cases: int, first: int, max_elements: int) -> None:
+    """Compares CPU and CUDA over random cases; exits with 1 if any bit differs."""
+    end = time.monotonic() + seconds
+    number, differing = first, 0
+    while number < first + cases and time.monotonic() < end:
+        case = random_case(number, max_elements)
+        pairs = zip(results(case, "cuda"), results(case, "cpu"), strict=True)
+        if not all(same_bits(got, want) for got, want in pairs):
+            differing += 1
+            print(f"DIFFERS: {case}", flush=True)
+        number += 1
+    print(f"{number - first} cases, {differing} differ")
+    sys.exit(differing > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# What only a GPU can show, in under 8 minutes: builds the CUDA kernels for the card that is there,
+# compares CPU and CUDA bit by bit, runs the whole test suite (with graph capture and replay),
+# compute-sanitizer where it is installed, and the kernel benchmark.
+#
+#   benchmarks/gpu_check.sh [FOLDER]      default FOLDER: benchmarks/results/<card>
+#
+# PYTHON names an interpreter that has a CUDA torch and the extras [dev]. FOLDER receives one log per
+# step, the benchmark's results, and summary.txt; a later step runs even if an earlier one failed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+LIMIT=470 # seconds for everything
+
+read -r CARD CAPABILITY < <("$PYTHON" - <<'PY'
+import torch
+name = torch.cuda.get_device_name().lower().replace(" ", "-") if torch.cuda.is_available() else "-"
+print(name, ".".join(map(str, torch.cuda.get_device_capability())) if name != "-" else "-")
+PY
+)
+if [ "${CARD:--}" = - ]; then
+  echo "gpu_check: $PYTHON has no torch that sees a GPU" >&2
+  exit 2
+fi
+FOLDER=${1:-benchmarks/results/$CARD}
+mkdir -p "$FOLDER"
+: >"$FOLDER/summary.txt"
+FAILED=0
+
+# step NAME SECONDS COMMAND...
+step() {
+  local name=$1 seconds=$2 begin=$SECONDS rc left
+  shift 2
+  left=$((LIMIT - SECONDS))
+  timeout $((seconds < left ? seconds : left > 1 ? left : 1)) "$@" >"$FOLDER/$name.log" 2>&1
+  rc=$?
+  [ $rc -eq 0 ] || FAILED=1
+  printf '%-14s rc %-4s %4s s   %s\n' "$name" $rc $((SECONDS - begin)) \
+    "$(tail -n 1 "$FOLDER/$name.log" | cut -c 1-120)" | tee -a "$FOLDER/summary.txt"
+}
+
+about() {
+  git rev-parse HEAD 2>/dev/null
+  nvidia-smi --query-gpu=name,driver_version,clocks.max.sm,clocks.max.mem --format=csv,noheader
+  nvcc --version | tail -n 2
+  "$PYTHON" -c 'import sys, torch; print("python", sys.version.split()[0], "torch", torch.__version__)'
+}
+
+sanitize() { # under each of its tools a few small cases of every op
+  for tool in memcheck racecheck synccheck; do
+    compute-sanitizer --tool $tool --error-exitcode 9 "$PYTHON" benchmarks/cuda_equality.py \
+      --cases 40 --seconds 25 --max-elements 8192 || return 1
+  done
+}
+export -f about sanitize
+export PYTHON PYTHONPATH=$PWD
+
+step about 20 bash -c about
+step build 200 env FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$CAPABILITY" MAX_JOBS="$(nproc)" \
+  "$PYTHON" setup.py build_ext --inplace
+step equality 45 "$PYTHON" benchmarks/cuda_equality.py --seconds 35
+step benchmark 100 "$PYTHON" benchmarks/kernels.py --device cuda --headline --out "$FOLDER"
+if command -v compute-sanitizer >/dev/null; then
+  step sanitizer 80 bash -c sanitize
+else
+  echo "sanitizer      compute-sanitizer is not installed" | tee -a "$FOLDER/summary.txt"
+fi
+step tests "$LIMIT" "$PYTHON" -m pytest python_tests --deselect python_tests/test_cuda_build.py
+exit $FAILED
