@@ -81,6 +81,14 @@ def _signed(seed: int) -> int:
 _cached_seed_tensor = functools.lru_cache(maxsize=64)(_seed_tensor)
 
 
+def _seed_tensor_for(seed: int, x: Tensor) -> Tensor:
+    if type(x) is not Tensor or torch.compiler.is_compiling():
+        return _seed_tensor(seed, x.device)
+    if x.is_cuda and torch.cuda.is_current_stream_capturing():
+        return _captured_seed_tensor(seed, x.device)  # the graph keeps it; the cache might not
+    return _cached_seed_tensor(seed, x.device)
+
+
 def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
     """``(key, offset, first_chain)`` as the ops take them; ``key`` is int64 ``(2,)`` on x's device.
 
@@ -92,12 +100,7 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
                 f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
                 f"with {x.shape[0]} chains"
             )
-        make = _cached_seed_tensor
-        if type(x) is not Tensor or torch.compiler.is_compiling():
-            make = _seed_tensor
-        elif x.is_cuda and torch.cuda.is_current_stream_capturing():
-            make = _captured_seed_tensor  # the graph keeps it, which the cache would not
-        return make(rng.seed, x.device), rng.offset, rng.first_chain
+        return _seed_tensor_for(rng.seed, x), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")
     if rng is not None and rng.device.type != x.device.type:

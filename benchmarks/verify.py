@@ -1,0 +1,58 @@
+"""Whether all arms compute the same: without that their times could not be compared."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from arms import Arm, Case
+from forms import STEP_SIZE
+from torch import Tensor
+
+import effebm_ext as eff
+
+
+class WrongFormError(AssertionError):
+    """An arm does not compute what the others do: its time would mean nothing."""
+
+
+def expected(case: Case, x: Tensor, g: Tensor) -> Tensor:
+    """One step of ours without noise, in float64 on the CPU whatever the case is."""
+    state, grad = (t.to("cpu", torch.float64) for t in (x, g))
+    return eff.langevin_step(state, grad, STEP_SIZE, compressor=case.compressor, noise_std=0.0)
+
+
+def verify(case: Case, arm: Arm, x: Tensor, g: Tensor, want: Tensor) -> None:
+    """Compares one step of the arm without noise with ``want``, and what noise adds to that with
+    its standard deviation; x and g are left as they are.
+
+    Raises:
+        WrongFormError: they differ, in entries other than ties at the threshold of a Top-k, of
+            which PyTorch promises no order.
+    """
+    if arm.group == "floor":
+        return
+    compared = torch.ones_like(want, dtype=torch.bool)
+    if isinstance(case.compressor, eff.TopK):
+        compared = ~_ties(g.to("cpu", torch.float64).abs(), case.compressor.entries(case.dim))
+
+    def difference(noisy: bool) -> Tensor:
+        state = x.clone()
+        returned = arm.build(noisy)(state, g.clone())
+        return ((state if returned is None else returned).to("cpu", torch.float64) - want)[compared]
+
+    tolerance = max(1e-5, 4 * torch.finfo(case.dtype).eps)
+    right = difference(noisy=False).abs() <= tolerance * (1 + want[compared].abs())
+    what = f"{arm.name} for {case.op} at {case.shape}"
+    if not right.all():
+        count = int((~right).sum())
+        raise WrongFormError(f"{what} differs from langevin_step_ in {count} elements")
+    noise_std = difference(noisy=True).square().mean().sqrt().item() / math.sqrt(STEP_SIZE)
+    if not abs(noise_std - 1) <= 0.02 + 5 / math.sqrt(2 * right.numel()):
+        raise WrongFormError(f"{what} adds {noise_std:.3g} times the noise of langevin_step_")
+
+
+def _ties(magnitude: Tensor, k: int) -> Tensor:
+    """The entries of equal magnitude among which a Top-k must choose."""
+    least = magnitude.topk(k, 1).values[:, -1:]
+    return (magnitude == least) & ((magnitude >= least).sum(1, keepdim=True) > k)

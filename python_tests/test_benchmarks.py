@@ -1,0 +1,109 @@
+"""The kernel benchmark runs, reports every arm, and refuses to time a form that is wrong."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import forms
+import kernels
+from arms import OPS
+from verify import WrongFormError
+
+FLOORS = {"copy", "axpy", "noise"}
+FORMS = {"plain": {"add_"}, "block-sign": {"abs-mean", "norm-sign", "copysign"},
+         "topk": {"scatter", "threshold", "kthvalue"}}  # fmt: skip
+QUICK = ["--no-compile", "--seconds", "0.001", "--threads", "1"]
+
+
+def run(*options):
+    return CliRunner().invoke(kernels.main, [*QUICK, *options])
+
+
+def test_every_arm_of_every_op_is_in_the_report(tmp_path):
+    threads = torch.get_num_threads()
+    done = run("--shapes", "16x64,3x100", "--out", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert torch.get_num_threads() == threads
+    results = json.loads((tmp_path / "kernels.json").read_text())["results"]
+    assert [(r["shape"], r["op"]) for r in results] == [
+        (s, op) for s in ("16x64", "3x100") for op in OPS
+    ]
+    for result in results:
+        wanted = {"ours"} | FLOORS | FORMS[result["op"].partition(":")[0]]
+        wanted |= set() if result["op"] == "plain" else {"compress"}
+        timed = {name for name, arm in result["arms"].items() if "missing" not in arm}
+        assert timed - {"torchebm"} == wanted
+        for name in timed:
+            arm = result["arms"][name]
+            figures = [arm["ns_per_element"], arm["us_per_call"], *arm["quartiles"]]
+            assert all(math.isfinite(value) and value > 0 for value in figures)
+            assert arm["samples"] >= 5
+        assert result["speed_up"] > 0
+    assert (tmp_path / "kernels.png").stat().st_size > 0
+    assert "microseconds per call" in done.output
+
+
+@pytest.mark.parametrize("op", ["plain", "block-sign:64", "topk:0.1"])
+@pytest.mark.parametrize("fault", ["moves double", "does not move", "moves one entry"])
+def test_a_form_that_computes_something_else_stops_the_run(op, fault, monkeypatch):
+    faults = {
+        "moves double": lambda move: lambda x, g: move(x, 2 * g),
+        "does not move": lambda move: lambda x, g: None,
+        "moves one entry": lambda move: lambda x, g: (move(x, g), x[-1, -1].add_(0.01)),
+    }
+    right = forms.moves
+
+    def wrong(*arguments):
+        found = right(*arguments)
+        last = list(found)[-1]
+        return found | {last: faults[fault](found[last])}
+
+    monkeypatch.setattr("arms.moves", wrong)
+    done = run("--shapes", "3x100", "--ops", op)
+    assert isinstance(done.exception, WrongFormError)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.9])
+def test_a_form_with_other_noise_stops_the_run(noise, monkeypatch):
+    monkeypatch.setattr("arms._eager", lambda case, name, noisy: _other_noise(noisy * noise))
+    assert isinstance(run("--shapes", "100x100", "--ops", "plain").exception, WrongFormError)
+
+
+def _other_noise(std):
+    def step(x, g):
+        x.add_(g, alpha=-forms.HALF_STEP).add_(torch.randn_like(x), alpha=std)
+
+    return step
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_ties_and_rounding_of_other_dtypes_are_no_difference(dtype):
+    done = run("--shapes", "4x3000", "--dtype", dtype)
+    assert done.exit_code == 0, done.output
+
+
+def test_what_an_op_does_not_accept_is_reported_as_missing(tmp_path):
+    done = run("--shapes", "3x100", "--dtype", "float16", "--ops", "plain", "--out", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert "missing: ours (plain 3x100): TypeError: x: expected float32" in done.output
+    (result,) = json.loads((tmp_path / "kernels.json").read_text())["results"]
+    assert result["speed_up"] is None
+    assert result["arms"]["add_"]["ns_per_element"] > 0
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--shapes", "16"), ("--shapes", "0x3"), ("--shapes", "ax3"), ("--threads", "0"),
+     ("--ops", "top"), ("--seconds", "0"), ("--dtype", "int8")],
+)  # fmt: skip
+def test_bad_options_are_refused(option, text):
+    done = run(option, text)
+    assert done.exit_code == 2
+    assert text in done.output
