@@ -43,6 +43,12 @@ EFFEBM_HD float from_bits(uint32_t b) {
   return v;
 }
 
+EFFEBM_HD double from_bits(uint64_t b) {
+  double v;
+  memcpy(&v, &b, sizeof v);
+  return v;
+}
+
 // On a device the compiler's flags would decide how these round, so the rounding is named.
 #ifdef __CUDA_ARCH__
 EFFEBM_HD float fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }

@@ -12,16 +12,26 @@ namespace effebm::inline EFFEBM_ISA::core {
 
 constexpr int kSumWidth = 1024;
 
-// Sum of v[0..n), n <= 1024, which overwrites v; v must have room up to the next power of two.
+// Sum of v[0..kWidth), which it overwrites. The width is known to the compiler, which makes vector
+// code of this.
+template <int kWidth, class A>
+EFFEBM_HD A halving_sum(A* v) {
+  if constexpr (kWidth == 1) {
+    return v[0];
+  } else {
+    for (int i = 0; i < kWidth / 2; ++i) v[i] = v[i] + v[i + kWidth / 2];
+    return halving_sum<kWidth / 2>(v);
+  }
+}
+
+// Sum of v[0..n), n <= kWidth, which it overwrites; v must have room up to the next power of two.
 // Terms must not be -0 (add +0 first), or the padding would show.
-template <class A>
+template <class A, int kWidth = kSumWidth>
 EFFEBM_HD A halving_sum(A* v, int n) {
-  int width = 1;
-  while (width < n) width *= 2;
-  for (int i = n; i < width; ++i) v[i] = A(0);
-  for (int half = width / 2; half >= 1; half /= 2)
-    for (int i = 0; i < half; ++i) v[i] = v[i] + v[i + half];
-  return v[0];
+  if constexpr (kWidth > 1)
+    if (n <= kWidth / 2) return halving_sum<A, kWidth / 2>(v, n);
+  for (int i = n; i < kWidth; ++i) v[i] = A(0);
+  return halving_sum<kWidth>(v);
 }
 
 // Sum of n terms; load(begin, count, out) writes terms begin .. begin + count - 1 to out.

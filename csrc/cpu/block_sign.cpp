@@ -1,10 +1,11 @@
+#include "block_sign.h"
+
 #include "compress.h"
-#include "kernels.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-void block_sign(const BlockSignParams& p, int64_t begin, int64_t end) {
-  compress_rows<BlockSignRow>(p, p.block_size, begin, end);
+void block_sign(const BlockSignParams& p, const cpu::Threads& threads) {
+  compress_rows<BlockSignRow>(p, p.block_size, threads);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -10,12 +10,31 @@
 
 namespace effebm::cpu {
 
-// Every kernel works on rows [begin, end), so that the caller can spread rows over threads.
+// The threads that a kernel may use. The results depend neither on their number nor on how work is
+// dealt out to them.
+struct Threads {
+  int count;
+  // Calls body(context, begin, end) for ranges that make up [0, n), of at least `grain` each but
+  // for the last, in any order and at the same time.
+  void (*deal)(int64_t n, int64_t grain, void (*body)(void* context, int64_t, int64_t),
+               void* context);
+
+  // f(begin, end) likewise.
+  template <class F>
+  void run(int64_t n, int64_t grain, const F& f) const {
+    if (n <= grain || count == 1) return f(int64_t(0), n);
+    const auto body = [](void* context, int64_t begin, int64_t end) {
+      (*static_cast<const F*>(context))(begin, end);
+    };
+    deal(n, grain, body, const_cast<void*>(static_cast<const void*>(&f)));
+  }
+};
+
 struct Kernels {
   const char* name;
-  void (*langevin_step)(const LangevinStepParams&, int64_t begin, int64_t end);
-  void (*topk)(const TopkParams&, int64_t begin, int64_t end);
-  void (*block_sign)(const BlockSignParams&, int64_t begin, int64_t end);
+  void (*langevin_step)(const LangevinStepParams&, const Threads&);
+  void (*topk)(const TopkParams&, const Threads&);
+  void (*block_sign)(const BlockSignParams&, const Threads&);
 };
 
 // The kernels for one instruction set by its name, or null where the machine lacks it.
@@ -32,8 +51,8 @@ void use_kernels(const Kernels*);
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-void langevin_step(const LangevinStepParams&, int64_t begin, int64_t end);
-void topk(const TopkParams&, int64_t begin, int64_t end);
-void block_sign(const BlockSignParams&, int64_t begin, int64_t end);
+void langevin_step(const LangevinStepParams&, const cpu::Threads&);
+void topk(const TopkParams&, const cpu::Threads&);
+void block_sign(const BlockSignParams&, const cpu::Threads&);
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -2,8 +2,9 @@
 // is in the first-level cache.
 #include "../core/langevin_step.h"
 
-#include "compress.h"
-#include "kernels.h"
+#include "block_sign.h"
+#include "noise.h"
+#include "topk.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 namespace {
@@ -13,75 +14,107 @@ template <class T>
 class WholeRow {
  public:
   using A = Compute<T>;
-  WholeRow(const RowInput<T>&, int64_t, int64_t) {}
-  void apply(int64_t, int n, const A* u, A* c) {
-    for (int i = 0; i < n; ++i) c[i] = u[i];
-  }
+  WholeRow(const RowInput<T>&, int64_t, int64_t, const Team&, Scratch&) {}
+
+  class Walk {
+   public:
+    Walk(const WholeRow&, int, int64_t) {}
+    const A* compress(int64_t, int, const A* u, A*) { return u; }
+  };
 };
 
-template <class A>
-void apply_bounds(Bounds bounds, A lower, A upper, int n, A* v) {
-  if (bounds == Bounds::clamp)
-    for (int i = 0; i < n; ++i) v[i] = clamp(v[i], lower, upper);
-  if (bounds == Bounds::reflect)
-    for (int i = 0; i < n; ++i) v[i] = reflect(v[i], lower, upper);
-}
+// The end of the step for n elements: x moves along c.
+template <class T>
+class Mover {
+ public:
+  using A = Compute<T>;
+
+  Mover(const LangevinStepParams& p, const Stream& stream, int64_t r)
+      : scalars_(chain_scalars<A>(p, r)),
+        noise_(stream, uint32_t(p.first_chain + r)),
+        bounds_(p.bounds),
+        lower_(storable<T>(p.lower)),
+        upper_(storable<T>(p.upper)) {}
+
+  void move(int64_t at, int n, const T* x, const A* c, T* out) const {
+    if (scalars_.noise_std == 0) {
+      bound(n, out, [&](int i) { return moved(x[i], c[i]); });
+      return;
+    }
+    alignas(64) float normals[kChunk];
+    noise_.fill(uint32_t(at / 4), (n + 3) / 4, normals);
+    bound(n, out, [&](int i) { return fma(scalars_.noise_std, A(normals[i]), moved(x[i], c[i])); });
+  }
+
+ private:
+  A moved(T x, A c) const { return core::move(widen(x), c, scalars_.half_step); }
+
+  // One loop for every kind of bounds, so that each is vector code.
+  template <class F>
+  void bound(int n, T* out, const F& value) const {
+    switch (bounds_) {
+      case Bounds::none:
+        EFFEBM_INDEPENDENT
+        for (int i = 0; i < n; ++i) out[i] = narrow<T>(value(i));
+        break;
+      case Bounds::clamp:
+        EFFEBM_INDEPENDENT
+        for (int i = 0; i < n; ++i) out[i] = narrow<T>(clamp(value(i), lower_, upper_));
+        break;
+      case Bounds::reflect:
+        EFFEBM_INDEPENDENT
+        for (int i = 0; i < n; ++i) out[i] = narrow<T>(reflect(value(i), lower_, upper_));
+        break;
+    }
+  }
+
+  ChainScalars<A> scalars_;
+  Noise noise_;
+  Bounds bounds_;
+  A lower_, upper_;
+};
 
 template <class T, template <class> class Row>
-void step_row(const LangevinStepParams& p, const Stream& stream, int64_t r) {
+void step_rows(const LangevinStepParams& p, const cpu::Threads& threads) {
   using A = Compute<T>;
-  const T* x = static_cast<const T*>(p.x) + r * p.dim;
-  T* out = static_cast<T*>(p.out) + r * p.dim;
-  A* residual = p.residual ? static_cast<A*>(p.residual) + r * p.dim : nullptr;
-  const RowInput<T> input{static_cast<const T*>(p.grad) + r * p.dim, residual,
-                          p.clip == Clip::value, A(p.clip_limit)};
-  const ChainScalars<A> scalars = chain_scalars<A>(p, r);
-  const A lower = storable<T>(p.lower), upper = storable<T>(p.upper);
-  const uint32_t chain = uint32_t(p.first_chain + r);
-
-  Row<T> compressor(input, p.dim, p.compressor_size);
-  for (int64_t begin = 0; begin < p.dim; begin += kChunk) {
-    const int n = int(p.dim - begin < kChunk ? p.dim - begin : kChunk);
-    A u[kChunk], c[kChunk], v[kChunk];
-    input.load(begin, n, u);
-    compressor.apply(begin, n, u, c);
-    if (residual)
-      for (int i = 0; i < n; ++i) residual[begin + i] = u[i] - c[i];
-    for (int i = 0; i < n; ++i) v[i] = move(widen(x[begin + i]), c[i], scalars.half_step);
-    if (scalars.noise_std != 0) {
-      float normals[kChunk];
-      fill_normals(stream, chain, begin / 4, (n + 3) / 4, normals);
-      for (int i = 0; i < n; ++i) v[i] = fma(scalars.noise_std, A(normals[i]), v[i]);
-    }
-    apply_bounds(p.bounds, lower, upper, n, v);
-    for (int i = 0; i < n; ++i) out[begin + i] = narrow<T>(v[i]);
-  }
-}
-
-template <class T>
-void step_rows(const LangevinStepParams& p, int64_t begin, int64_t end) {
   const uint64_t offset = uint64_t(p.key[1]) + uint64_t(p.offset);
   const Stream stream = make_stream(uint64_t(p.key[0]), offset, Purpose::noise);
-  for (int64_t r = begin; r < end; ++r) {
-    switch (p.compressor) {
-      case Compressor::none:
-        step_row<T, WholeRow>(p, stream, r);
-        break;
-      case Compressor::topk:
-        step_row<T, TopkRow>(p, stream, r);
-        break;
-      case Compressor::block_sign:
-        step_row<T, BlockSignRow>(p, stream, r);
-        break;
-    }
-  }
+  for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
+    const T* x = static_cast<const T*>(p.x) + r * p.dim;
+    T* out = static_cast<T*>(p.out) + r * p.dim;
+    A* residual = p.residual ? static_cast<A*>(p.residual) + r * p.dim : nullptr;
+    const RowInput<T> input{static_cast<const T*>(p.grad) + r * p.dim, residual,
+                            p.clip == Clip::value, A(p.clip_limit)};
+    const Mover<T> mover(p, stream, r);
+    const Row<T> row(input, p.dim, p.compressor_size, team, scratch);
+    team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
+      typename Row<T>::Walk walk(row, part, begin);
+      for_chunks(begin, end, [&](int64_t at, int n) {
+        A buffer[kChunk], room[kChunk];
+        const A* u = input.load(at, n, buffer);
+        const A* c = walk.compress(at, n, u, room);
+        if (residual)
+          for (int i = 0; i < n; ++i) residual[at + i] = u[i] - c[i];
+        mover.move(at, n, x + at, c, out + at);
+      });
+    });
+  });
 }
 
 }  // namespace
 
-void langevin_step(const LangevinStepParams& p, int64_t begin, int64_t end) {
-  const KeepDenormals keep_denormals;
-  dispatch(p.dtype, [&](auto zero) { step_rows<decltype(zero)>(p, begin, end); });
+void langevin_step(const LangevinStepParams& p, const cpu::Threads& threads) {
+  dispatch(p.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    switch (p.compressor) {
+      case Compressor::none:
+        return step_rows<T, WholeRow>(p, threads);
+      case Compressor::topk:
+        return step_rows<T, TopkRow>(p, threads);
+      case Compressor::block_sign:
+        return step_rows<T, BlockSignRow>(p, threads);
+    }
+  });
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -1,10 +1,11 @@
+#include "topk.h"
+
 #include "compress.h"
-#include "kernels.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-void topk(const TopkParams& p, int64_t begin, int64_t end) {
-  compress_rows<TopkRow>(p, p.k, begin, end);
+void topk(const TopkParams& p, const cpu::Threads& threads) {
+  compress_rows<TopkRow>(p, p.k, threads);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -1,14 +1,11 @@
 // block_sign_compress: every entry becomes its sign times the mean magnitude of its block.
 #include "block_sign.h"
 
-#include "../cpu/kernels.h"
-
 namespace effebm::ops {
 namespace {
 
 void run_on_cpu(const BlockSignParams& params, const Tensor&) {
-  parallel_rows({params.rows, params.dim},
-                [&](int64_t begin, int64_t end) { cpu::kernels().block_sign(params, begin, end); });
+  cpu::kernels().block_sign(params, torch_threads());
 }
 
 Tensor block_sign_compress_cpu(const Tensor& x, int64_t block_size,

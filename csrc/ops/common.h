@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "../core/dtype.h"
+#include "../cpu/kernels.h"
 
 namespace effebm::ops {
 
@@ -96,13 +97,14 @@ class Writable {
   Tensor target_, work_;
 };
 
-// f(begin, end) over rows, on as many threads as the work is worth.
-template <class F>
-void parallel_rows(const Rows& rows, const F& f) {
-  constexpr int64_t kElementsPerThread = 4096;
-  if (rows.count == 0 || rows.dim == 0) return;
-  const int64_t grain = std::max<int64_t>(1, kElementsPerThread / rows.dim);
-  torch::stable::parallel_for(0, rows.count, grain, f);
+// torch's threads, as the CPU kernels take them.
+inline cpu::Threads torch_threads() {
+  const auto deal = [](int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t),
+                       void* context) {
+    torch::stable::parallel_for(0, n, grain,
+                                [&](int64_t begin, int64_t end) { body(context, begin, end); });
+  };
+  return {int(torch::stable::get_num_threads()), deal};
 }
 
 }  // namespace effebm::ops

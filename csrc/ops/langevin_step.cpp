@@ -1,15 +1,11 @@
 // langevin_step_ and langevin_step: compress + step + noise + bounds in one pass.
 #include "langevin_step.h"
 
-#include "../cpu/kernels.h"
-
 namespace effebm::ops {
 namespace {
 
 void run_on_cpu(const LangevinStepParams& params, const Tensor&) {
-  parallel_rows({params.rows, params.dim}, [&](int64_t begin, int64_t end) {
-    cpu::kernels().langevin_step(params, begin, end);
-  });
+  cpu::kernels().langevin_step(params, torch_threads());
 }
 
 void langevin_step_inplace_cpu(StableIValue* stack, uint64_t, uint64_t) {

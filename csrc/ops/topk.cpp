@@ -1,14 +1,11 @@
 // topk_compress: keep the k entries of largest magnitude of every row.
 #include "topk.h"
 
-#include "../cpu/kernels.h"
-
 namespace effebm::ops {
 namespace {
 
 void run_on_cpu(const TopkParams& params, const Tensor&) {
-  parallel_rows({params.rows, params.dim},
-                [&](int64_t begin, int64_t end) { cpu::kernels().topk(params, begin, end); });
+  cpu::kernels().topk(params, torch_threads());
 }
 
 Tensor topk_compress_cpu(const Tensor& x, int64_t k) { return topk_compress(x, k, &run_on_cpu); }

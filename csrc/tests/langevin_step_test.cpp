@@ -2,11 +2,10 @@
 // however the rows are split, in place or not.
 #include "../core/langevin_step.h"
 
-#include <utility>
-
 #include "check.h"
 #include "reference.h"
 #include "tables.h"
+#include "threads.h"
 
 #ifdef __x86_64__
 #include <immintrin.h>
@@ -15,7 +14,6 @@
 namespace effebm::test {
 namespace {
 
-using Ranges = std::vector<std::pair<int64_t, int64_t>>;
 constexpr int64_t kRows = 4;
 constexpr int64_t kKey[2] = {0x0123456789ABCDEF, (int64_t(1) << 40) + 5};
 
@@ -67,7 +65,7 @@ struct Problem {
 
   Result<T> expected(bool with_residual) const {
     Result<T> result{x, residual};
-    for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t r = 0; r < params.rows; ++r) {
       const int64_t at = r * params.dim;
       reference_step<T>(params, r, grad.data() + at, result.out.data() + at,
                         with_residual ? result.residual.data() + at : nullptr);
@@ -76,21 +74,17 @@ struct Problem {
   }
 
   Result<T> step(const cpu::Kernels& table, bool with_residual, bool in_place,
-                 const Ranges& ranges) const {
+                 const cpu::Threads& threads) const {
     Result<T> result{in_place ? x : std::vector<T>(x.size(), of<T>(99.0)), residual};
     LangevinStepParams p = params;
     p.x = in_place ? result.out.data() : x.data();
     p.out = result.out.data();
     p.grad = grad.data();
     p.residual = with_residual ? result.residual.data() : nullptr;
-    for (const auto& [begin, end] : ranges) table.langevin_step(p, begin, end);
+    table.langevin_step(p, threads);
     return result;
   }
 };
-
-const Ranges kWhole = {{0, kRows}};
-const std::vector<Ranges> kSplits = {
-    {{0, 1}, {1, 2}, {2, 3}, {3, 4}}, {{3, 4}, {0, 3}}, {{2, 2}, {2, 4}, {1, 2}, {0, 1}}};
 
 template <class T>
 void compare(const Result<T>& result, const Result<T>& expected, const LangevinStepParams& p,
@@ -119,13 +113,30 @@ void all_options(int64_t dim) {
           const Result<T> expected = problem.expected(with_residual);
           for (const auto* table : tables) {
             if (is_emulated(table) && dim > 5 && dim != 65 && dim != 1025) continue;
-            const Ranges& split = kSplits[count++ % kSplits.size()];
-            compare(problem.step(*table, with_residual, false, kWhole), expected, p, table->name,
-                    "whole");
-            compare(problem.step(*table, with_residual, true, split), expected, p, table->name,
-                    "split, in place");
+            const cpu::Threads& threads = *kAllThreads[1 + count++ % 2];
+            compare(problem.step(*table, with_residual, false, kSerial), expected, p, table->name,
+                    "serial");
+            compare(problem.step(*table, with_residual, true, threads), expected, p, table->name,
+                    "threads, in place");
           }
         }
+}
+
+// A row that several threads work on, with error feedback and in place.
+template <class T>
+void shared_rows(const cpu::Kernels& table) {
+  Problem<T> problem(35'001, {Pattern::plain, Pattern::signs, Pattern::bits});
+  LangevinStepParams& p = problem.params;
+  p.rows = 3;
+  p.clip = Clip::value;
+  for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
+    for (int64_t size : {3, 1000, 3000, 20'000}) {
+      p.compressor = compressor;
+      p.compressor_size = size;
+      const Result<T> expected = problem.expected(true);
+      for (const auto* threads : kAllThreads)
+        compare(problem.step(table, true, true, *threads), expected, p, table.name, "shared");
+    }
 }
 
 // Whole quads, but every array in turn begins at an odd element.
@@ -153,7 +164,7 @@ void takes_unaligned_rows(const cpu::Kernels& table) {
       p.grad = grad.data() + (odd == 1);
       p.residual = residual.data() + (odd == 2);
       p.out = out.data() + (odd == 3);
-      table.langevin_step(p, 0, kRows);
+      table.langevin_step(p, kSerial);
       out.erase(odd == 3 ? out.begin() : out.end() - 1);
       if (odd == 2) residual.erase(residual.begin());
       compare({out, residual}, expected, p, table.name, "unaligned");
@@ -193,9 +204,8 @@ void denormals_survive(const cpu::Kernels& table) {
       CHECK(denormal > 1000, denormal);
 
       const unsigned saved = _mm_getcsr();
-      const Ranges whole = kWhole;
       _mm_setcsr(saved | kFlush);
-      const Result<T> result = problem.step(table, true, false, whole);
+      const Result<T> result = problem.step(table, true, false, kParallel);
       const unsigned after = _mm_getcsr();
       _mm_setcsr(saved);
       CHECK((after & ~kStatus) == ((saved | kFlush) & ~kStatus), after, saved);
@@ -214,6 +224,9 @@ int main() {
     for (int64_t dim : {0, 1, 3, 4, 5, 63, 64, 65, 1023, 1024, 1025, 3000})
       all_options<decltype(zero)>(dim);
   });
+  for (const auto* table : all_tables())
+    if (!is_emulated(table))
+      for_each_dtype([table](auto zero) { shared_rows<decltype(zero)>(*table); });
   for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) { takes_unaligned_rows<decltype(zero)>(*table); });
 #ifdef __x86_64__

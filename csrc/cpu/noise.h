@@ -1,0 +1,119 @@
+// Noise for a stretch of a row, many quads at a time.
+#pragma once
+
+#include "../core/normal.h"
+#include "simd.h"
+
+namespace effebm::inline EFFEBM_ISA::cpu_kernels {
+
+using namespace core;
+
+// Which quad of a group stands at which position: the order from which interleaving the four words
+// of every quad moves nothing between lanes of 128 bits.
+template <int kGroup>
+struct GroupOrder {
+  uint64_t quad[2][kGroup / 2];  // of the even positions, of the odd ones
+  constexpr GroupOrder() : quad() {
+    for (int i = 0; i < kGroup; ++i) quad[i % 2][i / 2] = uint64_t(i % 4 * (kGroup / 4) + i / 4);
+  }
+};
+
+// The noise of one chain at one step.
+class Noise {
+ public:
+  Noise(const Stream& stream, uint32_t chain) : stream_(stream), chain_(chain) {
+    for (int round = 0; round < kPhiloxRounds; ++round) {
+      keys_[0][round] = stream.key0 + uint32_t(round) * kPhiloxWeyl0;
+      keys_[1][round] = stream.key1 + uint32_t(round) * kPhiloxWeyl1;
+    }
+  }
+
+  // normals[0 .. 4 * quads) = the noise of elements 4 * first_quad onwards. `normals` must have
+  // room for a multiple of 4 * kBatch.
+  void fill(uint32_t first_quad, int quads, float* normals) const {
+    for (int q = 0; q < quads; q += kBatch) {
+      alignas(64) uint32_t words[4][kBatch];
+      alignas(64) float n[4][kBatch];
+      draw_batch(first_quad + uint32_t(q), words);
+      for (int i = 0; i < kBatch; ++i) {
+        box_muller(words[0][i], words[1][i], n[0][i], n[1][i]);
+        box_muller(words[2][i], words[3][i], n[2][i], n[3][i]);
+      }
+      interleave(n, normals + 4 * q);
+    }
+  }
+
+#if defined(EFFEBM_SIMD)
+  // Quads that fill a vector, two in every lane of 64 bits, and those that are drawn together: four
+  // vectors of counters at a time, as a round waits for the one before it.
+  static constexpr int kGroup = int(sizeof(simd::Vector) / sizeof(uint32_t));
+  static constexpr int kBatch = 2 * kGroup;
+
+ private:
+  static constexpr GroupOrder<kGroup> kOrder{};
+
+  void draw_batch(uint32_t first_quad, uint32_t (&words)[4][kBatch]) const {
+    using namespace simd;
+    constexpr int kVectors = 4;
+    Vector c[kVectors][4];
+    for (int v = 0; v < kVectors; ++v) {
+      const uint32_t group = first_quad + uint32_t(v / 2 * kGroup);
+      c[v][0] = add64(load(kOrder.quad[v % 2]), broadcast64(group));
+      c[v][1] = broadcast64(chain_);
+      c[v][2] = broadcast64(stream_.c2);
+      c[v][3] = broadcast64(stream_.c3);
+    }
+    const Vector m0 = broadcast64(kPhiloxMul0), m1 = broadcast64(kPhiloxMul1);
+#pragma GCC unroll 10
+    for (int round = 0; round < kPhiloxRounds; ++round) {
+      const Vector key0 = broadcast64(keys_[0][round]), key1 = broadcast64(keys_[1][round]);
+#pragma GCC unroll 4
+      for (auto& counter : c) {  // products ignore what else is in the upper halves
+        const Vector p0 = product(counter[0], m0), p1 = product(counter[2], m1);
+        counter[0] = xor3(upper_half(p1), counter[1], key0);
+        counter[1] = p1;
+        counter[2] = xor3(upper_half(p0), counter[3], key1);
+        counter[3] = p0;
+      }
+    }
+    for (int i = 0; i < 4; ++i)
+      for (int v = 0; v < kVectors; v += 2)
+        store(words[i] + v / 2 * kGroup, join_halves(c[v][i], c[v + 1][i]));
+  }
+
+  static void interleave(const float (&n)[4][kBatch], float* normals) {
+    using namespace simd;
+    for (int at = 0; at < kBatch; at += kGroup, normals += 4 * kGroup) {
+      const Floats n0 = load_floats(n[0] + at), n1 = load_floats(n[1] + at);
+      const Floats n2 = load_floats(n[2] + at), n3 = load_floats(n[3] + at);
+      const Floats low01 = zip_low(n0, n1), low23 = zip_low(n2, n3);
+      const Floats high01 = zip_high(n0, n1), high23 = zip_high(n2, n3);
+      store(normals, zip_pairs_low(low01, low23));
+      store(normals + kGroup, zip_pairs_high(low01, low23));
+      store(normals + 2 * kGroup, zip_pairs_low(high01, high23));
+      store(normals + 3 * kGroup, zip_pairs_high(high01, high23));
+    }
+  }
+#else
+  static constexpr int kBatch = 8;
+
+ private:
+  void draw_batch(uint32_t first_quad, uint32_t (&words)[4][kBatch]) const {
+    for (int q = 0; q < kBatch; ++q) {
+      const Words r = draw(stream_, chain_, first_quad + uint32_t(q));
+      for (int i = 0; i < 4; ++i) words[i][q] = r.w[i];
+    }
+  }
+
+  static void interleave(const float (&n)[4][kBatch], float* normals) {
+    for (int q = 0; q < kBatch; ++q)
+      for (int i = 0; i < 4; ++i) normals[4 * q + i] = n[i][q];
+  }
+#endif
+
+  Stream stream_;
+  uint32_t chain_;
+  uint32_t keys_[2][kPhiloxRounds];
+};
+
+}  // namespace effebm::inline EFFEBM_ISA::cpu_kernels
