@@ -18,7 +18,7 @@ import torch
 
 import effebm_ext as eff
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # One thread, one tile, several; around the widths of warps, sums and tiles; larger than any cache.
 DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 100_003, 1_000_000)
 VALUES = ("normal", "ties", "special", "equal", "tiny")

@@ -4,11 +4,11 @@ import math
 
 import torch
 
-DTYPES = [torch.float32, torch.float64, torch.bfloat16]
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 NAN, INF = math.nan, math.inf
-# 1e-40 is a denormal of float32 and bfloat16, 1e-310 one of float64.
+# 1e-40 is a denormal of float32 and bfloat16, 1e-310 one of float64, 1e-7 one of float16.
 SPECIAL = torch.tensor(
-    [0.0, -0.0, 1, -1, 2, -2, 1e-40, -1e-40, 1e-310, -3e-310, 3e38, INF, -INF, NAN, -NAN],
+    [0.0, -0.0, 1, -1, 2, -2, 1e-40, -1e-40, 1e-7, 1e-310, -3e-310, 3e38, INF, -INF, NAN, -NAN],
     dtype=torch.float64,
 )
 # Views of a tensor's shape whose memory holds NaN between the elements, or another order of axes.

@@ -151,7 +151,12 @@ X = torch.zeros(2, 5)
     ("x", "block_size", "error", "message"),
     [
         (None, 1, TypeError, "x: expected a tensor, got NoneType"),
-        (X.half(), 1, TypeError, r"x: expected float32, float64 or bfloat16, got torch\.float16"),
+        (
+            X.int(),
+            1,
+            TypeError,
+            r"x: expected float32, float64, bfloat16 or float16, got torch\.int32",
+        ),
         (torch.tensor(1.0), 1, ValueError, "expected shape .* got a tensor without axes"),
         (X, 0, ValueError, "block_size: expected at least 1, got 0"),
         (X, -4, ValueError, "block_size: expected at least 1, got -4"),
@@ -191,7 +196,9 @@ def test_the_op_itself_checks_too():
         op(X, 0, None)
     with pytest.raises(RuntimeError, match="block_offsets: not implemented yet"):
         op(X, 1, torch.tensor([0, 5]))
-    with pytest.raises(RuntimeError, match="expected float32, float64 or bfloat16, got Int"):
+    with pytest.raises(
+        RuntimeError, match="expected float32, float64, bfloat16 or float16, got Int"
+    ):
         op(X.int(), 1, None)
 
 

@@ -5,13 +5,17 @@
 
 namespace effebm {
 
-enum class DType : int { float32, float64, bfloat16 };
+enum class DType : int { float32, float64, bfloat16, float16 };
 
 }  // namespace effebm
 
 namespace effebm::inline EFFEBM_ISA::core {
 
 struct bfloat16 {
+  uint16_t bits;
+};
+
+struct float16 {  // of IEEE 754
   uint16_t bits;
 };
 
@@ -30,6 +34,12 @@ using Compute = typename ComputeOf<T>::type;
 EFFEBM_HD float widen(float v) { return v; }
 EFFEBM_HD double widen(double v) { return v; }
 EFFEBM_HD float widen(bfloat16 v) { return from_bits(uint32_t(v.bits) << 16); }
+EFFEBM_HD float widen(float16 v) {
+  const uint32_t magnitude = v.bits & 0x7FFFu, sign = uint32_t(v.bits & 0x8000u) << 16;
+  // In place, the exponent is 112 too small; the product is exact, also for denormals.
+  const uint32_t finite = to_bits(from_bits(magnitude << 13) * 0x1p112f);
+  return from_bits((magnitude < 0x7C00u ? finite : magnitude << 13 | 0x7F800000u) | sign);
+}
 
 // Rounds to the storage type, to nearest even.
 template <class T>
@@ -43,6 +53,17 @@ EFFEBM_HD bfloat16 narrow<bfloat16>(float v) {
   const uint32_t quiet_nan = b >> 16 | 0x0040u;
   return {uint16_t((b & 0x7FFFFFFFu) > 0x7F800000u ? quiet_nan : rounded)};
 }
+template <>
+EFFEBM_HD float16 narrow<float16>(float v) {
+  const uint32_t b = to_bits(v) & 0x7FFFFFFFu, sign = to_bits(v) >> 16 & 0x8000u;
+  const uint32_t least_normal = 0x38800000u, too_large = 0x47800000u;  // 2^-14, 2^16
+  // 1/2 has the last place of float16's denormals, so that adding it rounds to them.
+  const uint32_t denormal = to_bits(from_bits(b) + 0.5f) - to_bits(0.5f);
+  const uint32_t rebiased = b - (112u << 23);
+  const uint32_t normal = (rebiased + 0xFFFu + (rebiased >> 13 & 1u)) >> 13;
+  const uint32_t finite = b < least_normal ? denormal : b < too_large ? normal : 0x7C00u;
+  return {uint16_t((b > 0x7F800000u ? 0x7E00u : finite) | sign)};
+}
 
 // f(T()) with the storage type that dtype names.
 template <class F>
@@ -54,6 +75,8 @@ void dispatch(DType dtype, const F& f) {
       return f(double());
     case DType::bfloat16:
       return f(bfloat16());
+    case DType::float16:
+      return f(float16());
   }
 }
 

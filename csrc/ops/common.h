@@ -39,8 +39,10 @@ inline DType dtype_of(const Tensor& x) {
       return DType::float64;
     case ScalarType::BFloat16:
       return DType::bfloat16;
+    case ScalarType::Half:
+      return DType::float16;
     default:
-      STD_TORCH_CHECK(false, "expected float32, float64 or bfloat16, got ",
+      STD_TORCH_CHECK(false, "expected float32, float64, bfloat16 or float16, got ",
                       torch::headeronly::toString(x.scalar_type()));
   }
 }

@@ -1,4 +1,4 @@
-// float, double and bfloat16 under one set of names, and rows of values that are hard to get right.
+// The storage types under one set of names, and rows of values that are hard to get right.
 #pragma once
 
 #include <algorithm>
@@ -32,6 +32,12 @@ struct Storage<bfloat16> {
   static constexpr DType dtype = DType::bfloat16;
   static constexpr Bits infinity = 0x7F80u;
 };
+template <>
+struct Storage<float16> {
+  using Bits = uint16_t;
+  static constexpr DType dtype = DType::float16;
+  static constexpr Bits infinity = 0x7C00u;
+};
 template <class T>
 using Bits = typename Storage<T>::Bits;
 
@@ -55,6 +61,13 @@ T of(double v) {
   return narrow<T>(Compute<T>(v));
 }
 
+template <class T>
+bool is_denormal(T v) {
+  const uint64_t infinity = Storage<T>::infinity, least_normal = infinity & -infinity;
+  const uint64_t magnitude = bits_of(v) & (infinity | (least_normal - 1));
+  return magnitude > 0 && magnitude < least_normal;
+}
+
 // Equal bits. Which NaN an operation returns is the one thing instruction sets may choose.
 template <class T>
 bool same(T a, T b) {
@@ -75,6 +88,7 @@ void for_each_dtype(const F& f) {
   f(float());
   f(double());
   f(bfloat16());
+  f(float16());
 }
 
 // The standard's distributions differ between libraries, its engines do not.

@@ -25,7 +25,7 @@ def block_sign_compress(x: Tensor, block_size: int) -> Tensor:
     Algorithm 1. The mean is summed in float32 (float64 for float64), in a fixed order.
 
     Args:
-        x: float32, float64 or bfloat16 ``(n_chains, *event)``, any strides.
+        x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
         block_size: entries per block, at least 1; larger than a row means one block per row.
 
     Returns:

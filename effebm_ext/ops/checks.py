@@ -7,7 +7,7 @@ from torch import Tensor
 
 from effebm_ext import extension
 
-DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -20,7 +20,7 @@ def check_state(x: Tensor, name: str = "x") -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(x).__name__}")
     if x.dtype not in DTYPES:
-        raise TypeError(f"{name}: expected float32, float64 or bfloat16, got {x.dtype}")
+        raise TypeError(f"{name}: expected float32, float64, bfloat16 or float16, got {x.dtype}")
     if x.dim() == 0:
         raise ValueError(f"{name}: expected shape (n_chains, *event), got a tensor without axes")
     if x.device.type == "cuda" and extension.cuda_missing:

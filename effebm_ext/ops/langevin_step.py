@@ -47,7 +47,7 @@ def langevin_step_(
     ``residual <- u - C(u)``.
 
     Args:
-        x: the state, float32, float64 or bfloat16 ``(n_chains, *event)``; written.
+        x: the state, float32, float64, bfloat16 or float16 ``(n_chains, *event)``; written.
         grad: gradient of the energy at x, same shape and dtype. The step descends: callers who
             have a score (gradient of the log density) pass its negative.
         step_size: gamma >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per chain.
@@ -212,7 +212,7 @@ def langevin_step_reference(
 ) -> tuple[Tensor, Tensor | None]:
     """The same in plain PyTorch, returning the new state and the new residual.
 
-    Equal to the ops in bits for float32 and bfloat16; for float64 to an ulp or two (see
+    Equal to the ops in bits for all dtypes but float64, there to an ulp or two (see
     :func:`effebm_ext.reference.fma`).
     """
     n_chains, dim = x.shape[0], row_size(x)

@@ -19,7 +19,7 @@ def topk_compress(x: Tensor, k: int) -> Tensor:
     Top-k sparsification as in EFF-EBM, Algorithm 1.
 
     Args:
-        x: float32, float64 or bfloat16 ``(n_chains, *event)``, any strides.
+        x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
         k: entries to keep per row, ``0 <= k <= d`` with ``d`` the elements of a row.
 
     Returns:

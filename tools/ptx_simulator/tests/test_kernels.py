@@ -20,6 +20,7 @@ DTYPES = {
     torch.float32: "float",
     torch.float64: "double",
     torch.bfloat16: "effebm::baseline::core::bfloat16",
+    torch.float16: "effebm::baseline::core::float16",
 }
 ROWS = 3
 KEY = eff.Key(-7, offset=2**33 + 1, first_chain=2**31)
@@ -73,7 +74,7 @@ def kernel_of(module: Module, compressor, dtype, row="StepRow"):  # type: ignore
 
 def array_of(t):  # type: ignore[no-untyped-def]
     """A tensor's bits as an array."""
-    return t.view(torch.int16).numpy() if t.dtype == torch.bfloat16 else t.numpy()
+    return t.view(torch.int16).numpy() if t.element_size() == 2 else t.numpy()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
