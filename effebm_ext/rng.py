@@ -95,7 +95,7 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
     A generator, or torch's default one for ``None``, draws a fresh key at every call.
     """
     if isinstance(rng, Key):
-        if rng.first_chain + x.shape[0] > _MAX_CHAINS:
+        if rng.first_chain + x.size(0) > _MAX_CHAINS:
             raise ValueError(
                 f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
                 f"with {x.shape[0]} chains"

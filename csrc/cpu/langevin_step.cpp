@@ -37,21 +37,25 @@ class Mover {
         upper_(storable<T>(p.upper)) {}
 
   void move(int64_t at, int n, const T* x, const A* c, T* out) const {
-    if (scalars_.noise_std == 0) {
-      bound(n, out, [&](int i) { return moved(x[i], c[i]); });
+    const A half_step = scalars_.half_step, noise_std = scalars_.noise_std;
+    if (noise_std == 0) {
+      bound(n, out, [x, c, half_step](int i) { return core::move(widen(x[i]), c[i], half_step); });
       return;
     }
-    alignas(64) float normals[kChunk];
-    noise_.fill(uint32_t(at / 4), (n + 3) / 4, normals);
-    bound(n, out, [&](int i) { return fma(scalars_.noise_std, A(normals[i]), moved(x[i], c[i])); });
+    alignas(64) float room[kChunk];
+    noise_.fill(uint32_t(at / 4), (n + 3) / 4, room);
+    const float* normals = room;
+    bound(n, out, [x, c, half_step, noise_std, normals](int i) {
+      return fma(noise_std, A(normals[i]), core::move(widen(x[i]), c[i], half_step));
+    });
   }
 
  private:
-  A moved(T x, A c) const { return core::move(widen(x), c, scalars_.half_step); }
-
-  // One loop for every kind of bounds, so that each is vector code.
+  // One loop for every kind of bounds, so that each is vector code; for that, all that it reads is
+  // a local variable.
   template <class F>
-  void bound(int n, T* out, const F& value) const {
+  void bound(int n, T* out, const F value) const {
+    const A lower = lower_, upper = upper_;
     switch (bounds_) {
       case Bounds::none:
         EFFEBM_INDEPENDENT
@@ -59,11 +63,11 @@ class Mover {
         break;
       case Bounds::clamp:
         EFFEBM_INDEPENDENT
-        for (int i = 0; i < n; ++i) out[i] = narrow<T>(clamp(value(i), lower_, upper_));
+        for (int i = 0; i < n; ++i) out[i] = narrow<T>(clamp(value(i), lower, upper));
         break;
       case Bounds::reflect:
         EFFEBM_INDEPENDENT
-        for (int i = 0; i < n; ++i) out[i] = narrow<T>(reflect(value(i), lower_, upper_));
+        for (int i = 0; i < n; ++i) out[i] = narrow<T>(reflect(value(i), lower, upper));
         break;
     }
   }

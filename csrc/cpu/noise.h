@@ -29,27 +29,29 @@ class Noise {
   }
 
   // normals[0 .. 4 * quads) = the noise of elements 4 * first_quad onwards. `normals` must have
-  // room for a multiple of 4 * kBatch.
+  // room for a multiple of 4 * kGroup.
   void fill(uint32_t first_quad, int quads, float* normals) const {
     for (int q = 0; q < quads; q += kBatch) {
       alignas(64) uint32_t words[4][kBatch];
-      alignas(64) float n[4][kBatch];
       draw_batch(first_quad + uint32_t(q), words);
-      for (int i = 0; i < kBatch; ++i) {
-        box_muller(words[0][i], words[1][i], n[0][i], n[1][i]);
-        box_muller(words[2][i], words[3][i], n[2][i], n[3][i]);
+      for (int at = 0; at < kBatch && q + at < quads; at += kGroup) {
+        alignas(64) float n[4][kGroup];
+        for (int i = 0; i < kGroup; ++i) {
+          box_muller(words[0][at + i], words[1][at + i], n[0][i], n[1][i]);
+          box_muller(words[2][at + i], words[3][at + i], n[2][i], n[3][i]);
+        }
+        interleave(n, normals + 4 * (q + at));
       }
-      interleave(n, normals + 4 * q);
     }
   }
 
+ private:
 #if defined(EFFEBM_SIMD)
   // Quads that fill a vector, two in every lane of 64 bits, and those that are drawn together: four
   // vectors of counters at a time, as a round waits for the one before it.
   static constexpr int kGroup = int(sizeof(simd::Vector) / sizeof(uint32_t));
   static constexpr int kBatch = 2 * kGroup;
 
- private:
   static constexpr GroupOrder<kGroup> kOrder{};
 
   void draw_batch(uint32_t first_quad, uint32_t (&words)[4][kBatch]) const {
@@ -81,23 +83,20 @@ class Noise {
         store(words[i] + v / 2 * kGroup, join_halves(c[v][i], c[v + 1][i]));
   }
 
-  static void interleave(const float (&n)[4][kBatch], float* normals) {
+  static void interleave(const float (&n)[4][kGroup], float* normals) {
     using namespace simd;
-    for (int at = 0; at < kBatch; at += kGroup, normals += 4 * kGroup) {
-      const Floats n0 = load_floats(n[0] + at), n1 = load_floats(n[1] + at);
-      const Floats n2 = load_floats(n[2] + at), n3 = load_floats(n[3] + at);
-      const Floats low01 = zip_low(n0, n1), low23 = zip_low(n2, n3);
-      const Floats high01 = zip_high(n0, n1), high23 = zip_high(n2, n3);
-      store(normals, zip_pairs_low(low01, low23));
-      store(normals + kGroup, zip_pairs_high(low01, low23));
-      store(normals + 2 * kGroup, zip_pairs_low(high01, high23));
-      store(normals + 3 * kGroup, zip_pairs_high(high01, high23));
-    }
+    const Floats n0 = load_floats(n[0]), n1 = load_floats(n[1]);
+    const Floats n2 = load_floats(n[2]), n3 = load_floats(n[3]);
+    const Floats low01 = zip_low(n0, n1), low23 = zip_low(n2, n3);
+    const Floats high01 = zip_high(n0, n1), high23 = zip_high(n2, n3);
+    store(normals, zip_pairs_low(low01, low23));
+    store(normals + kGroup, zip_pairs_high(low01, low23));
+    store(normals + 2 * kGroup, zip_pairs_low(high01, high23));
+    store(normals + 3 * kGroup, zip_pairs_high(high01, high23));
   }
 #else
-  static constexpr int kBatch = 8;
+  static constexpr int kGroup = 8, kBatch = kGroup;
 
- private:
   void draw_batch(uint32_t first_quad, uint32_t (&words)[4][kBatch]) const {
     for (int q = 0; q < kBatch; ++q) {
       const Words r = draw(stream_, chain_, first_quad + uint32_t(q));
@@ -105,8 +104,8 @@ class Noise {
     }
   }
 
-  static void interleave(const float (&n)[4][kBatch], float* normals) {
-    for (int q = 0; q < kBatch; ++q)
+  static void interleave(const float (&n)[4][kGroup], float* normals) {
+    for (int q = 0; q < kGroup; ++q)
       for (int i = 0; i < 4; ++i) normals[4 * q + i] = n[i][q];
   }
 #endif

@@ -13,7 +13,7 @@ inline Tensor block_sign_compress(const Tensor& x, int64_t block_size,
   const Rows rows = rows_of(x);
   STD_TORCH_CHECK(!block_offsets, "block_offsets: not implemented yet");
   STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
-  const Tensor in = torch::stable::contiguous(x);
+  const Tensor in = dense(x);
   const Tensor out = new_contiguous(in);
   const BlockSignParams params{dtype_of(in), rows.count,          rows.dim,
                                block_size,   in.const_data_ptr(), out.mutable_data_ptr()};

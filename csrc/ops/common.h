@@ -63,6 +63,11 @@ inline void check_dtype(const Tensor& t, ScalarType expected, const char* name) 
                   torch::headeronly::toString(t.scalar_type()));
 }
 
+// t, or a copy of it where its rows are not contiguous. (Asking first saves a call of an op.)
+inline Tensor dense(const Tensor& t) {
+  return t.is_contiguous() ? t : torch::stable::contiguous(t);
+}
+
 // An uninitialised tensor of t's shape and dtype. empty_like would keep unusual strides of axes of
 // size 1, which the fake kernels do not promise.
 inline Tensor new_contiguous(const Tensor& t) { return torch::stable::new_empty(t, t.sizes()); }
@@ -86,8 +91,7 @@ inline void check_no_overlap(const Tensor& a, const Tensor& b, const char* names
 // A tensor that a kernel writes: contiguous while the kernel runs, copied back if it was not.
 class Writable {
  public:
-  explicit Writable(const Tensor& t)
-      : target_(t), work_(t.is_contiguous() ? t : torch::stable::contiguous(t)) {}
+  explicit Writable(const Tensor& t) : target_(t), work_(dense(t)) {}
 
   const Tensor& tensor() const { return work_; }
 

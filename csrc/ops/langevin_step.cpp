@@ -21,11 +21,13 @@ void langevin_step_cpu(StableIValue* stack, uint64_t, uint64_t) {
 
 // What both ops take besides their tensors, in the order of the schemas. Sizes are SymInt, and
 // scalars also come as tensors, so that torch.compile need not recompile when they change.
-#define EFFEBM_STEP_SCHEMA                                                                      \
-  "Tensor key, SymInt offset, SymInt first_chain, "                                             \
-  "float step_size, Tensor? step_sizes, float? noise_std, Tensor? noise_stds, "                 \
-  "int compressor, SymInt compressor_size, Tensor? block_offsets, int clip, float clip_limit, " \
-  "int bounds, float lower, float upper, int rounding"
+#define EFFEBM_STEP_SCHEMA                                                           \
+  "Tensor key, SymInt offset, SymInt first_chain, "                                  \
+  "float step_size, Tensor? step_sizes=None, "                                       \
+  "float? noise_std=None, Tensor? noise_stds=None, "                                 \
+  "int compressor=0, SymInt compressor_size=0, Tensor? block_offsets=None, "         \
+  "int clip=0, float clip_limit=0, int bounds=0, float lower=0, float upper=0, int " \
+  "rounding=0"
 
 STABLE_TORCH_LIBRARY_FRAGMENT(effebm, m) {
   m.def(

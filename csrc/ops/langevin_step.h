@@ -55,8 +55,8 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
   check_dtype(*t, compute_type_of(x), name);
   STD_TORCH_CHECK(t->dim() == 0 || (t->dim() == 1 && t->size(0) == x.size(0)), name,
                   ": expected shape () or (n_chains,)");
-  const Tensor dense = torch::stable::contiguous(*t);
-  return {dense, dense.const_data_ptr(), t->dim()};
+  const Tensor values = dense(*t);
+  return {values, values.const_data_ptr(), t->dim()};
 }
 
 inline void check_arguments(const Tensor& x, const Tensor& grad, const StepArguments& a) {
@@ -91,7 +91,7 @@ inline void step_into(const Tensor& x, const Tensor& out, const Tensor& grad,
                       const OptionalTensor& residual, const StepArguments& a, RunStep run) {
   check_arguments(x, grad, a);
   const Rows rows = rows_of(x);
-  const Tensor dense_grad = torch::stable::contiguous(grad);
+  const Tensor dense_grad = dense(grad);
   check_no_overlap(out, dense_grad, "x and grad", true);
   const ChainScalar steps = chain_scalar(a.step_sizes, x, "step_size");
   const ChainScalar noises = chain_scalar(a.noise_stds, x, "noise_std");
@@ -152,7 +152,7 @@ inline void langevin_step_functional(StableIValue* stack, RunStep run) {
   const Tensor x = next.take<Tensor>();
   const Tensor grad = next.take<Tensor>();
   const StepArguments arguments{next};
-  const Tensor in = torch::stable::contiguous(x);
+  const Tensor in = dense(x);
   const Tensor out = new_contiguous(in);
   step_into(in, out, grad, std::nullopt, arguments, run);
   stack[0] = torch::stable::detail::from(out);

@@ -11,7 +11,7 @@ inline Tensor topk_compress(const Tensor& x, int64_t k,
                             void (*run)(const TopkParams&, const Tensor& x)) {
   const Rows rows = rows_of(x);
   STD_TORCH_CHECK(k >= 0 && k <= rows.dim, "k: expected 0 <= k <= ", rows.dim, ", got ", k);
-  const Tensor in = torch::stable::contiguous(x);
+  const Tensor in = dense(x);
   const Tensor out = new_contiguous(in);
   const TopkParams params{dtype_of(in),          rows.count, rows.dim, k, in.const_data_ptr(),
                           out.mutable_data_ptr()};

@@ -24,6 +24,10 @@ Compressor = TopK | BlockSign
 Clip = ClipValue | ClipNorm
 Bounds = tuple[float, float] | Reflect
 
+_STEP = torch.ops.effebm.langevin_step.default
+_STEP_INPLACE = torch.ops.effebm.langevin_step_.default
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
+
 
 def langevin_step_(
     x: Tensor,
@@ -83,12 +87,17 @@ def langevin_step_(
         check_like(residual, x, "residual", compute_dtype(x.dtype))
         check_writable(residual, "residual")
     arguments = _step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    torch.ops.effebm.langevin_step_(x, grad, residual, None, *arguments)
+    _STEP_INPLACE(x, grad, residual, None, *arguments)
     if not torch.compiler.is_compiling():  # which does this itself
-        for written in (x, residual):
-            if written is not None and not written.is_inference():
-                torch.autograd.graph.increment_version(written)
+        _increment_version(x)
+        if residual is not None:
+            _increment_version(residual)
     return x
+
+
+def _increment_version(written: Tensor) -> None:
+    if not written.is_inference():
+        torch.autograd.graph.increment_version(written)
 
 
 def langevin_step(
@@ -113,7 +122,7 @@ def langevin_step(
     check_state(x)
     check_not_differentiated("langevin_step", x, grad, step_size, noise_std)
     arguments = _step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    return torch.ops.effebm.langevin_step(x, grad, *arguments)
+    return _STEP(x, grad, *arguments)
 
 
 def _step_arguments(
@@ -125,8 +134,9 @@ def _step_arguments(
     clip: Clip | None,
     bounds: Bounds | None,
     rng: Rng,
-) -> tuple[object, ...]:
-    """Checks the arguments both ops share and puts them in the order of the schema."""
+) -> list[object]:
+    """Checks the arguments both ops share and puts them in the order of the schema; the last ones
+    are left out where they are its defaults, as every argument of an op takes its time."""
     check_like(grad, x, "grad", x.dtype)
     step, steps = _scalar(step_size, x, "step_size")
     noise, noises = (None, None) if noise_std is None else _scalar(noise_std, x, "noise_std")
@@ -138,33 +148,39 @@ def _step_arguments(
         raise TypeError(
             f"compressor: expected TopK, BlockSign or None, got {type(compressor).__name__}"
         )
-    clip_arguments = _clip_arguments(clip)
-    bounds_arguments = _bounds_arguments(bounds)
-    key = key_arguments(rng, x)
-    return (*key, step, steps, noise, noises, code, size, None, *clip_arguments,
-            *bounds_arguments, _C.ROUNDING_NEAREST)  # fmt: skip
+    limits = [] if clip is None and bounds is None else [*_clip(clip), *_bounds(bounds)]
+    arguments: list[object] = [*key_arguments(rng, x), step, steps]
+    if compressor is None and noise_std is None and not limits:
+        return arguments
+    arguments += [noise, noises, code, size]
+    if limits:
+        arguments += [None, *limits]
+    return arguments
 
 
 def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
     """A number as (number, None), a tensor as (0.0, tensor in the compute dtype)."""
-    if isinstance(value, Tensor):
+    if type(value) is not float and isinstance(value, Tensor):
         if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != x.shape[0]):
             raise ValueError(
                 f"{name}: expected a number or a tensor of shape () or ({x.shape[0]},), "
                 f"got shape {tuple(value.shape)}"
             )
         return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
+    compiling = torch.compiler.is_compiling()
+    if type(value) is float and 0 <= value < _LARGEST[torch.float32] and not compiling:
+        return value, None  # what nearly every call has
     if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymFloat, torch.SymInt)):
         raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
     dtype = compute_dtype(x.dtype)
-    if not 0 <= value <= torch.finfo(dtype).max:
+    if not 0 <= value <= _LARGEST[dtype]:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
-    if torch.compiler.is_compiling():  # as a constant of the graph every value would recompile it
+    if compiling:  # as a constant of the graph every value would recompile it
         return 0.0, torch.ones((), dtype=dtype, device=x.device) * value
     return float(value), None
 
 
-def _clip_arguments(clip: Clip | None) -> tuple[int, float]:
+def _clip(clip: Clip | None) -> tuple[int, float]:
     if clip is None:
         return _C.CLIP_NONE, 0.0
     if isinstance(clip, ClipValue):
@@ -174,7 +190,7 @@ def _clip_arguments(clip: Clip | None) -> tuple[int, float]:
     raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
 
 
-def _bounds_arguments(bounds: Bounds | None) -> tuple[int, float, float]:
+def _bounds(bounds: Bounds | None) -> tuple[int, float, float]:
     if bounds is None:
         return _C.BOUNDS_NONE, 0.0, 0.0
     if isinstance(bounds, Reflect):
