@@ -157,31 +157,24 @@ class Selector {
 
   // The selection of the k largest keys, 0 < k < dim.
   Selection<A> run(int64_t k) const {
-    const Bracket<K> everything{0, KeyOf<A>::infinity + 1};
-    const Bracket<K> bracket = dim_ < kSampledDim ? everything : sample(k);
-    std::vector<Part> parts(size_t(team_.parts()));
-    team_.run(dim_, kChunk, [&](int part, int64_t begin, int64_t end) {
-      parts[size_t(part)] = gather(begin, end, bracket, room_ + part * slice_);
-    });
-    Part all{0, 0, 0};
-    for (size_t part = 0; part < parts.size(); ++part) {
-      const K* kept = room_ + int64_t(part) * slice_;
-      std::copy(kept, kept + parts[part].kept, room_ + all.kept);
-      all.above += parts[part].above;
-      all.within += parts[part].within;
-      all.kept += parts[part].kept;
+    int64_t wanted = k;
+    if (dim_ <= kShortDim) {
+      load_keys(0, int(dim_), room_);
+      const K threshold = select(room_, dim_, range_of(room_, dim_), wanted);
+      return {threshold, wanted};
     }
-    int64_t wanted = k - all.above;
+    const Bracket<K> bracket = sample(k);
+    const Part all = gather(bracket);
+    wanted -= all.above;
     if (wanted <= 0 || wanted > all.within) return count_digits(k);
     if (bracket.low == bracket.high) return {bracket.low, wanted};
     if (all.kept < all.within) return count_digits(k);
-    const Bracket<K> range = dim_ < kSampledDim ? range_of(room_, all.kept) : bracket;
-    const K threshold = select(room_, all.kept, range, wanted);
+    const K threshold = select(room_, all.kept, bracket, wanted);
     return {threshold, wanted};
   }
 
  private:
-  static constexpr int64_t kSampledDim = 512;    // shorter rows are gathered as a whole
+  static constexpr int64_t kShortDim = 512;      // no sample is taken of so few
   static constexpr int64_t kMaxSlice = 1 << 18;  // keys that a thread keeps
   static constexpr int64_t kMaxSample = 1 << 14;
 
@@ -210,14 +203,36 @@ class Selector {
     return bracket;
   }
 
+  void load_keys(int64_t at, int n, K* keys) const {
+    A buffer[kChunk];
+    const A* u = row_.load(at, n, buffer);
+    for (int i = 0; i < n; ++i) keys[i] = order_key(u[i]);
+  }
+
+  // The keys within the bracket, to the beginning of room_.
+  Part gather(Bracket<K> bracket) const {
+    if (team_.parts() == 1) return gather(0, dim_, bracket, room_);
+    std::vector<Part> parts(size_t(team_.parts()));
+    team_.run(dim_, kChunk, [&](int part, int64_t begin, int64_t end) {
+      parts[size_t(part)] = gather(begin, end, bracket, room_ + part * slice_);
+    });
+    Part all{0, 0, 0};
+    for (size_t part = 0; part < parts.size(); ++part) {
+      const K* kept = room_ + int64_t(part) * slice_;
+      std::copy(kept, kept + parts[part].kept, room_ + all.kept);
+      all.above += parts[part].above;
+      all.within += parts[part].within;
+      all.kept += parts[part].kept;
+    }
+    return all;
+  }
+
   Part gather(int64_t begin, int64_t end, Bracket<K> bracket, K* room) const {
     Part part{0, 0, 0};
     const int64_t size = bracket.low == bracket.high ? 0 : slice_;  // equal keys are only counted
     for_chunks(begin, end, [&](int64_t at, int n) {
-      A buffer[kChunk];
       K keys[kChunk];
-      const A* u = row_.load(at, n, buffer);
-      for (int i = 0; i < n; ++i) keys[i] = order_key(u[i]);
+      load_keys(at, n, keys);
       const bool keep = part.kept + n <= size;
       const int64_t count = close_up(keys, n, bracket, keep ? room + part.kept : keys, part.above);
       part.within += count;
@@ -236,12 +251,10 @@ class Selector {
       const K mask = (K(1) << (top - shift)) - 1;
       int64_t count[1 << kDigit] = {};
       for_chunks(0, dim_, [&](int64_t begin, int n) {
-        A buffer[kChunk];
-        const A* u = row_.load(begin, n, buffer);
-        for (int i = 0; i < n; ++i) {
-          const K key = order_key(u[i]);
-          if (key >> top == prefix) ++count[key >> shift & mask];
-        }
+        K keys[kChunk];
+        load_keys(begin, n, keys);
+        for (int i = 0; i < n; ++i)
+          if (keys[i] >> top == prefix) ++count[keys[i] >> shift & mask];
       });
       K digit = mask;
       while (count[digit] < wanted) wanted -= count[digit--];
