@@ -19,7 +19,7 @@ from effebm_ext.ops.langevin_step import Compressor
 OPS = ("plain", "block-sign:64", "topk:0.001", "topk:0.01", "topk:0.1", "topk:0.5")
 # Elements per thread: small enough for a core's own cache to hold their state and gradient, large
 # enough for the call to cost little. A GPU needs more to be filled, and has more cache.
-_RESIDENT = {"cpu": 2**16, "cuda": 2**21}
+_RESIDENT = {"cpu": 2**17, "cuda": 2**21}
 
 # Writes x, or returns the new state.
 Step = Callable[[Tensor, Tensor], Tensor | None]

@@ -175,7 +175,7 @@ class Selector {
 
  private:
   static constexpr int64_t kShortDim = 512;      // no sample is taken of so few
-  static constexpr int64_t kMaxSlice = 1 << 18;  // keys that a thread keeps
+  static constexpr int64_t kMaxSlice = 1 << 19;  // keys that a thread keeps
   static constexpr int64_t kMaxSample = 1 << 14;
 
   // Keys of a part that lie above the bracket and within it; of these, how many were kept.
@@ -196,10 +196,11 @@ class Selector {
     const double share = double(k) / double(dim_), expected = share * double(n);
     const double margin = 1 + 2.5 * std::sqrt(expected * (1 - share));
     const int64_t first = int64_t(expected - margin), last = int64_t(expected + margin) + 1;
+    const int64_t few = int64_t(margin / 4) + 1;
     const Search<K> whole{range_of(keys, n), 0, n};
     Bracket<K> bracket{0, KeyOf<A>::infinity + 1};
-    if (first >= 1) bracket.high = close_in(keys, n, whole, first, n / 32).range.high;
-    if (last <= n) bracket.low = close_in(keys, n, whole, last, n / 32).range.low;
+    if (first >= 1) bracket.high = close_in(keys, n, whole, first, few).range.high;
+    if (last <= n) bracket.low = close_in(keys, n, whole, last, few).range.low;
     return bracket;
   }
 
