@@ -78,8 +78,9 @@ def fastest(result: Result, group: str) -> str | None:
 
 
 def summarise(result: Result) -> None:
-    """Adds what is quoted to a result: the best PyTorch form, how much faster ours is than that,
-    and the bandwidth ours reaches (state and gradient read, state written) relative to a copy's.
+    """Adds what is quoted to a result: the best PyTorch form, how much faster ours is,
+    the floor of the same run (noise, compression and a copy, each alone) and ours over it, and the
+    bandwidth ours reaches (state and gradient read, state written) relative to a copy's.
     On a CPU that can reach 150 %, since a copy reads what it overwrites, too, which is not counted.
     """
     arms = result["arms"]
@@ -87,6 +88,8 @@ def summarise(result: Result) -> None:
     ours = arms["ours"].get("ns_per_element")
     result["speed_up"] = arms[best]["ns_per_element"] / ours if best and ours else None
     copy = arms["copy"].get("ns_per_element")
+    floors = [arms[n].get("ns_per_element") for n in ("noise", "compress", "copy") if n in arms]
+    result["over_floor"] = ours / sum(floors) if ours and all(floors) else None
     result["of_copy_bandwidth"] = (3 / ours) / (2 / copy) if ours and copy else None
 
 
@@ -101,7 +104,7 @@ def table(results: Iterable[Result]) -> str:
     """Nanoseconds per element."""
     floors = ["compress", "noise", "axpy", "copy"]
     head = ["op", "shape", "threads", "ours", "best PyTorch", "", "speed-up", "compile", "torchebm"]
-    rows = [[*head, *floors, "of copy GB/s"]]
+    rows = [[*head, *floors, "over floor", "of copy GB/s"]]
     for r in results:
         share = r["of_copy_bandwidth"]
         rows.append(
@@ -109,7 +112,7 @@ def table(results: Iterable[Result]) -> str:
             + [r["best_pytorch"] or "-", _number(_column(r, "PyTorch"))]
             + [_number(r["speed_up"], "x")]
             + [_number(_column(r, name)) for name in ("compile", "torchebm", *floors)]
-            + ["-" if share is None else f"{share:.0%}"]
+            + [_number(r["over_floor"], "x"), "-" if share is None else f"{share:.0%}"]
         )
     return "nanoseconds per element\n" + _aligned(rows)
 

@@ -56,7 +56,12 @@ class Key:
 
     def at(self, step: int) -> Key:
         """The key ``step`` positions further on in the same stream."""
-        return Key(self.seed, self.offset + step, self.first_chain)
+        offset = self.offset + step
+        if type(step) is not int or not 0 <= offset < _MAX_OFFSET:
+            return Key(self.seed, offset, self.first_chain)
+        key = object.__new__(Key)  # without checking again what has not changed
+        key.__dict__.update(self.__dict__, offset=offset)
+        return key
 
 
 Rng = Key | torch.Generator | None

@@ -109,9 +109,16 @@ Search<K> close_in(const K* keys, int64_t n, Search<K> search, int64_t wanted, i
   return {range, above, inside};
 }
 
-// The wanted-th largest of a group of keys; `wanted` becomes its rank among its equals.
+// A key of a row: its rank among its equals, from 1, and how many they are.
 template <class K>
-K select_of_group(const K* keys, int64_t& wanted) {
+struct Found {
+  K key;
+  int64_t rank, equals;
+};
+
+// The wanted-th largest of n <= kGroup keys; those behind are zero.
+template <class K>
+Found<K> find_in_group(const K* keys, int64_t n, int64_t wanted) {
   K greater[kGroup] = {};
   for (int j = 0; j < kGroup; ++j)
     for (int i = 0; i < kGroup; ++i) greater[i] += keys[j] > keys[i];
@@ -121,13 +128,15 @@ K select_of_group(const K* keys, int64_t& wanted) {
     key = candidate ? keys[i] : key;
     most = candidate ? greater[i] : most;
   }
-  wanted -= int64_t(most);
-  return key;
+  int64_t equals = 0;
+  for (int i = 0; i < kGroup; ++i) equals += keys[i] == key;
+  return {key, wanted - int64_t(most), key == 0 ? equals - (kGroup - n) : equals};
 }
 
-// The same of n keys, all within the range. Overwrites them, and needs room for a group more.
+// The wanted-th largest of n keys, all within the range. Overwrites them, and needs room for a
+// group more.
 template <class K>
-K select(K* keys, int64_t n, Bracket<K> range, int64_t& wanted) {
+Found<K> find(K* keys, int64_t n, Bracket<K> range, int64_t wanted) {
   constexpr int64_t kClosed = 1024;  // as many are looked at where they are
   while (range.low < range.high && n > kGroup) {
     const int64_t few = n > kClosed ? n / 8 : kGroup;
@@ -137,9 +146,9 @@ K select(K* keys, int64_t n, Bracket<K> range, int64_t& wanted) {
     int64_t above = 0;
     n = close_up(keys, n, range, keys, above);
   }
-  if (range.low == range.high) return range.low;
+  if (range.low == range.high) return {range.low, wanted, n};
   fill_up(keys, n);
-  return select_of_group(keys, wanted);
+  return find_in_group(keys, n, wanted);
 }
 
 template <class T>
@@ -155,22 +164,19 @@ class Selector {
         slice_(std::min(dim / team.parts() + kChunk, kMaxSlice)),
         room_(scratch.room<K>(slice_ * team.parts() + kGroup)) {}
 
-  // The selection of the k largest keys, 0 < k < dim.
-  Selection<A> run(int64_t k) const {
-    int64_t wanted = k;
+  // The k-th largest key, 0 < k < dim.
+  Found<K> run(int64_t k) const {
     if (dim_ <= kShortDim) {
       load_keys(0, int(dim_), room_);
-      const K threshold = select(room_, dim_, range_of(room_, dim_), wanted);
-      return {threshold, wanted};
+      return find(room_, dim_, range_of(room_, dim_), k);
     }
     const Bracket<K> bracket = sample(k);
     const Part all = gather(bracket);
-    wanted -= all.above;
+    const int64_t wanted = k - all.above;
     if (wanted <= 0 || wanted > all.within) return count_digits(k);
-    if (bracket.low == bracket.high) return {bracket.low, wanted};
+    if (bracket.low == bracket.high) return {bracket.low, wanted, all.within};
     if (all.kept < all.within) return count_digits(k);
-    const K threshold = select(room_, all.kept, bracket, wanted);
-    return {threshold, wanted};
+    return find(room_, all.kept, bracket, wanted);
   }
 
  private:
@@ -243,10 +249,10 @@ class Selector {
   }
 
   // Linear on every input: digit by digit from the top, one pass over the row for each.
-  Selection<A> count_digits(int64_t k) const {
+  Found<K> count_digits(int64_t k) const {
     constexpr int kDigit = 11;
     K prefix = 0;
-    int64_t wanted = k;
+    int64_t wanted = k, equals = 0;
     for (int top = KeyOf<A>::bits; top > 0;) {
       const int shift = top > kDigit ? top - kDigit : 0;
       const K mask = (K(1) << (top - shift)) - 1;
@@ -259,10 +265,11 @@ class Selector {
       });
       K digit = mask;
       while (count[digit] < wanted) wanted -= count[digit--];
+      equals = count[digit];
       prefix = prefix << (top - shift) | digit;
       top = shift;
     }
-    return {prefix, wanted};
+    return {prefix, wanted, equals};
   }
 
   RowInput<T> row_;

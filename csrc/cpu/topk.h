@@ -1,6 +1,8 @@
 // Top-k of one row.
 #pragma once
 
+#include <limits>
+
 #include "select.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
@@ -10,25 +12,27 @@ class TopkRow {
  public:
   using A = Compute<T>;
 
-  TopkRow(const RowInput<T>& row, int64_t dim, int64_t k, const Team& team, Scratch& scratch)
-      : selection_{KeyOf<A>::infinity + 1, 0} {
-    if (k == dim) selection_ = {0, dim};
-    if (0 < k && k < dim) selection_ = Selector<T>(row, dim, team, scratch).run(k);
-    if (team.parts() > 1) count_ties(row, dim, team);
+  TopkRow(const RowInput<T>& row, int64_t dim, int64_t k, const Team& team, Scratch& scratch) {
+    if (k == dim) selection_ = {0, kAll};
+    if (k == 0 || k == dim) return;
+    const Found<Key<A>> found = Selector<T>(row, dim, team, scratch).run(k);
+    selection_ = {found.key, found.rank == found.equals ? kAll : found.rank};
+    if (selection_.ties != kAll && team.parts() > 1) count_ties(row, dim, team);
   }
 
   // Compresses one part of the row from its begin to its end.
   class Walk {
    public:
     Walk(const TopkRow& row, int part, int64_t)
-        : threshold_(row.selection_.threshold),
-          ties_(row.selection_.ties - (part > 0 ? row.ties_before_[size_t(part)] : 0)) {}
+        : threshold_(row.selection_.threshold), ties_(row.selection_.ties) {
+      if (!row.ties_before_.empty()) ties_ -= row.ties_before_[size_t(part)];
+    }
 
     // The compressed n <= kChunk elements from `at` on, of input u: in `room`, or where they are.
     const A* compress(int64_t, int n, const A* u, A* room) {
       int64_t equal = 0;
-      for (int i = 0; i < n; ++i) equal += order_key(u[i]) == threshold_;
-      if (equal <= ties_ || ties_ <= 0) {
+      if (0 < ties_ && ties_ < kAll) equal = count_equal(u, n, threshold_);
+      if (ties_ <= 0 || equal <= ties_) {
         const Key<A> least = ties_ <= 0 ? threshold_ + 1 : threshold_;
         for (int i = 0; i < n; ++i) room[i] = order_key(u[i]) >= least ? u[i] : A(0);
         ties_ -= equal;
@@ -47,25 +51,29 @@ class TopkRow {
   };
 
  private:
+  static constexpr int64_t kAll = std::numeric_limits<int64_t>::max();
+
+  static int64_t count_equal(const A* u, int n, Key<A> key) {
+    Key<A> count = 0;
+    for (int i = 0; i < n; ++i) count += order_key(u[i]) == key;
+    return int64_t(count);
+  }
+
   void count_ties(const RowInput<T>& row, int64_t dim, const Team& team) {
     ties_before_.resize(size_t(team.parts()) + 1);
     team.run(dim, kChunk, [&](int part, int64_t begin, int64_t end) {
-      int64_t ties = 0;
       for_chunks(begin, end, [&](int64_t at, int n) {
         A buffer[kChunk];
-        const A* u = row.load(at, n, buffer);
-        Key<A> equal = 0;
-        for (int i = 0; i < n; ++i) equal += order_key(u[i]) == selection_.threshold;
-        ties += int64_t(equal);
+        ties_before_[size_t(part) + 1] +=
+            count_equal(row.load(at, n, buffer), n, selection_.threshold);
       });
-      ties_before_[size_t(part) + 1] = ties;
     });
     for (size_t part = 1; part < ties_before_.size(); ++part)
       ties_before_[part] += ties_before_[part - 1];
   }
 
-  Selection<A> selection_;
-  std::vector<int64_t> ties_before_;  // every part, of a team of more than one
+  Selection<A> selection_{KeyOf<A>::infinity + 1, 0};  // nothing; ties are kAll if all are kept
+  std::vector<int64_t> ties_before_;                   // every part, where threads share the row
 };
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels
