@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from effebm_ext.ops.block_sign import BlockSign
-from effebm_ext.ops.langevin_step import Compressor
+from effebm_ext.ops.step_arguments import Compressor
 from effebm_ext.ops.topk import TopK
 
 

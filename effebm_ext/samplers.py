@@ -12,7 +12,8 @@ from torch import Tensor
 
 from effebm_ext.energies import energy_and_gradient
 from effebm_ext.ops.checks import check_state, compute_dtype
-from effebm_ext.ops.langevin_step import Bounds, Clip, Compressor, langevin_step_
+from effebm_ext.ops.langevin_step import langevin_step_
+from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
 from effebm_ext.rng import Key, Rng
 
 Energy = Callable[[Tensor], Tensor]

@@ -27,8 +27,8 @@ def fake(device):
         ({"grad": X.double()}, TypeError, r"grad: expected torch\.float32 .* got torch\.float64"),
         ({"grad": X[:2]}, ValueError, r"grad: expected the shape of x, \(3, 4\), got \(2, 4\)"),
         ({"grad": X.to("meta")}, ValueError, "grad: expected a tensor on cpu, got one on meta"),
-        ({"x": X.clone().requires_grad_()}, RuntimeError, r"not differentiable.*detach\(\) it"),
-        ({"grad": X.clone().requires_grad_()}, RuntimeError, "not differentiable, but an argument"),
+        ({"step_size": torch.tensor(0.1, requires_grad=True)}, RuntimeError,
+         r"not differentiable.*detach\(\) it"),
         ({"step_size": -0.1}, ValueError, r"step_size: expected a finite number >= 0, got -0\.1"),
         ({"step_size": NAN}, ValueError, "step_size: expected a finite number >= 0, got nan"),
         ({"step_size": INF}, ValueError, "step_size: expected a finite number >= 0, got inf"),
@@ -56,6 +56,14 @@ def test_what_both_wrappers_refuse(op, changes, error, message):
     arguments = {"x": X.clone(), "grad": X, "step_size": 0.1, **changes}
     with pytest.raises(error, match=message):
         op(**arguments)
+
+
+@pytest.mark.parametrize("name", ["x", "grad"])
+def test_the_step_in_place_is_not_differentiable(name):
+    tensors = {"x": X.clone(), "grad": X.clone()}
+    tensors[name].requires_grad_()
+    with pytest.raises(RuntimeError, match=r"not differentiable, but an argument.*detach\(\) it"):
+        eff.langevin_step_(**tensors, step_size=0.1)
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,11 @@ def check_not_differentiated(op: str, *tensors: object) -> None:
             )
 
 
+def is_differentiated(*tensors: Tensor) -> bool:
+    """Whether autograd wants to hear of an op on these."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+
+
 def row_size(x: Tensor) -> int:
     """Number of elements of one chain."""
     size = 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from effebm_ext import _C
-from effebm_ext.limits import ClipNorm, ClipValue, Reflect, check_interval
+from effebm_ext.limits import ClipValue, Reflect
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
@@ -14,19 +15,24 @@ from effebm_ext.ops.checks import (
     check_state,
     check_writable,
     compute_dtype,
+    is_differentiated,
     row_size,
+)
+from effebm_ext.ops.step_arguments import (
+    STEP_SIZE,
+    STEP_SIZES,
+    Bounds,
+    Clip,
+    Compressor,
+    bounds_arguments,
+    step_arguments,
 )
 from effebm_ext.ops.topk import TopK, topk_compress_reference
 from effebm_ext.reference import fma, normals, sqrt
-from effebm_ext.rng import Rng, key_arguments
-
-Compressor = TopK | BlockSign
-Clip = ClipValue | ClipNorm
-Bounds = tuple[float, float] | Reflect
+from effebm_ext.rng import Rng
 
 _STEP = torch.ops.effebm.langevin_step.default
 _STEP_INPLACE = torch.ops.effebm.langevin_step_.default
-_LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
 
 
 def langevin_step_(
@@ -86,7 +92,7 @@ def langevin_step_(
             raise ValueError("residual: expected a compressor with it, got compressor=None")
         check_like(residual, x, "residual", compute_dtype(x.dtype))
         check_writable(residual, "residual")
-    arguments = _step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
+    arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     _STEP_INPLACE(x, grad, residual, None, *arguments)
     if not torch.compiler.is_compiling():  # which does this itself
         _increment_version(x)
@@ -113,93 +119,87 @@ def langevin_step(
 ) -> Tensor:
     """One Langevin step into a new tensor: :func:`langevin_step_` without error feedback.
 
+    Differentiable almost everywhere in x and grad, for a given draw of the noise: a clipped element
+    and one that bounds have stopped have derivative 0, a mirrored one -1, compressors theirs.
+
     Returns:
         A contiguous tensor of x's shape and dtype.
 
     Raises:
-        What :func:`langevin_step_` raises.
+        What :func:`langevin_step_` raises, but for x and grad that require grad.
     """
     check_state(x)
-    check_not_differentiated("langevin_step", x, grad, step_size, noise_std)
-    arguments = _step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
+    check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
+    arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
+    if is_differentiated(x, grad):
+        return _Differentiable.apply(x, grad, compressor, clip, bounds, *arguments)
     return _STEP(x, grad, *arguments)
 
 
-def _step_arguments(
-    x: Tensor,
-    grad: Tensor,
-    step_size: float | Tensor,
-    compressor: Compressor | None,
-    noise_std: float | Tensor | None,
-    clip: Clip | None,
-    bounds: Bounds | None,
-    rng: Rng,
-) -> list[object]:
-    """Checks the arguments both ops share and puts them in the order of the schema; the last ones
-    are left out where they are its defaults, as every argument of an op takes its time."""
-    check_like(grad, x, "grad", x.dtype)
-    step, steps = _scalar(step_size, x, "step_size")
-    noise, noises = (None, None) if noise_std is None else _scalar(noise_std, x, "noise_std")
-    if compressor is None:
-        code, size = _C.COMPRESSOR_NONE, 0
-    elif isinstance(compressor, (TopK, BlockSign)):
-        code, size = compressor.kernel_arguments(row_size(x))
-    else:
-        raise TypeError(
-            f"compressor: expected TopK, BlockSign or None, got {type(compressor).__name__}"
-        )
-    limits = [] if clip is None and bounds is None else [*_clip(clip), *_bounds(bounds)]
-    arguments: list[object] = [*key_arguments(rng, x), step, steps]
-    if compressor is None and noise_std is None and not limits:
-        return arguments
-    arguments += [noise, noises, code, size]
-    if limits:
-        arguments += [None, *limits]
-    return arguments
+class _Differentiable(torch.autograd.Function):
+    """Keeps x and grad alone: what bounds did is found by making the step again without them."""
 
+    @staticmethod
+    def forward(
+        x: Tensor,
+        grad: Tensor,
+        compressor: Compressor | None,
+        clip: ClipValue | None,
+        bounds: Bounds | None,
+        *arguments: Any,
+    ) -> Tensor:
+        return _STEP(x, grad, *arguments)
 
-def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
-    """A number as (number, None), a tensor as (0.0, tensor in the compute dtype)."""
-    if type(value) is not float and isinstance(value, Tensor):
-        if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != x.shape[0]):
-            raise ValueError(
-                f"{name}: expected a number or a tensor of shape () or ({x.shape[0]},), "
-                f"got shape {tuple(value.shape)}"
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, grad, ctx.compressor, ctx.clip, ctx.bounds, *arguments = inputs
+        tensors = [a for a in arguments if isinstance(a, Tensor)]
+        ctx.save_for_backward(x, grad, *tensors)
+        ctx.arguments = [None if isinstance(a, Tensor) else a for a in arguments]
+        ctx.positions = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, grad, *tensors = ctx.saved_tensors
+        arguments = list(ctx.arguments)
+        for position, t in zip(ctx.positions, tensors, strict=True):
+            arguments[position] = t
+        dtype = compute_dtype(x.dtype)
+        to_x = gradient.to(dtype)
+        if ctx.bounds is not None:
+            free = _STEP(x, grad, *arguments[: -len(bounds_arguments(ctx.bounds))]).to(dtype)
+            to_x = to_x * _bounds_derivative(ctx.bounds, free)
+        to_grad = None
+        if ctx.needs_input_grad[1]:
+            u = grad.to(dtype)
+            limit = None if ctx.clip is None else ctx.clip.limit
+            clipped = u if limit is None else u.clamp(-limit, limit)
+            to_u = to_x if ctx.compressor is None else ctx.compressor.vjp(clipped, to_x)
+            if limit is not None:
+                to_u = torch.where(u.abs() <= limit, to_u, 0)
+            step = (
+                arguments[STEP_SIZE]
+                if arguments[STEP_SIZES] is None
+                else _per_chain(arguments[STEP_SIZES], x)
             )
-        return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
-    compiling = torch.compiler.is_compiling()
-    if type(value) is float and 0 <= value < _LARGEST[torch.float32] and not compiling:
-        return value, None  # what nearly every call has
-    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymFloat, torch.SymInt)):
-        raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
-    dtype = compute_dtype(x.dtype)
-    if not 0 <= value <= _LARGEST[dtype]:
-        raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
-    if compiling:  # as a constant of the graph every value would recompile it
-        return 0.0, torch.ones((), dtype=dtype, device=x.device) * value
-    return float(value), None
+            to_grad = (-0.5 * step * to_u).to(grad.dtype)
+        return (to_x.to(x.dtype), to_grad, *[None] * (3 + len(arguments)))
 
 
-def _clip(clip: Clip | None) -> tuple[int, float]:
-    if clip is None:
-        return _C.CLIP_NONE, 0.0
-    if isinstance(clip, ClipValue):
-        return _C.CLIP_VALUE, float(clip.limit)
-    if isinstance(clip, ClipNorm):
-        raise NotImplementedError("clip: ClipNorm is not implemented yet")
-    raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
+def _per_chain(values: Tensor, x: Tensor) -> Tensor:
+    """``()`` or ``(n_chains,)`` against the axes of x."""
+    return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() else values
 
 
-def _bounds(bounds: Bounds | None) -> tuple[int, float, float]:
-    if bounds is None:
-        return _C.BOUNDS_NONE, 0.0, 0.0
-    if isinstance(bounds, Reflect):
-        return _C.BOUNDS_REFLECT, float(bounds.lower), float(bounds.upper)
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise TypeError(f"bounds: expected (lower, upper), Reflect or None, got {bounds!r}")
-    lower, upper = bounds
-    check_interval(lower, upper)
-    return _C.BOUNDS_CLAMP, float(lower), float(upper)
+def _bounds_derivative(bounds: Bounds, free: Tensor) -> Tensor:
+    """Of a state after the bounds by the state before them."""
+    low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
+    inside = (free >= low) & (free <= high)
+    if not isinstance(bounds, Reflect):
+        return inside.to(free.dtype)
+    mirrored = torch.where(free < low, 2 * low - free, 2 * high - free)
+    back = (mirrored >= low) & (mirrored <= high)
+    return torch.where(inside, 1.0, torch.where(back, -1.0, 0.0)).to(free.dtype)
 
 
 @torch.library.register_fake("effebm::langevin_step_")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from effebm_ext import _C
-from effebm_ext.ops.checks import check_not_differentiated, check_state, row_size
+from effebm_ext.ops.checks import check_state, is_differentiated, row_size
 
 
 def topk_compress(x: Tensor, k: int) -> Tensor:
     """Keep exactly the ``k`` entries of largest magnitude of every row, zero the rest.
 
     Ties go to the lower index; ``-0`` equals ``+0``, denormals count, NaN ranks above infinity.
-    Top-k sparsification as in EFF-EBM, Algorithm 1.
+    Top-k sparsification as in EFF-EBM, Algorithm 1. Differentiable almost everywhere: by
+    the mask of the kept entries.
 
     Args:
         x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
@@ -28,12 +30,28 @@ def topk_compress(x: Tensor, k: int) -> Tensor:
     Raises:
         TypeError: x is not a tensor of one of these dtypes, or k is not an int.
         ValueError: k is out of range, or x has no axes.
-        RuntimeError: x requires grad, or is on a device this build has no kernels for.
+        RuntimeError: x is on a device this build has no kernels for.
     """
     check_state(x)
     check_k(k, row_size(x))
-    check_not_differentiated("topk_compress", x)
+    if is_differentiated(x):
+        return _Differentiable.apply(x, k)
     return torch.ops.effebm.topk_compress(x, k)
+
+
+class _Differentiable(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, k: int) -> Tensor:
+        return torch.ops.effebm.topk_compress(x, k)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        return torch.where(output != 0, gradient, 0), None
 
 
 def check_k(k: int, dim: int) -> None:
@@ -83,6 +101,10 @@ class TopK:
     def compress(self, x: Tensor) -> Tensor:
         """See :func:`effebm_ext.topk_compress`."""
         return topk_compress(x, self.entries(row_size(x)))
+
+    def vjp(self, u: Tensor, v: Tensor) -> Tensor:
+        """``v`` times the derivative of :meth:`compress` at ``u``."""
+        return torch.where(self.compress(u) != 0, v, 0)
 
     def kernel_arguments(self, dim: int) -> tuple[int, int]:
         """The code and size by which the fused op knows this compressor, for chains of ``dim``."""

@@ -1,0 +1,97 @@
+"""The arguments of a Langevin step: checked, and in the order in which the ops take them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from effebm_ext import _C
+from effebm_ext.limits import ClipNorm, ClipValue, Reflect, check_interval
+from effebm_ext.ops.block_sign import BlockSign
+from effebm_ext.ops.checks import check_like, compute_dtype, row_size
+from effebm_ext.ops.topk import TopK
+from effebm_ext.rng import Rng, key_arguments
+
+Compressor = TopK | BlockSign
+Clip = ClipValue | ClipNorm
+Bounds = tuple[float, float] | Reflect
+
+STEP_SIZE, STEP_SIZES = 3, 4  # places among the arguments
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
+
+
+def step_arguments(
+    x: Tensor,
+    grad: Tensor,
+    step_size: float | Tensor,
+    compressor: Compressor | None,
+    noise_std: float | Tensor | None,
+    clip: Clip | None,
+    bounds: Bounds | None,
+    rng: Rng,
+) -> list[object]:
+    """Checks the arguments both ops share and puts them in the order of the schema; the last ones
+    are left out where they are its defaults, as every argument of an op takes its time."""
+    check_like(grad, x, "grad", x.dtype)
+    step, steps = _scalar(step_size, x, "step_size")
+    noise, noises = (None, None) if noise_std is None else _scalar(noise_std, x, "noise_std")
+    if compressor is None:
+        code, size = _C.COMPRESSOR_NONE, 0
+    elif isinstance(compressor, (TopK, BlockSign)):
+        code, size = compressor.kernel_arguments(row_size(x))
+    else:
+        raise TypeError(
+            f"compressor: expected TopK, BlockSign or None, got {type(compressor).__name__}"
+        )
+    limits = [] if clip is None and bounds is None else [*_clip(clip), *bounds_arguments(bounds)]
+    arguments: list[object] = [*key_arguments(rng, x), step, steps]
+    if compressor is None and noise_std is None and not limits:
+        return arguments
+    arguments += [noise, noises, code, size]
+    if limits:
+        arguments += [None, *limits]
+    return arguments
+
+
+def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
+    """A number as (number, None), a tensor as (0.0, tensor in the compute dtype)."""
+    if type(value) is not float and isinstance(value, Tensor):
+        if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != x.shape[0]):
+            raise ValueError(
+                f"{name}: expected a number or a tensor of shape () or ({x.shape[0]},), "
+                f"got shape {tuple(value.shape)}"
+            )
+        return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
+    compiling = torch.compiler.is_compiling()
+    if type(value) is float and 0 <= value < _LARGEST[torch.float32] and not compiling:
+        return value, None  # what nearly every call has
+    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymFloat, torch.SymInt)):
+        raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
+    dtype = compute_dtype(x.dtype)
+    if not 0 <= value <= _LARGEST[dtype]:
+        raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
+    if compiling:  # as a constant of the graph every value would recompile it
+        return 0.0, torch.ones((), dtype=dtype, device=x.device) * value
+    return float(value), None
+
+
+def _clip(clip: Clip | None) -> tuple[int, float]:
+    if clip is None:
+        return _C.CLIP_NONE, 0.0
+    if isinstance(clip, ClipValue):
+        return _C.CLIP_VALUE, float(clip.limit)
+    if isinstance(clip, ClipNorm):
+        raise NotImplementedError("clip: ClipNorm is not implemented yet")
+    raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
+
+
+def bounds_arguments(bounds: Bounds | None) -> tuple[int, float, float]:
+    if bounds is None:
+        return _C.BOUNDS_NONE, 0.0, 0.0
+    if isinstance(bounds, Reflect):
+        return _C.BOUNDS_REFLECT, float(bounds.lower), float(bounds.upper)
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise TypeError(f"bounds: expected (lower, upper), Reflect or None, got {bounds!r}")
+    lower, upper = bounds
+    check_interval(lower, upper)
+    return _C.BOUNDS_CLAMP, float(lower), float(upper)
