@@ -29,8 +29,8 @@ from effebm_ext.training import NonFiniteError, TrainConfig, make_trainer
 
 _DEFAULTS = TrainConfig()
 _HELP = {
-    "data": f"digits, {', '.join(TOYS)}, or a .npy or .npz file of shape (n, *event), of about "
-    "unit standard deviation",
+    "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
+    "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
     "energy": "network: auto, mlp or conv",
     "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
     "chains": "persistent chains",
@@ -68,15 +68,31 @@ def cli() -> None:
 @_config_options
 @click.option("--error-feedback/--no-error-feedback", default=True, show_default=True,
               help="feed what compression drops back into the next step")  # fmt: skip
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="the run folder")
+@click.option("--out", type=click.Path(path_type=Path), help="the run folder")
 @click.option("--overwrite", is_flag=True, help="replace a run that is already there")
-def train(out: Path, overwrite: bool, **options: Any) -> None:
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
+              help="go on with an interrupted run, by its configuration")  # fmt: skip
+@click.pass_context
+def train(
+    context: click.Context, out: Path | None, overwrite: bool, resume: Path | None, **options: Any
+) -> None:
     """Train an energy on data and write the run into a folder."""
-    config = TrainConfig(**options)
+    if resume is not None:
+        given = [name for name in context.params if name != "resume" and _is_given(context, name)]
+        if given:
+            flags = ", ".join("--" + name.replace("_", "-") for name in given)
+            raise ValueError(f"resume: the run has its own configuration; leave out {flags}")
+        folder = RunFolder(resume, resume=True)
+        config = folder.config()
+    elif out is None:
+        raise ValueError("out: expected --out FOLDER, or --resume RUN")
+    else:
+        config = TrainConfig(**options)
     dataset = load(config.data, seed=config.seed)
     config = config.resolved(is_image=dataset.is_image)
     trainer = make_trainer(config, dataset)
-    folder = RunFolder(out, overwrite=overwrite)
+    if out is not None:
+        folder = RunFolder(out, overwrite=overwrite)
     with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
 
         def show(metrics: dict[str, float]) -> None:
@@ -87,8 +103,16 @@ def train(out: Path, overwrite: bool, **options: Any) -> None:
                 refresh=False,
             )
 
-        folder.train(config, dataset, trainer, progress=show)
-    click.echo(f"The run is in {out}: look at {out / 'samples.png'} and {out / 'curves.png'}.")
+        if resume is not None:
+            folder.resume(dataset, trainer, progress=show)
+        else:
+            folder.train(config, dataset, trainer, progress=show)
+    path = folder.path
+    click.echo(f"The run is in {path}: look at {path / 'samples.png'} and {path / 'curves.png'}.")
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
 
 
 @cli.command()

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effebm_ext import image_files
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -68,16 +70,19 @@ _TOY_SAMPLES = 10_000
 def load(source: str, *, seed: int = 0) -> Dataset:
     """A data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
 
+    ``mnist:FOLDER``, ``fashion-mnist:FOLDER``, ``cifar10:FOLDER`` and ``images:FOLDER`` read local
+    files (see :mod:`effebm_ext.image_files`), scaled to [-1, 1].
+
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
     Events of three axes whose first is 1 or 3 are taken for images. Values are used as they are:
     scale them to a standard deviation of about one.
 
     Args:
-        source: the name, or the path of a .npy or .npz file.
+        source: the name, with a folder where it needs one, or the path of a .npy or .npz file.
         seed: of the toy data sets, which are drawn anew.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or the folder lacks one.
         ValueError: not a known name or a readable file; an array with fewer than two axes, no
             rows, no numbers, or values that are not finite.
     """
@@ -86,9 +91,14 @@ def load(source: str, *, seed: int = 0) -> Dataset:
     if source in TOYS:
         points = TOYS[source](_TOY_SAMPLES, np.random.default_rng(seed % 2**64))
         return Dataset(source, torch.from_numpy(points.astype(np.float32)), is_image=False)
+    kind, _, folder = source.partition(":")
+    if folder and kind in image_files.READERS:
+        pixels = image_files.READERS[kind](Path(folder))
+        x = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)
+        return Dataset(kind, x, is_image=True)
     path = Path(source)
     if path.suffix not in (".npy", ".npz"):
-        names = ", ".join(["digits", *TOYS])
+        names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
         raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
     return _from_array(path.stem, source, _read_array(path))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +27,8 @@ from effebm_ext.training import (
 )
 
 CHECKPOINT = "checkpoint.pt"
-_FILES = ("config.json", "metrics.jsonl", CHECKPOINT, "samples.png", "curves.png")
+_CONFIG, _METRICS = "config.json", "metrics.jsonl"
+_FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png")
 _SHOWN_DATA = 1000
 
 
@@ -35,22 +38,42 @@ class RunFolder:
     Args:
         path: created if need be.
         overwrite: replace the run that is already there.
+        resume: go on with the run that is already there.
 
     Raises:
-        FileExistsError: path holds a run and overwrite is false, or path is a file.
+        FileExistsError: path holds a run and neither is asked for, or path is a file.
+        FileNotFoundError: resume, and path holds no run.
     """
 
-    def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path | str, *, overwrite: bool = False, resume: bool = False) -> None:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"out: expected a folder, {path} is a file")
-        if not overwrite and any((path / name).exists() for name in _FILES):
+        held = any((path / name).exists() for name in _FILES)
+        if resume and not held:
+            raise FileNotFoundError(f"resume: {path} holds no run")
+        if held and not overwrite and not resume:
             raise FileExistsError(
-                f"out: {path} already holds a run; choose another, or --overwrite"
+                f"out: {path} already holds a run; choose another, --overwrite, or --resume it"
             )
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._saved: int | None = None
+
+    def config(self) -> TrainConfig:
+        """Of the run that is in the folder.
+
+        Raises:
+            FileNotFoundError: it was stopped before it had begun.
+            ValueError: config.json is not a configuration.
+        """
+        path = self.path / _CONFIG
+        try:
+            return TrainConfig(**json.loads(path.read_text()))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"resume: the run in {self.path} had not begun") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"resume: {path} is not a configuration: {error}") from error
 
     def train(
         self,
@@ -66,28 +89,77 @@ class RunFolder:
             NonFiniteError: names the iteration and the last good checkpoint.
         """
         config = config.resolved(is_image=dataset.is_image)
-        history: list[dict[str, float]] = []
         start = time.monotonic()
-        seen = self._iteration(
-            trainer
-        )  # what cannot run ends here, before an older run is replaced
+        seen = self._iteration(trainer)  # what cannot run ends before an older run is replaced
+        (self.path / CHECKPOINT).unlink(missing_ok=True)  # first: it is what resuming looks for
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
         text = json.dumps(dataclasses.asdict(config), indent=2)
-        (self.path / "config.json").write_text(text + "\n")
-        with open(self.path / "metrics.jsonl", "w") as log:
-            for i in range(config.iterations):
-                if i > 0:
-                    seen = self._iteration(trainer)
-                seconds = time.monotonic() - start
-                metrics = {"iteration": trainer.iterations, "seconds": round(seconds, 3), **seen}
-                history.append(metrics)
-                log.write(json.dumps(metrics) + "\n")
-                progress(metrics)
-                if trainer.iterations % config.checkpoint_every == 0:
+        _replace(self.path / _CONFIG, text + "\n")
+        first = self._metrics(trainer, start, seen)
+        return self._run(config, dataset, trainer, [first], start, progress)
+
+    def resume(
+        self,
+        dataset: Dataset,
+        trainer: Trainer,
+        *,
+        progress: Callable[[dict[str, float]], None] = lambda metrics: None,
+    ) -> list[dict[str, float]]:
+        """Goes on from the last checkpoint, to the bit as if the run had not been interrupted;
+        from the beginning where there is none yet. ``trainer`` is made from :meth:`config`.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another run.
+            ValueError: the data are not those of the run.
+            NonFiniteError: as :meth:`train`.
+        """
+        config = self.config()
+        if not (self.path / CHECKPOINT).exists():
+            return self.train(config, dataset, trainer, progress=progress)
+        content = checkpoint.load(self.path / CHECKPOINT)
+        try:
+            digest = content["digest"]
+            trainer.load_state_dict(content["trainer"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise checkpoint.CheckpointError(
+                f"checkpoint: {self.path / CHECKPOINT} is not of this run: {error}"
+            ) from error
+        if digest != _digest(dataset):
+            raise ValueError(f"data: {config.data} has changed since the run began")
+        self._saved = trainer.iterations
+        history = _read_metrics(self.path / _METRICS, trainer.iterations)
+        spent = history[-1]["seconds"] if history else 0.0
+        return self._run(config, dataset, trainer, history, time.monotonic() - spent, progress)
+
+    def _run(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        trainer: Trainer,
+        history: list[dict[str, float]],
+        start: float,
+        progress: Callable[[dict[str, float]], None],
+    ) -> list[dict[str, float]]:
+        """From the iterations that ``history`` tells of to the last."""
+        lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
+        _replace(self.path / _METRICS, lines)
+        for metrics in history:
+            progress(metrics)
+        with open(self.path / _METRICS, "a") as log:
+            while True:
+                done = trainer.iterations
+                if done % config.checkpoint_every == 0 and done != self._saved:
                     log.flush()
                     self._save(config, dataset, trainer)
-        self._save(config, dataset, trainer)
+                if done >= config.iterations:
+                    break
+                seen = self._iteration(trainer)
+                history.append(self._metrics(trainer, start, seen))
+                log.write(json.dumps(history[-1]) + "\n")
+                progress(history[-1])
+        if trainer.iterations != self._saved:
+            self._save(config, dataset, trainer)
         shown = denoise(trainer.energy, trainer.chains.x, trainer.data_noise).cpu()
         plotting.save_samples(
             self.path / "samples.png", shown, dataset.x, is_image=dataset.is_image
@@ -95,12 +167,18 @@ class RunFolder:
         plotting.save_curves(self.path / "curves.png", history)
         return history
 
+    @staticmethod
+    def _metrics(trainer: Trainer, start: float, seen: dict[str, float]) -> dict[str, float]:
+        seconds = round(time.monotonic() - start, 3)
+        return {"iteration": trainer.iterations, "seconds": seconds, **seen}
+
     def _save(self, config: TrainConfig, dataset: Dataset, trainer: Trainer) -> None:
         content = {
             "config": dataclasses.asdict(config),
             "event_shape": list(dataset.event_shape),
             "is_image": dataset.is_image,
             "data": dataset.x[:_SHOWN_DATA].clone(),
+            "digest": _digest(dataset),
             "trainer": trainer.state_dict(),
         }
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
@@ -117,6 +195,29 @@ class RunFolder:
                 path = self.path / CHECKPOINT
                 good = f"the last good checkpoint is {path} of iteration {self._saved}"
             raise NonFiniteError(f"{error}; {good}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """The file has its old content or all of the new one, whenever the process ends."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
+    """Of the first ``iterations``; later ones belong to steps that are made again."""
+    lines = path.read_text().splitlines()[:iterations]
+    try:
+        history: list[dict[str, float]] = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"resume: {path} is damaged: {error}") from error
+    if len(history) != iterations:
+        raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(history)}")
+    return history
+
+
+def _digest(dataset: Dataset) -> str:
+    return hashlib.sha256(dataset.x.contiguous().numpy().tobytes()).hexdigest()
 
 
 @dataclasses.dataclass

@@ -14,7 +14,7 @@ from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.rng import Key
-from effebm_ext.samplers import Langevin
+from effebm_ext.samplers import Langevin, LangevinState
 from effebm_ext.walkers.persistent import PersistentChains
 
 
@@ -162,6 +162,32 @@ class Trainer:
                 "step": state.step,
             },
         }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where :meth:`state_dict` was taken, to the bit: parameters, optimiser, learning
+        rate, chains with their residuals and noise position, order of the data.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: the state is of another kind of run.
+        """
+        chains = state["chains"]
+        moved = LangevinState(
+            chains["x"].to(self.chains.x.device),
+            None if chains["residual"] is None else chains["residual"].to(self.chains.x.device),
+            Key(**chains["key"]),
+            chains["step"],
+        )
+        if moved.x.shape != self.chains.x.shape:
+            raise ValueError(
+                f"chains: expected shape {tuple(self.chains.x.shape)}, got {tuple(moved.x.shape)}"
+            )
+        self.energy.load_state_dict(state["energy"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        self.chains.state = moved
+        self.iterations = state["iterations"]
 
     def _batch(self) -> Tensor:
         rows = torch.randint(len(self.data), (self.batch_size,), generator=self.generator)

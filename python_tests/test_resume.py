@@ -1,0 +1,137 @@
+"""Interrupted training goes on to the bit, or says why it cannot."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from kill_and_resume import result
+
+from effebm_ext import checkpoint, cli
+
+RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "--batch-size", "4",
+       "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "3"]  # fmt: skip
+
+
+@pytest.fixture
+def effebm(monkeypatch, capsys):
+    """Runs the command line; returns its exit status and what it wrote to stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def interrupted(effebm, tmp_path, monkeypatch):
+    """Makes a run that stops after some iterations, as by Ctrl-C."""
+
+    def make(iterations, *options):
+        seen = []
+
+        def update(bar):
+            seen.append(bar)
+            if len(seen) == iterations:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(cli.tqdm, "update", update)
+            assert effebm("train", "--out", tmp_path / "run", *RUN, *options)[0] == 130
+        return tmp_path / "run"
+
+    return make
+
+
+@pytest.fixture
+def whole(effebm, tmp_path):
+    assert effebm("train", "--out", tmp_path / "whole", *RUN)[0] == 0
+    return result(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4, 9, 10])
+def test_a_resumed_run_equals_an_uninterrupted_one(effebm, interrupted, whole, iterations):
+    run = interrupted(iterations)
+    assert effebm("train", "--resume", run)[0] == 0
+    assert result(run) == whole
+    assert (run / "samples.png").exists()
+    assert (run / "curves.png").exists()
+
+
+def test_resuming_a_finished_run_changes_nothing(effebm, tmp_path, whole):
+    before = (tmp_path / "whole" / "checkpoint.pt").read_bytes()
+    assert effebm("train", "--resume", tmp_path / "whole")[0] == 0
+    assert result(tmp_path / "whole") == whole
+    assert (tmp_path / "whole" / "checkpoint.pt").read_bytes() == before
+
+
+def test_kills_at_random_moments():
+    script = Path(__file__).with_name("kill_and_resume.py")
+    done = subprocess.run(
+        [sys.executable, script, "--kills", "8"], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "all equal" in done.stdout
+
+
+@pytest.mark.parametrize("flag", [["--seed", "1"], ["--out", "x"], ["--overwrite"]])
+def test_a_resumed_run_has_its_own_configuration(effebm, interrupted, flag):
+    status, message = effebm("train", "--resume", interrupted(4), *flag)
+    assert status == 2
+    assert f"resume: the run has its own configuration; leave out {flag[0]}" in message
+
+
+def test_what_holds_no_run_is_not_resumed(effebm, tmp_path):
+    status, message = effebm("train", "--resume", tmp_path)
+    assert (status, "holds no run" in message) == (2, True)
+    status, message = effebm("train")
+    assert (status, "expected --out FOLDER, or --resume RUN" in message) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("config.json", b"{", "config.json is not a configuration"),
+        ("config.json", b'{"colour": 1}', "config.json is not a configuration"),
+        ("config.json", None, "had not begun"),
+        ("metrics.jsonl", b"{}\n", "expected 3 lines"),
+        ("metrics.jsonl", b"{\n{\n{\n", "metrics.jsonl is damaged"),
+        ("checkpoint.pt", b"PK", "truncated or not a checkpoint"),
+    ],
+)
+def test_damaged_runs_are_refused(effebm, interrupted, name, content, expected):
+    run = interrupted(4)
+    if content is None:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes(content)
+    status, message = effebm("train", "--resume", run)
+    assert status == 2
+    assert expected in message
+
+
+def test_the_checkpoint_of_another_run_is_refused(effebm, interrupted, tmp_path):
+    run = interrupted(4)
+    content = checkpoint.load(run / "checkpoint.pt")
+    content["trainer"]["chains"]["x"] = content["trainer"]["chains"]["x"][:2]
+    checkpoint.save(run / "checkpoint.pt", content)
+    status, message = effebm("train", "--resume", run)
+    assert status == 2
+    assert "is not of this run: chains: expected shape (4, 2), got (2, 2)" in message
+
+
+def test_other_data_are_refused(effebm, interrupted, tmp_path):
+    file = tmp_path / "data.npy"
+    np.save(file, np.random.default_rng(0).standard_normal((50, 2)))
+    run = interrupted(4, "--data", file)
+    np.save(file, np.random.default_rng(1).standard_normal((50, 2)))
+    status, message = effebm("train", "--resume", run)
+    assert status == 2
+    assert "has changed since the run began" in message
