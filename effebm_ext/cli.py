@@ -23,9 +23,11 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     raise SystemExit(message) from error
 
 from effebm_ext.compressors import parse_compressor
+from effebm_ext.config import TrainConfig
 from effebm_ext.data import TOYS, load
-from effebm_ext.run_folder import RunFolder, load_model
-from effebm_ext.training import NonFiniteError, TrainConfig, make_trainer
+from effebm_ext.run_folder import RunFolder
+from effebm_ext.trained_model import load_model
+from effebm_ext.training import NonFiniteError, make_trainer
 
 _DEFAULTS = TrainConfig()
 _HELP = {
@@ -36,9 +38,12 @@ _HELP = {
     "chains": "persistent chains",
     "langevin_steps": "steps of every chain per iteration",
     "step_size": "gamma of the Langevin step [default: 0.02 for images, else 0.005]",
+    "step_size_end": "gamma at the end of the run, reached geometrically [default: it stays]",
     "iterations": "parameter updates",
     "batch_size": "data per iteration",
     "learning_rate": "of Adam",
+    "learning_rate_schedule": "cosine, linear (both to zero) or constant",
+    "ema_decay": "of a moving average of the parameters, from which to sample later; 0: none",
     "data_noise": "standard deviation of noise added to the data [default: 0.3 for images, else 0]",
     "energy_l2": "weight of the squared energies in the loss",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm",

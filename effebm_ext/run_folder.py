@@ -9,22 +9,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
 
 from effebm_ext import checkpoint, plotting
+from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
-from effebm_ext.energies import denoise, make_energy
-from effebm_ext.rng import Key
-from effebm_ext.samplers import LangevinState
-from effebm_ext.training import (
-    NonFiniteError,
-    TrainConfig,
-    Trainer,
-    make_sampler,
-)
+from effebm_ext.energies import denoise
+from effebm_ext.training import NonFiniteError, Trainer
 
 CHECKPOINT = "checkpoint.pt"
 _CONFIG, _METRICS = "config.json", "metrics.jsonl"
@@ -218,61 +208,3 @@ def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
 
 def _digest(dataset: Dataset) -> str:
     return hashlib.sha256(dataset.x.contiguous().numpy().tobytes()).hexdigest()
-
-
-@dataclasses.dataclass
-class TrainedModel:
-    """A trained energy with its chains, as a checkpoint holds them.
-
-    ``data``: some of the training data ``(m, *event)``, for the scale of pictures.
-    """
-
-    config: TrainConfig
-    energy: torch.nn.Module
-    state: LangevinState
-    data: Tensor
-    is_image: bool
-
-    def sample(
-        self, n: int, n_steps: int, *, seed: int, from_noise: bool = False, clean: bool = False
-    ) -> Tensor:
-        """``n`` samples ``(n, *event)``: chains of the run (repeated if there are fewer), or noise,
-        moved by ``n_steps`` steps; ``clean`` takes the data noise off them."""
-        if from_noise:
-            noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed))
-            x0 = self.data.mean() + self.data.std(correction=0) * noise
-        else:
-            rows = torch.arange(n) % len(self.state.x)
-            x0 = self.state.x[rows]
-        sampler = make_sampler(self.config, self.energy)
-        state = sampler.init(x0, rng=Key(seed).at(self.state.step))
-        if not from_noise and self.state.residual is not None:
-            state.residual = self.state.residual[rows].clone()
-        sampler.advance_(state, n_steps)
-        if not clean:
-            return state.x
-        assert self.config.data_noise is not None  # a run is saved with its defaults resolved
-        return denoise(self.energy, state.x, self.config.data_noise)
-
-
-def load_model(path: Path | str) -> TrainedModel:
-    """The model of a run folder or of a checkpoint file.
-
-    Raises:
-        FileNotFoundError, effebm_ext.checkpoint.CheckpointError: as checkpoint.load.
-    """
-    path = Path(path)
-    content: dict[str, Any] = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
-    try:
-        config = TrainConfig(**content["config"])
-        energy = make_energy(config.energy, content["event_shape"])
-        energy.load_state_dict(content["trainer"]["energy"])
-        chains = content["trainer"]["chains"]
-        state = LangevinState(chains["x"], chains["residual"], Key(**chains["key"]), chains["step"])
-        return TrainedModel(config, energy, state, content["data"], content["is_image"])
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error
-
-
-def _generator(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)

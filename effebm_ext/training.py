@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from effebm_ext.compressors import parse_compressor
+from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
@@ -20,59 +22,6 @@ from effebm_ext.walkers.persistent import PersistentChains
 
 class NonFiniteError(RuntimeError):
     """Training met an energy, a loss or a gradient that is not finite, and stopped."""
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """Everything a training run depends on; the command line's flags have the same names.
-
-    ``step_size`` and ``data_noise`` of None are chosen by :meth:`resolved`; ``error_feedback``
-    means nothing without a compressor.
-
-    Raises:
-        ValueError: a value is out of range or cannot be parsed.
-    """
-
-    data: str = "digits"
-    energy: str = "auto"
-    compressor: str = "block-sign:64"
-    error_feedback: bool = True
-    chains: int = 128
-    langevin_steps: int = 20
-    step_size: float | None = None
-    iterations: int = 3000
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    data_noise: float | None = None
-    energy_l2: float = 0.001
-    max_grad_norm: float = 1.0
-    checkpoint_every: int = 100
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
-                    "step_size", "learning_rate", "max_grad_norm")  # fmt: skip
-        for name in (*positive, "data_noise", "energy_l2"):
-            value = getattr(self, name)
-            if value is None and name in ("step_size", "data_noise"):
-                continue
-            low = "> 0" if name in positive else ">= 0"
-            if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
-                raise ValueError(f"{name}: expected a finite number {low}, got {value}")
-        parse_compressor(self.compressor)
-        if not -(2**63) <= self.seed < 2**64:
-            raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
-
-    def resolved(self, *, is_image: bool) -> TrainConfig:
-        """With a step size and data noise that suit data of about unit scale: 0.02 and 0.3 for
-        images, whose noise can be taken off again, 0.005 and 0 for others."""
-        step_size, data_noise = (0.02, 0.3) if is_image else (0.005, 0.0)
-        return dataclasses.replace(
-            self,
-            step_size=step_size if self.step_size is None else self.step_size,
-            data_noise=data_noise if self.data_noise is None else self.data_noise,
-        )
 
 
 class Trainer:
@@ -90,6 +39,7 @@ class Trainer:
         energy_l2: weight of the squared energies in the loss.
         max_grad_norm: larger gradients of the parameters are scaled down to this norm.
         schedule: of the optimiser's learning rate, stepped once per iteration.
+        ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
     """
 
@@ -106,12 +56,13 @@ class Trainer:
         energy_l2: float = 0.0,
         max_grad_norm: float = math.inf,
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+        ema: AveragedModel | None = None,
         generator: torch.Generator | None = None,
     ) -> None:
         self.energy, self.optimizer, self.chains, self.data = energy, optimizer, chains, data
         self.batch_size, self.langevin_steps = batch_size, langevin_steps
         self.data_noise, self.energy_l2 = data_noise, energy_l2
-        self.max_grad_norm, self.schedule = max_grad_norm, schedule
+        self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
         self.iterations = 0
 
@@ -144,6 +95,8 @@ class Trainer:
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
+        if self.ema is not None:
+            self.ema.update_parameters(self.energy)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -154,6 +107,7 @@ class Trainer:
             "energy": self.energy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "ema": None if self.ema is None else self.ema.state_dict(),
             "generator": self.generator.get_state(),
             "chains": {
                 "x": state.x,
@@ -185,6 +139,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
+        if self.ema is not None:
+            self.ema.load_state_dict(state["ema"])
         self.generator.set_state(state["generator"])
         self.chains.state = moved
         self.iterations = state["iterations"]
@@ -200,20 +156,18 @@ class Trainer:
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     """The Langevin sampler that a resolved configuration describes."""
-    assert config.step_size is not None
     compressor = parse_compressor(config.compressor)
     return Langevin(
         energy,
-        step_size=config.step_size,
+        step_size=config.step_sizes(),
         compressor=compressor,
         error_feedback=config.error_feedback and compressor is not None,
     )
 
 
 def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
-    """A trainer as the command line builds it: Adam with beta_1 = 0 and a learning rate that
-    falls to zero along a cosine, chains that start from Gaussian noise of the data's mean and
-    standard deviation.
+    """A trainer as the command line builds it: Adam with beta_1 = 0, chains that start from
+    Gaussian noise of the data's mean and standard deviation.
 
     Raises:
         ValueError: the compressor does not fit the data (k > d), or the energy does not; the device
@@ -229,6 +183,10 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     if compressor is not None:
         compressor.kernel_arguments(math.prod(dataset.event_shape))
     optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
+    ema = None
+    if config.ema_decay:
+        ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
     noise = torch.randn((config.chains, *dataset.event_shape), generator=generator)
     x0 = dataset.x.mean() + dataset.x.std(correction=0) * noise
     chains = PersistentChains(make_sampler(config, energy), x0.to(device), rng=Key(config.seed))
@@ -242,7 +200,8 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         data_noise=config.data_noise,
         energy_l2=config.energy_l2,
         max_grad_norm=config.max_grad_norm,
-        schedule=torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.iterations),
+        schedule=schedule,
+        ema=ema,
         generator=generator,
     )
 

@@ -24,7 +24,8 @@ import torch
 from effebm_ext import checkpoint, cli
 
 RUN = ["--data", "eight-gaussians", "--compressor", "topk:0.5", "--chains", "8", "--batch-size",
-       "8", "--langevin-steps", "2", "--iterations", "60", "--checkpoint-every", "4"]  # fmt: skip
+       "8", "--langevin-steps", "2", "--iterations", "60", "--checkpoint-every", "4",
+       "--ema-decay", "0.9", "--step-size-end", "0.001"]  # fmt: skip
 
 
 def main() -> None:

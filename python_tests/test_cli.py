@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from effebm_ext import checkpoint, cli
-from effebm_ext.run_folder import load_model
+from effebm_ext.trained_model import load_model
 from effebm_ext.training import Trainer
 
 TINY = ["--chains", "8", "--langevin-steps", "2", "--iterations", "4", "--batch-size", "4",
@@ -209,3 +210,20 @@ def test_sample_refuses_bad_input(effebm, tmp_path, monkeypatch, arguments, mess
     assert status != 0
     assert message in complaint
     assert not (tmp_path / "x.npy").exists()
+
+
+def test_samples_come_from_the_average_at_the_last_step_size(effebm, tmp_path):
+    run = tmp_path / "run"
+    options = ["--ema-decay", "0.5", "--step-size", "0.02", "--step-size-end", "0.005"]
+    assert effebm("train", "--data", "rings", "--out", run, *TINY, *options)[0] == 0
+    trainer = checkpoint.load(run / "checkpoint.pt")["trainer"]
+    model = load_model(run)
+    for name, value in model.energy.state_dict().items():
+        assert torch.equal(value, trainer["ema"][f"module.{name}"])
+    assert any(
+        not torch.equal(value, trainer["energy"][name])
+        for name, value in model.energy.state_dict().items()
+    )
+    constant = dataclasses.replace(model.config, step_size=0.005, step_size_end=None)
+    want = dataclasses.replace(model, config=constant).sample(5, 3, seed=1)
+    assert torch.equal(model.sample(5, 3, seed=1), want)

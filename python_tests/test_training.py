@@ -5,8 +5,9 @@ import pytest
 import torch
 
 import effebm_ext as eff
+from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
-from effebm_ext.training import NonFiniteError, TrainConfig, Trainer, make_trainer
+from effebm_ext.training import NonFiniteError, Trainer, make_trainer
 from effebm_ext.walkers.persistent import PersistentChains
 
 TINY = TrainConfig(
@@ -125,6 +126,9 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
         ({"compressor": "blocksign:64"}, "compressor: expected none, topk:RATIO"),
         ({"compressor": "topk:1.5"}, "ratio: expected 0 < ratio <= 1, got 1.5"),
         ({"compressor": "block-sign:0"}, "block_size: expected at least 1, got 0"),
+        ({"step_size_end": 0.0}, "step_size_end: expected a finite number > 0, got 0"),
+        ({"ema_decay": 1.0}, "ema_decay: expected 0 <= ema_decay < 1, got 1.0"),
+        ({"learning_rate_schedule": "step"}, "expected cosine, linear, constant, got 'step'"),
     ],
 )
 def test_bad_configurations_are_refused(change, message):
@@ -135,3 +139,41 @@ def test_bad_configurations_are_refused(change, message):
 def test_k_larger_than_an_event_is_refused():
     with pytest.raises(ValueError, match="k: expected 0 <= k <= 2"):
         make_trainer(dataclasses.replace(TINY, compressor="topk:3"), POINTS)
+
+
+def test_the_learning_rate_follows_its_schedule():
+    def rates(schedule):
+        trainer = make_trainer(
+            dataclasses.replace(TINY, iterations=4, learning_rate_schedule=schedule), POINTS
+        )
+        seen = []
+        for _ in range(4):
+            seen.append(trainer.optimizer.param_groups[0]["lr"] / TINY.learning_rate)
+            trainer.iteration()
+        return [*seen, trainer.optimizer.param_groups[0]["lr"] / TINY.learning_rate]
+
+    assert rates("constant") == [1, 1, 1, 1, 1]
+    assert rates("linear") == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    half = math.sqrt(0.5)
+    assert rates("cosine") == pytest.approx([1, (1 + half) / 2, 0.5, (1 - half) / 2, 0])
+
+
+def test_step_sizes_go_geometrically_from_the_first_to_the_last():
+    config = dataclasses.replace(TINY, step_size=0.16, step_size_end=0.01)
+    step_size = make_trainer(config, POINTS).chains.sampler.step_size
+    steps = TINY.iterations * TINY.langevin_steps
+    assert [step_size(s) for s in (0, steps // 2, steps, 2 * steps)] == pytest.approx(
+        [0.16, 0.04, 0.01, 0.01]
+    )
+
+
+def test_the_moving_average_of_the_parameters():
+    trainer = make_trainer(dataclasses.replace(TINY, ema_decay=0.75), POINTS)
+    average = None
+    for _ in range(3):
+        trainer.iteration()
+        now = torch.cat([p.detach().flatten() for p in trainer.energy.parameters()])
+        average = now if average is None else 0.75 * average + 0.25 * now
+    kept = torch.cat([p.flatten() for p in trainer.ema.module.parameters()])
+    torch.testing.assert_close(kept, average)
+    assert not torch.equal(kept, now)
