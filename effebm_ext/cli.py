@@ -18,6 +18,11 @@ try:
     from tqdm import tqdm
 
     from effebm_ext import plotting
+
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
 except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
     raise SystemExit(message) from error
@@ -69,7 +74,27 @@ def cli() -> None:
     """Train and sample energy-based models with compressed Langevin dynamics."""
 
 
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """What stands in the file takes the place of the options' defaults."""
+    if path is None:
+        return
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"config: no such file: {path}") from error
+    except ValueError as error:
+        raise ValueError(f"config: {path} is not a TOML file: {error}") from error
+    values = {name.replace("-", "_"): value for name, value in content.items()}
+    unknown = values.keys() - {parameter.name for parameter in context.command.params}
+    if unknown:
+        raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
+    context.default_map = values
+
+
 @cli.command()
+@click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False,
+              callback=_read_config,
+              help="a TOML file with the names of these options; flags come before it")  # fmt: skip
 @_config_options
 @click.option("--error-feedback/--no-error-feedback", default=True, show_default=True,
               help="feed what compression drops back into the next step")  # fmt: skip
@@ -117,7 +142,9 @@ def train(
 
 
 def _is_given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    source = context.get_parameter_source(name)
+    given = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
+    return source in given
 
 
 @cli.command()

@@ -227,3 +227,45 @@ def test_samples_come_from_the_average_at_the_last_step_size(effebm, tmp_path):
     constant = dataclasses.replace(model.config, step_size=0.005, step_size_end=None)
     want = dataclasses.replace(model, config=constant).sample(5, 3, seed=1)
     assert torch.equal(model.sample(5, 3, seed=1), want)
+
+
+def test_a_toml_file_says_what_flags_say(effebm, tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text(
+        'data = "rings"\nchains = 8\nlangevin-steps = 2\niterations = 4\nbatch_size = 4\n'
+        "checkpoint_every = 2\nerror_feedback = false\nstep_size = 0.01\nseed = 5\n"
+    )
+    flags = [*TINY, "--no-error-feedback", "--step-size", "0.01", "--seed", "6"]
+    by_file = effebm("train", "--config", file, "--out", tmp_path / "a", "--seed", "6")
+    by_flags = effebm("train", "--data", "rings", *flags, "--out", tmp_path / "b")
+    assert by_file[0] == by_flags[0] == 0
+    configs = [(tmp_path / name / "config.json").read_text() for name in "ab"]
+    assert configs[0] == configs[1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "config: no such file"),
+        ("chains 8", "is not a TOML file"),
+        ("chain = 8\nrate = 1", "names that are no options: ['chain', 'rate']"),
+        ('chains = "many"', "'many' is not a valid int"),
+        ("chains = 0", "chains: expected a finite number > 0, got 0"),
+    ],
+)
+def test_bad_toml_files_are_refused(effebm, tmp_path, content, message):
+    file = tmp_path / "run.toml"
+    if content is not None:
+        file.write_text(content)
+    status, _, error = effebm("train", "--config", file, "--out", tmp_path / "run")
+    assert status == 2
+    assert message in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_takes_no_configuration_from_a_file(effebm, tmp_path):
+    run, file = tmp_path / "run", tmp_path / "run.toml"
+    assert effebm("train", "--data", "rings", *TINY, "--out", run)[0] == 0
+    file.write_text("seed = 3")
+    status, _, error = effebm("train", "--config", file, "--resume", run)
+    assert (status, "leave out --seed" in error) == (2, True)
