@@ -25,6 +25,8 @@ class TrainConfig:
     ``step_size`` to ``step_size_end`` (None: stays) over the run, the learning rate by
     ``learning_rate_schedule``: cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0
     keeps an exponential moving average of the parameters, from which samples are drawn later.
+    With a ``buffer_size`` > 0, ``chains`` of a replay buffer are moved at a time; before, each
+    begins anew with ``restart_probability``.
 
     Raises:
         ValueError: a value is out of range or cannot be parsed.
@@ -35,6 +37,8 @@ class TrainConfig:
     compressor: str = "block-sign:64"
     error_feedback: bool = True
     chains: int = 128
+    buffer_size: int = 0
+    restart_probability: float = 0.0
     langevin_steps: int = 20
     step_size: float | None = None
     step_size_end: float | None = None
@@ -53,7 +57,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
                     "step_size", "step_size_end", "learning_rate", "max_grad_norm")  # fmt: skip
-        for name in (*positive, "data_noise", "energy_l2", "ema_decay"):
+        others = ("data_noise", "energy_l2", "ema_decay", "buffer_size", "restart_probability")
+        for name in (*positive, *others):
             value = getattr(self, name)
             if value is None and name in ("step_size", "step_size_end", "data_noise"):
                 continue
@@ -61,6 +66,14 @@ class TrainConfig:
             if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
                 raise ValueError(f"{name}: expected a finite number {low}, got {value}")
         parse_compressor(self.compressor)
+        if self.restart_probability > 1:
+            raise ValueError(
+                f"restart_probability: expected 0 to 1, got {self.restart_probability}"
+            )
+        if 0 < self.buffer_size < self.chains:
+            raise ValueError(
+                f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
+            )
         if self.ema_decay >= 1:
             raise ValueError(f"ema_decay: expected 0 <= ema_decay < 1, got {self.ema_decay}")
         if self.learning_rate_schedule not in _SCHEDULES:

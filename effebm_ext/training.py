@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -16,8 +15,10 @@ from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.rng import Key
-from effebm_ext.samplers import Langevin, LangevinState
+from effebm_ext.samplers import Langevin
 from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.walkers.replay import ReplayBuffer
+from effebm_ext.walkers.restart import Restart
 
 
 class NonFiniteError(RuntimeError):
@@ -47,7 +48,7 @@ class Trainer:
         self,
         energy: nn.Module,
         optimizer: torch.optim.Optimizer,
-        chains: PersistentChains,
+        chains: PersistentChains | ReplayBuffer,
         data: Tensor,
         *,
         batch_size: int,
@@ -101,7 +102,6 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes while training, for :func:`effebm_ext.checkpoint.save`."""
-        state = self.chains.state
         return {
             "iterations": self.iterations,
             "energy": self.energy.state_dict(),
@@ -109,12 +109,7 @@ class Trainer:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "generator": self.generator.get_state(),
-            "chains": {
-                "x": state.x,
-                "residual": state.residual,
-                "key": dataclasses.asdict(state.key),
-                "step": state.step,
-            },
+            "chains": self.chains.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -124,17 +119,7 @@ class Trainer:
         Raises:
             KeyError, RuntimeError, TypeError, ValueError: the state is of another kind of run.
         """
-        chains = state["chains"]
-        moved = LangevinState(
-            chains["x"].to(self.chains.x.device),
-            None if chains["residual"] is None else chains["residual"].to(self.chains.x.device),
-            Key(**chains["key"]),
-            chains["step"],
-        )
-        if moved.x.shape != self.chains.x.shape:
-            raise ValueError(
-                f"chains: expected shape {tuple(self.chains.x.shape)}, got {tuple(moved.x.shape)}"
-            )
+        self.chains.load_state_dict(state["chains"])
         self.energy.load_state_dict(state["energy"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
@@ -142,7 +127,6 @@ class Trainer:
         if self.ema is not None:
             self.ema.load_state_dict(state["ema"])
         self.generator.set_state(state["generator"])
-        self.chains.state = moved
         self.iterations = state["iterations"]
 
     def _batch(self) -> Tensor:
@@ -187,9 +171,23 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     ema = None
     if config.ema_decay:
         ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    noise = torch.randn((config.chains, *dataset.event_shape), generator=generator)
-    x0 = dataset.x.mean() + dataset.x.std(correction=0) * noise
-    chains = PersistentChains(make_sampler(config, energy), x0.to(device), rng=Key(config.seed))
+    mean, std = dataset.x.mean(), dataset.x.std(correction=0)
+
+    def fresh(n: int) -> Tensor:
+        return mean + std * torch.randn((n, *dataset.event_shape), generator=generator)
+
+    chains: PersistentChains | ReplayBuffer
+    sampler, key = make_sampler(config, energy), Key(config.seed)
+    restart = None
+    if config.restart_probability:
+        restart = Restart(config.restart_probability, fresh, generator)
+    x0 = fresh(config.buffer_size or config.chains).to(device)
+    if config.buffer_size:
+        chains = ReplayBuffer(
+            sampler, x0, n_chains=config.chains, generator=generator, rng=key, restart=restart
+        )
+    else:
+        chains = PersistentChains(sampler, x0, rng=key, restart=restart)
     return Trainer(
         energy,
         optimizer,

@@ -127,6 +127,8 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
         ({"compressor": "topk:1.5"}, "ratio: expected 0 < ratio <= 1, got 1.5"),
         ({"compressor": "block-sign:0"}, "block_size: expected at least 1, got 0"),
         ({"step_size_end": 0.0}, "step_size_end: expected a finite number > 0, got 0"),
+        ({"restart_probability": 1.5}, "restart_probability: expected 0 to 1, got 1.5"),
+        ({"buffer_size": 3}, "buffer_size: expected 0 or at least chains, 8, got 3"),
         ({"ema_decay": 1.0}, "ema_decay: expected 0 <= ema_decay < 1, got 1.0"),
         ({"learning_rate_schedule": "step"}, "expected cosine, linear, constant, got 'step'"),
     ],

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.walkers.restart import Restart, load_state, state_dict
 
 
 class PersistentChains:
@@ -16,10 +19,13 @@ class PersistentChains:
         sampler: moves the chains; its energy is the model in training.
         x0: where they start, ``(n_chains, *event)``; copied.
         rng: a Key, a torch.Generator, or None.
+        restart: which chains begin anew before they are advanced; None: no chain ever does.
     """
 
-    def __init__(self, sampler: Langevin, x0: Tensor, *, rng: Rng = None) -> None:
-        self.sampler = sampler
+    def __init__(
+        self, sampler: Langevin, x0: Tensor, *, rng: Rng = None, restart: Restart | None = None
+    ) -> None:
+        self.sampler, self.restart = sampler, restart
         self.state: LangevinState = sampler.init(x0, rng=rng)
 
     @property
@@ -29,4 +35,18 @@ class PersistentChains:
 
     def advance(self, n_steps: int) -> StepInfo:
         """Moves every chain by ``n_steps`` Langevin steps."""
+        if self.restart is not None:
+            self.restart.apply_(self.state)
         return self.sampler.advance_(self.state, n_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes, for :meth:`load_state_dict`."""
+        return state_dict(self.state)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where :meth:`state_dict` was taken.
+
+        Raises:
+            KeyError, TypeError, ValueError: the state is of other chains.
+        """
+        self.state = load_state(state, self.state)

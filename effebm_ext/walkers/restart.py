@@ -1,0 +1,75 @@
+"""What walkers share: chains that begin anew, and states that are saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from effebm_ext.rng import Key
+from effebm_ext.samplers import LangevinState
+
+
+@dataclasses.dataclass
+class Restart:
+    """Begins each chain anew with a given probability (IGEBM re-initialises 5 % of its buffer).
+
+    Attributes:
+        probability: of every chain, each time it is asked, in [0, 1].
+        fresh: maps n to n new starts ``(n, *event)``.
+        generator: CPU generator that decides.
+
+    Raises:
+        ValueError: probability is outside [0, 1].
+    """
+
+    probability: float
+    fresh: Callable[[int], Tensor]
+    generator: torch.Generator
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability: expected 0 to 1, got {self.probability}")
+
+    def apply_(self, state: LangevinState) -> None:
+        """Puts new starts in the place of some chains; their residuals become zero."""
+        chosen = torch.rand(len(state.x), generator=self.generator) < self.probability
+        rows = chosen.nonzero()[:, 0]
+        if len(rows) == 0:
+            return
+        new = self.fresh(len(rows)).to(state.x)
+        rows = rows.to(state.x.device)
+        state.x[rows] = new
+        if state.residual is not None:
+            state.residual[rows] = 0
+
+
+def state_dict(state: LangevinState) -> dict[str, Any]:
+    """Plain tensors and numbers, for a checkpoint."""
+    return {
+        "x": state.x,
+        "residual": state.residual,
+        "key": dataclasses.asdict(state.key),
+        "step": state.step,
+    }
+
+
+def load_state(saved: dict[str, Any], like: LangevinState) -> LangevinState:
+    """A copy of the state that :func:`state_dict` was made of, on the device of ``like``.
+
+    Raises:
+        KeyError, TypeError: something is missing.
+        ValueError: the chains are others than those of ``like``.
+    """
+    x, residual = saved["x"], saved["residual"]
+    if x.shape != like.x.shape:
+        raise ValueError(f"chains: expected shape {tuple(like.x.shape)}, got {tuple(x.shape)}")
+    if (residual is None) != (like.residual is None):
+        raise ValueError("chains: expected a residual if and only if the sampler has one")
+    if residual is not None:
+        residual = residual.to(like.x.device, copy=True)
+    x = x.to(like.x.device, copy=True)
+    return LangevinState(x, residual, Key(**saved["key"]), saved["step"])
