@@ -6,10 +6,14 @@
 
 namespace effebm {
 
-// Blocks are consecutive runs of block_size elements of a row of dim; the last may be short.
+// Blocks are consecutive runs of block_size elements of a row of dim, the last of which may be
+// short; or, where there are offsets, n_blocks from block_offsets[b] to block_offsets[b + 1], none
+// empty.
 struct BlockSignParams {
   DType dtype;
   int64_t rows, dim, block_size;
+  const int64_t* block_offsets;  // or null
+  int64_t n_blocks;              // where there are offsets
   const void* x;
   void* out;
 };
@@ -17,6 +21,46 @@ struct BlockSignParams {
 }  // namespace effebm
 
 namespace effebm::inline EFFEBM_ISA::core {
+
+// The blocks of one row.
+class Blocks {
+ public:
+  EFFEBM_HD Blocks(int64_t dim, int64_t size, const int64_t* offsets, int64_t count)
+      : dim_(dim), size_(size), offsets_(offsets), count_(count) {}
+
+  EFFEBM_HD int64_t begin(int64_t block) const {
+    return offsets_ ? offsets_[block] : block * size_;
+  }
+
+  EFFEBM_HD int64_t end(int64_t block) const {
+    if (offsets_) return offsets_[block + 1];
+    const int64_t left = dim_ - block * size_;
+    return left < size_ ? dim_ : block * size_ + size_;
+  }
+
+  // The block that holds position i < dim.
+  EFFEBM_HD int64_t at(int64_t i) const {
+    if (!offsets_) return i / size_;
+    int64_t low = 0, high = count_;  // it is in [low, high)
+    while (high - low > 1) {
+      const int64_t middle = low + (high - low) / 2;
+      (offsets_[middle] <= i ? low : high) = middle;
+    }
+    return low;
+  }
+
+  // The first block that begins at i <= dim or later.
+  EFFEBM_HD int64_t from(int64_t i) const { return i == 0 ? 0 : at(i - 1) + 1; }
+
+ private:
+  int64_t dim_, size_;
+  const int64_t* offsets_;
+  int64_t count_;
+};
+
+EFFEBM_HD Blocks blocks_of(const BlockSignParams& p) {
+  return {p.dim, p.block_size, p.block_offsets, p.n_blocks};
+}
 
 // An exact zero stays (positive) zero, also where the scale is not finite.
 template <class A>

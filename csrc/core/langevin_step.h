@@ -3,24 +3,34 @@
 #pragma once
 
 #include "arith.h"
+#include "block_sign.h"
 #include "dtype.h"
+#include "philox.h"
 
 namespace effebm {
 
 enum class Compressor : int { none, topk, block_sign };
 enum class Clip : int { none, value, norm };
 enum class Bounds : int { none, clamp, reflect };
-enum class Rounding : int { nearest, stochastic };
+
+// Two sums over each row. statistics: of g^2, and of 1 for every element that the clip changed;
+// transition: of c * (x' - x) and of c^2, with c = C(u) the drift.
+enum class RowSums : int { none, statistics, transition };
+constexpr int kRowSums = 2;
 
 // Rows of dim contiguous elements. "compute type": float64 for float64 states, else float32.
 struct LangevinStepParams {
   DType dtype;
   int64_t rows, dim;
-  const void* x;
-  void* out;  // may be x
+  const void* x;  // or null: the drift and the sums are wanted alone
+  void* out;      // may be x, but for sums of a transition
   const void* grad;
-  void* residual;      // compute type, or null
-  const int64_t* key;  // seed, offset
+  void* residual;     // compute type, or null
+  void* drift;        // compute type; receives C(u) unless null
+  const void* delta;  // compute type; x' - x of the transition where there is no x, or null: 0
+  RowSums row_sums_of;
+  void* row_sums;      // compute type, (rows, kRowSums)
+  const int64_t* key;  // seed, offset; or null where there is no x
   int64_t offset;      // added to the key's
   int64_t first_chain;
   double step_size;
@@ -31,7 +41,9 @@ struct LangevinStepParams {
   const void* noise_stds;
   int64_t noise_stds_stride;
   Compressor compressor;
-  int64_t compressor_size;  // k of Top-k, block size of Block-Sign
+  int64_t compressor_size;       // k of Top-k, block size of Block-Sign
+  const int64_t* block_offsets;  // of Block-Sign, or null
+  int64_t n_blocks;              // where there are offsets
   Clip clip;
   double clip_limit;
   Bounds bounds;
@@ -54,6 +66,30 @@ EFFEBM_HD A reflect(A v, A lower, A upper) {
   return clamp(mirrored, lower, upper);
 }
 
+// The factor that brings a row of the given sum of squares down to Euclidean norm `limit`.
+template <class A>
+EFFEBM_HD A norm_scale(A sum_of_squares, A limit) {
+  const A norm = sqrt(sum_of_squares);
+  return norm > limit ? divide(limit, norm) : A(1);
+}
+
+// `limit` is that of clip by value, or the row's factor of clip by norm.
+template <class A>
+EFFEBM_HD A clipped(Clip clip, A g, A limit) {
+  return clip == Clip::value ? clamp(g, -limit, limit) : clip == Clip::norm ? g * limit : g;
+}
+
+template <class A>
+EFFEBM_HD bool is_clipped(Clip clip, A g, A limit) {
+  return clip == Clip::value ? g < -limit || g > limit : clip == Clip::norm && limit != A(1);
+}
+
+// A term of a canonical sum: never -0.
+template <class A>
+EFFEBM_HD A term(A a, A b) {
+  return a * b + A(0);
+}
+
 // The scalars of one chain's step, in the compute type.
 template <class A>
 struct ChainScalars {
@@ -71,6 +107,15 @@ EFFEBM_HD ChainScalars<A> chain_scalars(const LangevinStepParams& p, int64_t row
   else if (p.has_noise_std)
     noise = A(p.noise_std);
   return {step * A(0.5), noise};
+}
+
+EFFEBM_HD Stream noise_stream(const LangevinStepParams& p) {
+  if (!p.key) return {};
+  return make_stream(uint64_t(p.key[0]), uint64_t(p.key[1]) + uint64_t(p.offset), Purpose::noise);
+}
+
+EFFEBM_HD Blocks blocks_of(const LangevinStepParams& p) {
+  return {p.dim, p.compressor_size, p.block_offsets, p.n_blocks};
 }
 
 // The move of one element along its compressed drift c.

@@ -4,8 +4,7 @@
 #include <vector>
 
 #include "../core/block_sign.h"
-#include "row.h"
-#include "team.h"
+#include "sums.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
@@ -14,11 +13,11 @@ class BlockSignRow {
  public:
   using A = Compute<T>;
 
-  BlockSignRow(const RowInput<T>& row, int64_t dim, int64_t block_size, const Team& team,
+  BlockSignRow(const RowInput<T>& row, int64_t dim, const Blocks& blocks, const Team& team,
                Scratch& scratch)
-      : row_(row), dim_(dim), block_size_(block_size) {
+      : row_(row), dim_(dim), blocks_(blocks) {
     if (team.parts() == 1) return;
-    if (block_size > kChunk)
+    if (blocks.from(dim) * kChunk < dim)  // of which there are fewer than chunks
       find_scales(team, scratch);
     else
       find_carried(team);
@@ -28,10 +27,9 @@ class BlockSignRow {
   class Walk {
    public:
     Walk(const BlockSignRow& row, int part, int64_t begin)
-        : row_(row), part_(size_t(part)), block_(begin / row.block_size_ - 1), block_end_(begin) {
-      if (begin % row.block_size_ == 0 || begin == row.dim_) return;
-      ++block_;
-      block_end_ = row.end_of(block_);
+        : row_(row), part_(size_t(part)), block_(row.blocks_.from(begin) - 1), block_end_(begin) {
+      if (begin == row.dim_ || block_ < 0 || row.blocks_.end(block_) == begin) return;
+      block_end_ = row.blocks_.end(block_);
       scale_ = row.scales_.empty() ? row.carried_[part_] : row.scales_[size_t(block_)];
     }
 
@@ -49,8 +47,8 @@ class BlockSignRow {
     // Of the next block; u are the n elements from `at` on, in which the block may lie.
     void start_block(int64_t at, int n, const A* u) {
       ++block_;
-      const int64_t begin = block_ * row_.block_size_;
-      block_end_ = row_.end_of(block_);
+      const int64_t begin = row_.blocks_.begin(block_);
+      block_end_ = row_.blocks_.end(block_);
       const int64_t size = block_end_ - begin;
       if (!row_.scales_.empty())
         scale_ = row_.scales_[size_t(block_)];
@@ -59,7 +57,7 @@ class BlockSignRow {
       else if (part_ + 1 < row_.carried_.size() && block_end_ > row_.starts_[part_ + 1])
         scale_ = row_.carried_[part_ + 1];
       else
-        scale_ = core::divide(row_.sum_of_magnitudes(begin, size), A(size));
+        scale_ = row_.scale_of(block_);
     }
 
     const BlockSignRow& row_;
@@ -75,14 +73,19 @@ class BlockSignRow {
     return halving_sum(terms, n);
   }
 
-  A sum_of_magnitudes(int64_t begin, int64_t size) const {
-    return canonical_sum<A>(begin, size, [this](int64_t at, int n, A* terms) {
-      const A* u = row_.load(at, n, terms);
+  A scale_of(int64_t block, const Team& team, Scratch& scratch) const {
+    const int64_t begin = blocks_.begin(block), size = blocks_.end(block) - begin;
+    const A sum = row_sum<A>(size, team, scratch, [this, begin](int64_t at, int n, A* terms) {
+      const A* u = row_.load(begin + at, n, terms);
       for (int i = 0; i < n; ++i) terms[i] = core::abs(u[i]);
     });
+    return core::divide(sum, A(size));
   }
 
-  int64_t end_of(int64_t block) const { return std::min((block + 1) * block_size_, dim_); }
+  A scale_of(int64_t block) const {
+    Scratch unused;
+    return scale_of(block, Team(), unused);
+  }
 
   // A block that reaches from one part into the next: its scale is needed in both, and a thread may
   // have overwritten its half of the row when the other comes to it.
@@ -91,34 +94,21 @@ class BlockSignRow {
     starts_.resize(size_t(team.parts()));
     team.run(dim_, kChunk, [&](int part, int64_t at, int64_t) {
       starts_[size_t(part)] = at;
-      const int64_t block = at / block_size_, begin = block * block_size_;
-      if (begin == at || at == dim_) return;
-      const int64_t size = end_of(block) - begin;
-      carried_[size_t(part)] = core::divide(sum_of_magnitudes(begin, size), A(size));
+      if (at == 0 || at == dim_) return;
+      const int64_t block = blocks_.at(at);
+      if (blocks_.begin(block) < at) carried_[size_t(part)] = scale_of(block);
     });
   }
 
   // Of blocks so long that the threads share each of them.
   void find_scales(const Team& team, Scratch& scratch) {
-    for (int64_t begin = 0; begin < dim_; begin += block_size_) {
-      const int64_t size = std::min(block_size_, dim_ - begin);
-      const int64_t groups = (size + kSumWidth - 1) / kSumWidth;
-      A* sums = scratch.room<A>(groups);
-      team.run(groups, 1, [&](int, int64_t first, int64_t last) {
-        for (int64_t g = first; g < last; ++g) {
-          const int64_t at = g * kSumWidth;
-          sums[g] = sum_of_magnitudes(begin + at, std::min<int64_t>(kSumWidth, size - at));
-        }
-      });
-      const A sum = canonical_sum<A>(0, groups, [&](int64_t at, int n, A* terms) {
-        std::copy(sums + at, sums + at + n, terms);
-      });
-      scales_.push_back(core::divide(sum, A(size)));
-    }
+    for (int64_t block = 0; block < blocks_.from(dim_); ++block)
+      scales_.push_back(scale_of(block, team, scratch));
   }
 
   RowInput<T> row_;
-  int64_t dim_, block_size_;
+  int64_t dim_;
+  Blocks blocks_;
   std::vector<A> scales_;        // of all blocks, where they are long and threads share the row
   std::vector<A> carried_;       // into each part, where they are short
   std::vector<int64_t> starts_;  // of the parts

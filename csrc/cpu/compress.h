@@ -7,15 +7,16 @@
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-template <template <class> class Row, class Params>
-void compress_rows(const Params& p, int64_t size, const cpu::Threads& threads) {
+// `how` is what a row's compressor is told besides the row: k, or the blocks.
+template <template <class> class Row, class Params, class How>
+void compress_rows(const Params& p, const How& how, const cpu::Threads& threads) {
   dispatch(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     using A = Compute<T>;
     for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
       const RowInput<T> input{static_cast<const T*>(p.x) + r * p.dim};
       T* out = static_cast<T*>(p.out) + r * p.dim;
-      const Row<T> row(input, p.dim, size, team, scratch);
+      const Row<T> row(input, p.dim, how, team, scratch);
       team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
         typename Row<T>::Walk walk(row, part, begin);
         for_chunks(begin, end, [&](int64_t at, int n) {

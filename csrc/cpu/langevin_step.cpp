@@ -78,19 +78,22 @@ class Mover {
   A lower_, upper_;
 };
 
-template <class T, template <class> class Row>
-void step_rows(const LangevinStepParams& p, const cpu::Threads& threads) {
+template <class T, template <class> class Row, class How>
+void step_rows(const LangevinStepParams& p, const How& how, const cpu::Threads& threads) {
   using A = Compute<T>;
-  const uint64_t offset = uint64_t(p.key[1]) + uint64_t(p.offset);
-  const Stream stream = make_stream(uint64_t(p.key[0]), offset, Purpose::noise);
+  const Stream stream = noise_stream(p);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
     const T* x = static_cast<const T*>(p.x) + r * p.dim;
     T* out = static_cast<T*>(p.out) + r * p.dim;
     A* residual = p.residual ? static_cast<A*>(p.residual) + r * p.dim : nullptr;
-    const RowInput<T> input{static_cast<const T*>(p.grad) + r * p.dim, residual,
-                            p.clip == Clip::value, A(p.clip_limit)};
+    A* drift = p.drift ? static_cast<A*>(p.drift) + r * p.dim : nullptr;
+    const T* grad = static_cast<const T*>(p.grad) + r * p.dim;
+    A limit = A(p.clip_limit);
+    if (p.clip == Clip::norm) limit = norm_scale_of(grad, p.dim, limit, team, scratch);
+    const RowInput<T> input{grad, residual, p.clip, limit};
     const Mover<T> mover(p, stream, r);
-    const Row<T> row(input, p.dim, p.compressor_size, team, scratch);
+    const Row<T> row(input, p.dim, how, team, scratch);
+    const StepSums<T> sums(p, r, input, scratch);
     team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
       typename Row<T>::Walk walk(row, part, begin);
       for_chunks(begin, end, [&](int64_t at, int n) {
@@ -99,9 +102,13 @@ void step_rows(const LangevinStepParams& p, const cpu::Threads& threads) {
         const A* c = walk.compress(at, n, u, room);
         if (residual)
           for (int i = 0; i < n; ++i) residual[at + i] = u[i] - c[i];
-        mover.move(at, n, x + at, c, out + at);
+        if (drift) std::copy(c, c + n, drift + at);
+        sums.note_gradient(at, n);
+        if (p.x) mover.move(at, n, x + at, c, out + at);
+        sums.note_move(at, n, c);
       });
     });
+    sums.finish();
   });
 }
 
@@ -112,11 +119,11 @@ void langevin_step(const LangevinStepParams& p, const cpu::Threads& threads) {
     using T = decltype(zero);
     switch (p.compressor) {
       case Compressor::none:
-        return step_rows<T, WholeRow>(p, threads);
+        return step_rows<T, WholeRow>(p, 0, threads);
       case Compressor::topk:
-        return step_rows<T, TopkRow>(p, threads);
+        return step_rows<T, TopkRow>(p, p.compressor_size, threads);
       case Compressor::block_sign:
-        return step_rows<T, BlockSignRow>(p, threads);
+        return step_rows<T, BlockSignRow>(p, blocks_of(p), threads);
     }
   });
 }

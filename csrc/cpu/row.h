@@ -28,12 +28,11 @@ struct RowInput {
   using A = Compute<T>;
   const T* values;
   const A* residual = nullptr;
-  bool clipped = false;
-  A limit = 0;
+  Clip clip = Clip::none;
+  A limit = 0;  // of clip by value, or the row's factor of clip by norm
 
   A at(int64_t i) const {
-    const A v = widen(values[i]);
-    const A g = clipped ? clamp(v, -limit, limit) : v;
+    const A g = clipped(clip, widen(values[i]), limit);
     return residual ? g + residual[i] : g;
   }
 
@@ -41,10 +40,12 @@ struct RowInput {
   const A* load(int64_t begin, int n, A* room) const {
     const T* v = values + begin;
     if constexpr (std::is_same_v<T, A>)
-      if (!clipped && !residual) return v;
+      if (clip == Clip::none && !residual) return v;
     for (int i = 0; i < n; ++i) room[i] = widen(v[i]);
-    if (clipped)
+    if (clip == Clip::value)
       for (int i = 0; i < n; ++i) room[i] = clamp(room[i], -limit, limit);
+    if (clip == Clip::norm)
+      for (int i = 0; i < n; ++i) room[i] = room[i] * limit;
     if (residual)
       for (int i = 0; i < n; ++i) room[i] = room[i] + residual[begin + i];
     return room;

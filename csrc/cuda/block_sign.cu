@@ -7,7 +7,7 @@ void launch_block_sign(const BlockSignParams& p, void* stream) {
   using namespace cuda_kernels;
   dispatch(p.dtype, [&](auto zero) {
     using T = decltype(zero);
-    launch_block_sign_rows<CompressRow<T>>(p, p.block_size, can_vectorise<T>(p), stream);
+    launch_block_sign_rows<CompressRow<T>>(p, blocks_of(p), can_vectorise<T>(p), stream);
   });
 }
 

@@ -13,6 +13,9 @@ constexpr int64_t kMaxTopkDim = (int64_t(1) << 32) - 1;
 
 void launch_topk(const TopkParams&, void* stream);
 void launch_block_sign(const BlockSignParams&, void* stream);
-void launch_langevin_step(const LangevinStepParams&, void* stream);
+
+// `workspace` has room for step_workspace() values of the compute type.
+int64_t step_workspace(const LangevinStepParams&);
+void launch_langevin_step(const LangevinStepParams&, void* workspace, void* stream);
 
 }  // namespace effebm::cuda

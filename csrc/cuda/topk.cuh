@@ -7,17 +7,16 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-constexpr int kTile = kThreads * kQuad;
 constexpr int kDigitBits = 11, kDigits = 1 << kDigitBits;
 
-// f(begin, n) for this thread's quad of every tile of a row; n = 0 where the row has ended, so that
-// all threads come along.
+// f(begin, n, tile) for this thread's quad of every tile of a row; n = 0 where the row has ended,
+// so that all threads come along.
 template <class F>
 __device__ void for_tiles(int64_t dim, const F& f) {
   for (int64_t tile = 0; tile < dim; tile += kTile) {
     const int64_t begin = tile + int(threadIdx.x) * kQuad;
     const int64_t left = dim - begin;
-    f(begin, left <= 0 ? 0 : left < kQuad ? int(left) : kQuad);
+    f(begin, left <= 0 ? 0 : left < kQuad ? int(left) : kQuad, tile);
   }
 }
 
@@ -58,7 +57,7 @@ __device__ Selection<typename Row::A> select_topk(const Row& row, int64_t dim, i
     const Key<A> mask = (Key<A>(1) << (top - shift)) - 1;
     for (int digit = int(threadIdx.x); digit < kDigits; digit += kThreads) count[digit] = 0;
     __syncthreads();
-    for_tiles(dim, [&](int64_t begin, int n) {
+    for_tiles(dim, [&](int64_t begin, int n, int64_t) {
       if (n == 0) return;
       A u[kQuad];
       row.load(begin, n, u);
@@ -81,22 +80,22 @@ __global__ void __launch_bounds__(kThreads) topk_rows(Params p, int64_t k, bool 
     const Row row(p, r, vector);
     const Selection<A> selection = select_topk(row, p.dim, k);
     int64_t ties_before = 0;  // in earlier tiles
-    for_tiles(p.dim, [&](int64_t begin, int n) {
+    for_tiles(p.dim, [&](int64_t begin, int n, int64_t tile) {
       A u[kQuad] = {}, c[kQuad];
       uint32_t ties = 0;
-      if (n > 0) row.load(begin, n, u);
+      if (n > 0) row.read(begin, n, u);
       for (int i = 0; i < kQuad; ++i) ties += i < n && order_key(u[i]) == selection.threshold;
       const Scan scan = block_scan(ties);
       int64_t rank = ties_before + scan.before;
       ties_before += scan.total;
-      if (n == 0) return;
       for (int i = 0; i < kQuad; ++i) {
         const Key<A> key = order_key(u[i]);
         const bool tie = key == selection.threshold;
         c[i] = key > selection.threshold || (tie && rank < selection.ties) ? u[i] : A(0);
         rank += tie;
       }
-      row.put(begin, n, u, c);
+      if (n > 0) row.put(begin, n, u, c);
+      row.end_tile(tile, int(p.dim - tile < kTile ? p.dim - tile : kTile));
     });
   }
 }

@@ -9,8 +9,10 @@
 namespace effebm::test {
 namespace {
 
+// With blocks of one size, or of those that offsets delimit.
 template <class T>
-void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size) {
+void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size,
+                const std::vector<int64_t>& offsets = {}) {
   std::mt19937_64 random(uint64_t(dim * 31 + block_size));
   std::vector<T> x, expected;
   for (Pattern pattern : kPatterns) {
@@ -19,12 +21,16 @@ void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size) {
       x.push_back(pattern_value<T>(pattern, i, random));
       row.push_back(widen(x.back()));
     }
-    for (auto c : reference_block_sign(row, block_size)) expected.push_back(narrow<T>(c));
+    for (auto c : reference_block_sign(row, block_size, offsets)) expected.push_back(narrow<T>(c));
   }
   const int64_t rows = std::size(kPatterns);
   for (const auto* threads : kAllThreads) {
     std::vector<T> out(x.size(), of<T>(99.0));
-    table.block_sign({Storage<T>::dtype, rows, dim, block_size, x.data(), out.data()}, *threads);
+    const int64_t* delimiters = offsets.empty() ? nullptr : offsets.data();
+    const int64_t n_blocks = int64_t(offsets.size()) - 1;
+    table.block_sign(
+        {Storage<T>::dtype, rows, dim, block_size, delimiters, n_blocks, x.data(), out.data()},
+        *threads);
     const int64_t wrong = first_difference(out, expected);
     CHECK(wrong < 0, table.name, sizeof(T), dim, block_size, wrong / dim, wrong % dim);
     if (is_emulated(&table)) break;
@@ -36,7 +42,7 @@ template <class T>
 void takes_unaligned_rows(const cpu::Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
   x[1] = x[9] = of<T>(6.0);
-  table.block_sign({Storage<T>::dtype, 2, 8, 4, x.data() + 1, out.data() + 1}, kSerial);
+  table.block_sign({Storage<T>::dtype, 2, 8, 4, nullptr, 0, x.data() + 1, out.data() + 1}, kSerial);
   CHECK(bits_of(out[0]) == bits_of(of<T>(7.0)));
   for (size_t i = 0; i < 16; ++i) {
     const double expected = i % 8 == 0 ? 3.0 : i % 8 < 4 ? -3.0 : -2.0;
@@ -67,7 +73,15 @@ int main() {
           if (is_emulated(table) && dim == 3000 && block_size < 64) continue;
           rows_agree<T>(*table, dim, block_size);
         }
+      rows_agree<T>(*table, 5, 1, {0, 5});
+      rows_agree<T>(*table, 5, 1, {0, 1, 3, 4, 5});
+      // long and short blocks in turn, some of which end where a tile does
+      rows_agree<T>(*table, 3000, 1, {0, 1, 7, 1024, 1030, 2900, 2901, 3000});
+      rows_agree<T>(*table, 3000, 1, {0, 1000, 1024, 2048, 2052, 2999, 3000});
       if (is_emulated(table)) return;
+      rows_agree<T>(*table, 35'001, 1, {0, 3, 9000, 9001, 20'000, 34'000, 34'816, 35'001});
+      rows_agree<T>(*table, 35'001, 1, {0, 17'408, 35'001});
+      rows_agree<T>(*table, 35'001, 1, {0, 17'400, 17'420, 17'500, 35'001});
       for (int64_t block_size : {7, 64, 1000, 1500, 20'000})  // of rows that threads share
         rows_agree<T>(*table, 35'001, block_size);
     });

@@ -17,10 +17,11 @@ namespace {
 constexpr int64_t kRows = 4;
 constexpr int64_t kKey[2] = {0x0123456789ABCDEF, (int64_t(1) << 40) + 5};
 
+// What was not asked for is empty.
 template <class T>
 struct Result {
   std::vector<T> out;
-  std::vector<Compute<T>> residual;
+  std::vector<Compute<T>> residual, drift, row_sums;
 };
 
 template <class T>
@@ -63,24 +64,36 @@ struct Problem {
     params.noise_stds_stride = 0;
   }
 
+  // What a step starts from, where it works in place.
+  Result<T> start() const {
+    return {x, residual, std::vector<A>(x.size(), A(99)), std::vector<A>(2 * kRows, A(99))};
+  }
+
   Result<T> expected(bool with_residual) const {
-    Result<T> result{x, residual};
+    Result<T> result = start();
     for (int64_t r = 0; r < params.rows; ++r) {
       const int64_t at = r * params.dim;
       reference_step<T>(params, r, grad.data() + at, result.out.data() + at,
-                        with_residual ? result.residual.data() + at : nullptr);
+                        with_residual ? result.residual.data() + at : nullptr,
+                        result.drift.data() + at, result.row_sums.data() + 2 * r);
     }
     return result;
   }
 
   Result<T> step(const cpu::Kernels& table, bool with_residual, bool in_place,
                  const cpu::Threads& threads) const {
-    Result<T> result{in_place ? x : std::vector<T>(x.size(), of<T>(99.0)), residual};
+    Result<T> result = start();
+    if (!in_place) result.out.assign(x.size(), of<T>(99.0));
     LangevinStepParams p = params;
     p.x = in_place ? result.out.data() : x.data();
     p.out = result.out.data();
     p.grad = grad.data();
     p.residual = with_residual ? result.residual.data() : nullptr;
+    if (in_place && p.row_sums_of == RowSums::transition) p.row_sums_of = RowSums::none;
+    if (p.row_sums_of == RowSums::none) result.row_sums.clear();
+    if (in_place) result.drift.clear();
+    p.drift = in_place ? nullptr : result.drift.data();
+    p.row_sums = result.row_sums.data();
     table.langevin_step(p, threads);
     return result;
   }
@@ -93,27 +106,36 @@ void compare(const Result<T>& result, const Result<T>& expected, const LangevinS
   const int64_t wrong_residual = first_difference(result.residual, expected.residual);
   CHECK(wrong_out < 0 && wrong_residual < 0, name, how, sizeof(T), p.dim, int(p.compressor),
         p.compressor_size, int(p.clip), int(p.bounds), wrong_out, wrong_residual);
+  const auto agree = [](const auto& got, const auto& wanted) {
+    return got.empty() || first_difference(got, wanted) < 0;
+  };
+  CHECK(agree(result.drift, expected.drift) && agree(result.row_sums, expected.row_sums), name, how,
+        sizeof(T), p.dim, int(p.compressor), p.compressor_size, int(p.clip), int(p.row_sums_of));
 }
+
+RowSums sums_in_turn(size_t count) { return RowSums(count % 3); }
 
 template <class T>
 void all_options(int64_t dim) {
   static const auto tables = all_tables();
   Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::denormal, Pattern::special});
   LangevinStepParams& p = problem.params;
-  size_t count = 0;
+  size_t turn = 0;
   for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
     for (bool with_residual : {false, true})
-      for (Clip clip : {Clip::none, Clip::value})
+      for (Clip clip : {Clip::none, Clip::value, Clip::norm})
         for (Bounds bounds : {Bounds::none, Bounds::clamp, Bounds::reflect}) {
           p.compressor = compressor;
           p.compressor_size = compressor == Compressor::topk ? (dim + 2) / 3 : 1 + dim * 2 / 5;
           p.clip = clip;
           p.bounds = bounds;
-          problem.give_scalars(int(count % 4));
+          p.row_sums_of = sums_in_turn(turn);
+          problem.give_scalars(int(turn++ % 4));
           const Result<T> expected = problem.expected(with_residual);
           for (const auto* table : tables) {
             if (is_emulated(table) && dim > 5 && dim != 65 && dim != 1025) continue;
-            const cpu::Threads& threads = *kAllThreads[1 + count++ % 2];
+            if (is_emulated(table) && dim == 0) continue;  // nothing is launched
+            const cpu::Threads& threads = *kAllThreads[1 + turn % 2];
             compare(problem.step(*table, with_residual, false, kSerial), expected, p, table->name,
                     "serial");
             compare(problem.step(*table, with_residual, true, threads), expected, p, table->name,
@@ -128,15 +150,52 @@ void shared_rows(const cpu::Kernels& table) {
   Problem<T> problem(35'001, {Pattern::plain, Pattern::signs, Pattern::bits});
   LangevinStepParams& p = problem.params;
   p.rows = 3;
-  p.clip = Clip::value;
+  size_t turn = 0;
   for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
     for (int64_t size : {3, 1000, 3000, 20'000}) {
       p.compressor = compressor;
       p.compressor_size = size;
+      p.clip = turn % 2 ? Clip::value : Clip::norm;
+      p.row_sums_of = sums_in_turn(turn++);
       const Result<T> expected = problem.expected(true);
       for (const auto* threads : kAllThreads)
-        compare(problem.step(table, true, true, *threads), expected, p, table.name, "shared");
+        compare(problem.step(table, true, threads != &kParallel, *threads), expected, p, table.name,
+                "shared");
     }
+}
+
+// No state, but what it moved by: the drift and its sums are those of a step.
+template <class T>
+void drift_alone(const cpu::Kernels& table) {
+  using A = Compute<T>;
+  for (int64_t dim : {5, 1024, 2500}) {
+    Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::plain, Pattern::plain});
+    LangevinStepParams& p = problem.params;
+    p.clip = Clip::norm;
+    p.row_sums_of = RowSums::transition;
+    for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign}) {
+      p.compressor = compressor;
+      p.compressor_size = 1 + dim / 3;
+      const Result<T> step = problem.step(table, false, false, kSerial);
+      std::vector<A> delta;
+      for (size_t i = 0; i < problem.x.size(); ++i)
+        delta.push_back(widen(step.out[i]) - widen(problem.x[i]));
+      Result<T> alone{step.out, step.residual, std::vector<A>(step.drift.size(), A(99)),
+                      std::vector<A>(step.row_sums.size(), A(99))};
+      LangevinStepParams q = p;
+      q.key = nullptr;
+      q.grad = problem.grad.data();
+      q.delta = delta.data();
+      q.drift = alone.drift.data();
+      q.row_sums = alone.row_sums.data();
+      table.langevin_step(q, kSerial);
+      compare(alone, step, p, table.name, "drift alone");
+      q.delta = nullptr;
+      table.langevin_step(q, kSerial);
+      for (int64_t r = 0; r < kRows; ++r)
+        CHECK(alone.row_sums[size_t(2 * r)] == 0, table.name, dim, r);
+    }
+  }
 }
 
 // Whole quads, but every array in turn begins at an odd element.
@@ -147,7 +206,7 @@ void takes_unaligned_rows(const cpu::Kernels& table) {
   Problem<T> problem(kDim, {Pattern::plain, Pattern::plain, Pattern::signs, Pattern::plain});
   LangevinStepParams p = problem.params;
   for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
-    for (int odd = 0; odd < 4; ++odd) {
+    for (int odd = 0; odd < 5; ++odd) {
       problem.params.compressor = p.compressor = compressor;
       problem.params.compressor_size = p.compressor_size = 20;
       const Result<T> expected = problem.expected(true);
@@ -160,14 +219,17 @@ void takes_unaligned_rows(const cpu::Kernels& table) {
       const std::vector<T> grad = shifted(problem.grad, odd == 1);
       std::vector<A> residual = shifted(problem.residual, odd == 2);
       std::vector<T> out(size_t(kSize + 1), of<T>(99.0));
+      std::vector<A> drift(size_t(kSize + 1), A(99));
       p.x = x.data() + (odd == 0);
       p.grad = grad.data() + (odd == 1);
       p.residual = residual.data() + (odd == 2);
       p.out = out.data() + (odd == 3);
+      p.drift = drift.data() + (odd == 4);
       table.langevin_step(p, kSerial);
       out.erase(odd == 3 ? out.begin() : out.end() - 1);
+      drift.erase(odd == 4 ? drift.begin() : drift.end() - 1);
       if (odd == 2) residual.erase(residual.begin());
-      compare({out, residual}, expected, p, table.name, "unaligned");
+      compare({out, residual, drift, {}}, expected, p, table.name, "unaligned");
     }
 }
 
@@ -228,7 +290,10 @@ int main() {
     if (!is_emulated(table))
       for_each_dtype([table](auto zero) { shared_rows<decltype(zero)>(*table); });
   for (const auto* table : all_tables())
-    for_each_dtype([table](auto zero) { takes_unaligned_rows<decltype(zero)>(*table); });
+    for_each_dtype([table](auto zero) {
+      takes_unaligned_rows<decltype(zero)>(*table);
+      drift_alone<decltype(zero)>(*table);
+    });
 #ifdef __x86_64__
   for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) { denormals_survive<decltype(zero)>(*table); });

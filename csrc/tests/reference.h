@@ -51,11 +51,18 @@ std::vector<A> reference_topk(const std::vector<A>& u, int64_t k) {
   return c;
 }
 
+// Blocks of one size, or of those that offsets delimit.
 template <class A>
-std::vector<A> reference_block_sign(const std::vector<A>& u, int64_t block_size) {
+std::vector<A> reference_block_sign(const std::vector<A>& u, int64_t block_size,
+                                    std::vector<int64_t> offsets = {}) {
   std::vector<A> c(u.size());
-  for (size_t begin = 0; begin < u.size(); begin += size_t(block_size)) {
-    const size_t end = std::min(begin + size_t(block_size), u.size());
+  if (offsets.empty()) {
+    const int64_t dim = int64_t(u.size()), size = std::min(block_size, std::max<int64_t>(1, dim));
+    for (int64_t begin = 0; begin < dim; begin += size) offsets.push_back(begin);
+    offsets.push_back(dim);
+  }
+  for (size_t block = 0; block + 1 < offsets.size(); ++block) {
+    const size_t begin = size_t(offsets[block]), end = size_t(offsets[block + 1]);
     std::vector<A> magnitudes;
     for (size_t i = begin; i < end; ++i) magnitudes.push_back(std::fabs(u[i]));
     const A mean = direct_sum(magnitudes) / A(end - begin);
@@ -74,30 +81,43 @@ A reference_bounds(Bounds bounds, A v, A lower, A upper) {
   return std::min(std::max(v, lower), upper);
 }
 
-// Row r of a step: `out` and `residual` hold the state and the memory before, and after.
+// Row r of a step: `out` and `residual` hold the state and the memory before, and after; `drift`
+// and `row_sums` are filled.
 template <class T>
 void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* out,
-                    Compute<T>* residual) {
+                    Compute<T>* residual, Compute<T>* drift, Compute<T>* row_sums) {
   using A = Compute<T>;
   const A step =
       p.step_sizes ? static_cast<const A*>(p.step_sizes)[r * p.step_sizes_stride] : A(p.step_size);
   A noise_std = p.has_noise_std ? A(p.noise_std) : std::sqrt(step);
   if (p.noise_stds) noise_std = static_cast<const A*>(p.noise_stds)[r * p.noise_stds_stride];
 
-  std::vector<A> u;
+  std::vector<A> u, squares;
+  for (int64_t i = 0; i < p.dim; ++i) squares.push_back(widen(grad[i]) * widen(grad[i]));
+  const A norm = std::sqrt(direct_sum(squares)), limit = A(p.clip_limit);
+  const A scale = norm > limit ? limit / norm : A(1);
+  A n_clipped = 0;
   for (int64_t i = 0; i < p.dim; ++i) {
     A g = widen(grad[i]);
-    if (p.clip == Clip::value && std::fabs(g) > A(p.clip_limit))
-      g = std::copysign(A(p.clip_limit), g);
+    const bool clip = p.clip == Clip::value  ? std::fabs(g) > limit
+                      : p.clip == Clip::norm ? scale != 1
+                                             : false;
+    if (clip) g = p.clip == Clip::value ? std::copysign(limit, g) : g * scale;
+    n_clipped += clip;
     u.push_back(residual ? g + residual[i] : g);
   }
+  std::vector<int64_t> offsets;
+  if (p.block_offsets) offsets.assign(p.block_offsets, p.block_offsets + p.n_blocks + 1);
   std::vector<A> c = u;
   if (p.compressor == Compressor::topk) c = reference_topk(u, p.compressor_size);
-  if (p.compressor == Compressor::block_sign) c = reference_block_sign(u, p.compressor_size);
+  if (p.compressor == Compressor::block_sign)
+    c = reference_block_sign(u, p.compressor_size, offsets);
 
   const Stream stream =
       make_stream(uint64_t(p.key[0]), uint64_t(p.key[1]) + uint64_t(p.offset), Purpose::noise);
+  std::vector<A> products, drift_squares;
   for (int64_t i = 0; i < p.dim; ++i) {
+    const A before = widen(out[i]);
     float normals[4];
     normal4(stream, uint32_t(p.first_chain + r), uint32_t(i / 4), normals);
     A v = std::fma(-(step / 2), c[size_t(i)], widen(out[i]));
@@ -105,7 +125,13 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
     const A lower = widen(of<T>(p.lower)), upper = widen(of<T>(p.upper));
     out[i] = narrow<T>(reference_bounds(p.bounds, v, lower, upper));
     if (residual) residual[i] = u[size_t(i)] - c[size_t(i)];
+    drift[i] = c[size_t(i)];
+    products.push_back(drift[i] * (widen(out[i]) - before) + A(0));
+    drift_squares.push_back(drift[i] * drift[i]);
   }
+  const bool statistics = p.row_sums_of == RowSums::statistics;
+  row_sums[0] = direct_sum(statistics ? squares : products);
+  row_sums[1] = statistics ? n_clipped : direct_sum(drift_squares);
 }
 
 }  // namespace effebm::test

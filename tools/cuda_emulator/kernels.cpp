@@ -2,6 +2,8 @@
 // them unchanged.
 #include "../../csrc/cpu/kernels.h"
 
+#include <vector>
+
 #include "../../csrc/cpu/denormals.h"
 #include "../../csrc/cuda/launch.h"
 
@@ -16,6 +18,11 @@ void run(const Params& p, const cpu::Threads&) {
   launch(p, nullptr);
 }
 
+void launch_step(const LangevinStepParams& p, void* stream) {
+  std::vector<double> workspace(size_t(cuda::step_workspace(p)));  // wide enough for any type
+  cuda::launch_langevin_step(p, workspace.data(), stream);
+}
+
 }  // namespace
 }  // namespace effebm::emulator
 
@@ -23,7 +30,7 @@ extern "C" __attribute__((visibility("default"))) const effebm::cpu::Kernels*
 effebm_emulated_kernels() {
   using namespace effebm;
   using emulator::run;
-  static const cpu::Kernels table = {"emulated CUDA", &run<&cuda::launch_langevin_step>,
+  static const cpu::Kernels table = {"emulated CUDA", &run<&emulator::launch_step>,
                                      &run<&cuda::launch_topk>, &run<&cuda::launch_block_sign>};
   return &table;
 }
