@@ -120,6 +120,6 @@ PYBIND11_MODULE(_C, m) {
   m.attr("BOUNDS_NONE") = int(Bounds::none);
   m.attr("BOUNDS_CLAMP") = int(Bounds::clamp);
   m.attr("BOUNDS_REFLECT") = int(Bounds::reflect);
-  m.attr("ROUNDING_NEAREST") = int(Rounding::nearest);
-  m.attr("ROUNDING_STOCHASTIC") = int(Rounding::stochastic);
+  m.attr("ROW_SUMS_STATISTICS") = int(RowSums::statistics);
+  m.attr("ROW_SUMS_TRANSITION") = int(RowSums::transition);
 }

@@ -12,8 +12,8 @@ CLIP_NORM: int
 BOUNDS_NONE: int
 BOUNDS_CLAMP: int
 BOUNDS_REFLECT: int
-ROUNDING_NEAREST: int
-ROUNDING_STOCHASTIC: int
+ROW_SUMS_STATISTICS: int
+ROW_SUMS_TRANSITION: int
 
 def build_info() -> dict[str, str | int]: ...
 def cpu_capability() -> str: ...

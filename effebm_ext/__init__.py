@@ -6,7 +6,10 @@ Every step is one fused pass over memory: compress the gradient, move, add noise
 from effebm_ext import losses
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress
+from effebm_ext.ops.drift import Drift, drift
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
+from effebm_ext.ops.langevin_transition import Transition, langevin_transition
+from effebm_ext.ops.packing import PackedEntries, PackedSigns
 from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
@@ -17,13 +20,19 @@ __all__ = [
     "BlockSign",
     "ClipNorm",
     "ClipValue",
+    "Drift",
     "Key",
     "Langevin",
+    "PackedEntries",
+    "PackedSigns",
     "Reflect",
     "TopK",
+    "Transition",
     "block_sign_compress",
+    "drift",
     "langevin_step",
     "langevin_step_",
+    "langevin_transition",
     "losses",
     "topk_compress",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from effebm_ext.ops.block_sign import BlockSign
-from effebm_ext.ops.step_arguments import Compressor
+from effebm_ext.ops.step_arguments import FusedCompressor
 from effebm_ext.ops.topk import TopK
 
 
-def parse_compressor(text: str) -> Compressor | None:
+def parse_compressor(text: str) -> FusedCompressor | None:
     """``none``, ``topk:0.1`` (a ratio), ``topk:16`` (entries) or ``block-sign:64``.
 
     Raises:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 
+import torch
+from torch import Tensor
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipValue:
@@ -19,12 +22,18 @@ class ClipValue:
     def __post_init__(self) -> None:
         _check_limit(self.limit)
 
+    def vjp(self, g: Tensor, v: Tensor) -> Tensor:
+        """``v`` times the derivative of clipping at ``g``."""
+        return torch.where(g.abs() <= self.limit, v, 0)
+
 
 @dataclasses.dataclass(frozen=True)
 class ClipNorm:
     """Scale a chain's gradient down to Euclidean norm ``limit`` where it is larger.
 
-    The ops do not implement it yet.
+    The norm is that of the whole row, before it is compressed. One that is NaN scales nothing, one
+    whose square overflows (above about 1e19 in float32) scales to zero. A row that does not stay in
+    the cache, or on the chip, is read twice for it.
 
     Raises:
         ValueError: ``limit`` is not positive and finite.
@@ -34,6 +43,14 @@ class ClipNorm:
 
     def __post_init__(self) -> None:
         _check_limit(self.limit)
+
+    def vjp(self, g: Tensor, v: Tensor) -> Tensor:
+        """``v`` times the derivative of clipping at ``g``."""
+        rows, along = g.flatten(1), v.flatten(1)
+        norm = rows.norm(dim=1, keepdim=True)
+        radial = rows * (rows * along).sum(1, keepdim=True) / norm.square()
+        scaled = self.limit / norm * (along - radial)
+        return torch.where(norm > self.limit, scaled, along).reshape(v.shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -165,7 +165,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     assert config.data_noise is not None
     compressor = parse_compressor(config.compressor)
     if compressor is not None:
-        compressor.kernel_arguments(math.prod(dataset.event_shape))
+        compressor.kernel_arguments(torch.empty(1, *dataset.event_shape))
     optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
     ema = None

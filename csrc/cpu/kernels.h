@@ -6,6 +6,7 @@
 
 #include "../core/block_sign.h"
 #include "../core/langevin_step.h"
+#include "../core/packing.h"
 #include "../core/topk.h"
 
 namespace effebm::cpu {
@@ -35,6 +36,9 @@ struct Kernels {
   void (*langevin_step)(const LangevinStepParams&, const Threads&);
   void (*topk)(const TopkParams&, const Threads&);
   void (*block_sign)(const BlockSignParams&, const Threads&);
+  void (*pack_signs)(const SignsParams&, const Threads&);
+  void (*unpack_signs)(const SignsParams&, const Threads&);
+  void (*pack_entries)(const EntriesParams&, const Threads&);
 };
 
 // The kernels for one instruction set by its name, or null where the machine lacks it.
@@ -54,5 +58,8 @@ namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 void langevin_step(const LangevinStepParams&, const cpu::Threads&);
 void topk(const TopkParams&, const cpu::Threads&);
 void block_sign(const BlockSignParams&, const cpu::Threads&);
+void pack_signs(const SignsParams&, const cpu::Threads&);
+void unpack_signs(const SignsParams&, const cpu::Threads&);
+void pack_entries(const EntriesParams&, const cpu::Threads&);
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

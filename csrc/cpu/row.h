@@ -1,6 +1,8 @@
 // How the CPU kernels walk a row: in chunks that stay in the first-level cache.
 #pragma once
 
+#include <type_traits>
+
 #include "../core/canonical_sum.h"
 #include "../core/dtype.h"
 #include "../core/langevin_step.h"

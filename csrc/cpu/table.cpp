@@ -7,6 +7,12 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 extern const cpu::Kernels table;
-const cpu::Kernels table = {EFFEBM_STRING(EFFEBM_ISA), &langevin_step, &topk, &block_sign};
+const cpu::Kernels table = {EFFEBM_STRING(EFFEBM_ISA),
+                            &langevin_step,
+                            &topk,
+                            &block_sign,
+                            &pack_signs,
+                            &unpack_signs,
+                            &pack_entries};
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -4,6 +4,7 @@
 
 #include "../core/block_sign.h"
 #include "../core/langevin_step.h"
+#include "../core/packing.h"
 #include "../core/topk.h"
 
 namespace effebm::cuda {
@@ -13,6 +14,9 @@ constexpr int64_t kMaxTopkDim = (int64_t(1) << 32) - 1;
 
 void launch_topk(const TopkParams&, void* stream);
 void launch_block_sign(const BlockSignParams&, void* stream);
+void launch_pack_signs(const SignsParams&, void* stream);
+void launch_unpack_signs(const SignsParams&, void* stream);
+void launch_pack_entries(const EntriesParams&, void* stream);
 
 // `workspace` has room for step_workspace() values of the compute type.
 int64_t step_workspace(const LangevinStepParams&);

@@ -6,17 +6,39 @@
 
 namespace effebm::ops {
 
+// The blocks as the kernels take them. What the offsets are is checked where they are made.
+struct BlockArguments {
+  const int64_t* offsets = nullptr;
+  int64_t count = 0;
+};
+
+inline BlockArguments block_arguments(int64_t block_size, const std::optional<Tensor>& offsets) {
+  if (!offsets) {
+    STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
+    return {};
+  }
+  check_dtype(*offsets, ScalarType::Long, "block_offsets");
+  STD_TORCH_CHECK(offsets->dim() == 1 && offsets->size(0) >= 2 && offsets->is_contiguous(),
+                  "block_offsets: expected int64 (n_blocks + 1,)");
+  return {offsets->const_data_ptr<int64_t>(), offsets->size(0) - 1};
+}
+
 // `run` does the work on the device of x; there is at least one element.
 inline Tensor block_sign_compress(const Tensor& x, int64_t block_size,
                                   std::optional<Tensor> block_offsets,
                                   void (*run)(const BlockSignParams&, const Tensor& x)) {
   const Rows rows = rows_of(x);
-  STD_TORCH_CHECK(!block_offsets, "block_offsets: not implemented yet");
-  STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
+  const BlockArguments blocks = block_arguments(block_size, block_offsets);
   const Tensor in = dense(x);
   const Tensor out = new_contiguous(in);
-  const BlockSignParams params{dtype_of(in), rows.count,          rows.dim,
-                               block_size,   in.const_data_ptr(), out.mutable_data_ptr()};
+  const BlockSignParams params{dtype_of(in),
+                               rows.count,
+                               rows.dim,
+                               block_size,
+                               blocks.offsets,
+                               blocks.count,
+                               in.const_data_ptr(),
+                               out.mutable_data_ptr()};
   if (x.numel() > 0) run(params, in);
   return out;
 }

@@ -1,8 +1,9 @@
-// langevin_step_ and langevin_step on any device: arguments, checks, and the parameters of the
-// kernel.
+// What makes a Langevin step or a part of it, on any device: arguments, checks, and the parameters
+// of the kernel; langevin_step_ and langevin_step.
 #pragma once
 
 #include "../core/langevin_step.h"
+#include "block_sign.h"
 #include "common.h"
 
 namespace effebm::ops {
@@ -22,8 +23,8 @@ class Arguments {
   StableIValue* next_;
 };
 
-// Members initialise from top to bottom: the order of the schema.
-struct StepArguments {
+// Members initialise from top to bottom: the order of the schemas.
+struct KeyArguments {
   Arguments& from;
   Tensor key = from.take<Tensor>();
   int64_t offset = from.take<int64_t>();
@@ -32,15 +33,22 @@ struct StepArguments {
   OptionalTensor step_sizes = from.take<OptionalTensor>();
   std::optional<double> noise_std = from.take<std::optional<double>>();
   OptionalTensor noise_stds = from.take<OptionalTensor>();
+};
+
+struct DriftArguments {
+  Arguments& from;
   Compressor compressor = Compressor(from.take<int64_t>());
   int64_t compressor_size = from.take<int64_t>();
   OptionalTensor block_offsets = from.take<OptionalTensor>();
   Clip clip = Clip(from.take<int64_t>());
   double clip_limit = from.take<double>();
+};
+
+struct BoundsArguments {
+  Arguments& from;
   Bounds bounds = Bounds(from.take<int64_t>());
   double lower = from.take<double>();
   double upper = from.take<double>();
-  Rounding rounding = Rounding(from.take<int64_t>());
 };
 
 struct ChainScalar {
@@ -59,67 +67,98 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
   return {values, values.const_data_ptr(), t->dim()};
 }
 
-inline void check_arguments(const Tensor& x, const Tensor& grad, const StepArguments& a) {
-  const Rows rows = rows_of(x);
-  check_same_shape(x, grad, "grad");
-  check_dtype(grad, x.scalar_type(), "grad");
-  check_dtype(a.key, ScalarType::Long, "key");
-  STD_TORCH_CHECK(a.key.numel() == 2 && a.key.is_contiguous(), "key: expected int64[2]");
-  STD_TORCH_CHECK(a.first_chain >= 0 && a.first_chain + rows.count <= int64_t(1) << 32,
-                  "first_chain: expected chains below 2**32, got ", a.first_chain);
-  STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
+// What a step does to the gradient before it moves the state.
+inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments& a) {
+  const Rows rows = rows_of(grad);
+  STD_TORCH_CHECK(a.compressor >= Compressor::none && a.compressor <= Compressor::block_sign &&
+                      a.clip >= Clip::none && a.clip <= Clip::norm,
+                  "compressor, clip: unknown code");
   if (a.compressor == Compressor::topk)
     STD_TORCH_CHECK(a.compressor_size >= 0 && a.compressor_size <= rows.dim,
                     "k: expected 0 <= k <= ", rows.dim, ", got ", a.compressor_size);
-  if (a.compressor == Compressor::block_sign)
-    STD_TORCH_CHECK(a.compressor_size >= 1, "block_size: expected at least 1, got ",
-                    a.compressor_size);
-  STD_TORCH_CHECK(a.compressor >= Compressor::none && a.compressor <= Compressor::block_sign &&
-                      a.clip >= Clip::none && a.clip <= Clip::norm && a.bounds >= Bounds::none &&
-                      a.bounds <= Bounds::reflect,
-                  "compressor, clip, bounds: unknown code");
-  STD_TORCH_CHECK(!a.block_offsets, "block_offsets: not implemented yet");
-  STD_TORCH_CHECK(a.clip != Clip::norm, "clip by norm: not implemented yet");
-  STD_TORCH_CHECK(a.rounding == Rounding::nearest, "stochastic rounding: not implemented yet");
+  LangevinStepParams p{};
+  p.dtype = dtype_of(grad);
+  p.rows = rows.count;
+  p.dim = rows.dim;
+  p.grad = grad.const_data_ptr();
+  p.compressor = a.compressor;
+  p.compressor_size = a.compressor_size;
+  if (a.compressor == Compressor::block_sign) {
+    const BlockArguments blocks = block_arguments(a.compressor_size, a.block_offsets);
+    p.block_offsets = blocks.offsets;
+    p.n_blocks = blocks.count;
+  }
+  p.clip = a.clip;
+  p.clip_limit = a.clip_limit;
+  return p;
 }
 
-// Runs the kernel on the device of x; there is at least one element.
-using RunStep = void (*)(const LangevinStepParams&, const Tensor& x);
+// Runs the kernel on the device of the tensor; there is at least one element.
+using RunStep = void (*)(const LangevinStepParams&, const Tensor&);
 
-// Steps x, whose rows are contiguous, into out.
-inline void step_into(const Tensor& x, const Tensor& out, const Tensor& grad,
-                      const OptionalTensor& residual, const StepArguments& a, RunStep run) {
-  check_arguments(x, grad, a);
+// Where a step writes. Rows are contiguous.
+struct StepOutputs {
+  Tensor x;
+  OptionalTensor residual = std::nullopt, drift = std::nullopt, row_sums = std::nullopt;
+  RowSums row_sums_of = RowSums::none;
+};
+
+inline void* data_of(const OptionalTensor& t) { return t ? t->mutable_data_ptr() : nullptr; }
+
+// Steps x, whose rows are contiguous; takes the arguments from the key on.
+inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next,
+                 RunStep run) {
+  const KeyArguments k{next};
+  const DriftArguments drift{next};
+  const BoundsArguments b{next};
   const Rows rows = rows_of(x);
+  check_same_shape(x, grad, "grad");
+  check_dtype(grad, x.scalar_type(), "grad");
+  check_dtype(k.key, ScalarType::Long, "key");
+  STD_TORCH_CHECK(k.key.numel() == 2 && k.key.is_contiguous(), "key: expected int64[2]");
+  STD_TORCH_CHECK(k.first_chain >= 0 && k.first_chain + rows.count <= int64_t(1) << 32,
+                  "first_chain: expected chains below 2**32, got ", k.first_chain);
+  STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
+  STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
   const Tensor dense_grad = dense(grad);
-  check_no_overlap(out, dense_grad, "x and grad", true);
-  const ChainScalar steps = chain_scalar(a.step_sizes, x, "step_size");
-  const ChainScalar noises = chain_scalar(a.noise_stds, x, "noise_std");
-  const LangevinStepParams params{.dtype = dtype_of(x),
-                                  .rows = rows.count,
-                                  .dim = rows.dim,
-                                  .x = x.const_data_ptr(),
-                                  .out = out.mutable_data_ptr(),
-                                  .grad = dense_grad.const_data_ptr(),
-                                  .residual = residual ? residual->mutable_data_ptr() : nullptr,
-                                  .key = a.key.const_data_ptr<int64_t>(),
-                                  .offset = a.offset,
-                                  .first_chain = a.first_chain,
-                                  .step_size = a.step_size,
-                                  .step_sizes = steps.data,
-                                  .step_sizes_stride = steps.stride,
-                                  .has_noise_std = a.noise_std.has_value(),
-                                  .noise_std = a.noise_std.value_or(0.0),
-                                  .noise_stds = noises.data,
-                                  .noise_stds_stride = noises.stride,
-                                  .compressor = a.compressor,
-                                  .compressor_size = a.compressor_size,
-                                  .clip = a.clip,
-                                  .clip_limit = a.clip_limit,
-                                  .bounds = a.bounds,
-                                  .lower = a.lower,
-                                  .upper = a.upper};
-  if (x.numel() > 0) run(params, x);
+  check_no_overlap(out.x, dense_grad, "x and grad", true);
+  const ChainScalar steps = chain_scalar(k.step_sizes, x, "step_size");
+  const ChainScalar noises = chain_scalar(k.noise_stds, x, "noise_std");
+  LangevinStepParams p = drift_params(dense_grad, drift);
+  p.x = x.const_data_ptr();
+  p.out = out.x.mutable_data_ptr();
+  p.residual = data_of(out.residual);
+  p.drift = data_of(out.drift);
+  p.row_sums = data_of(out.row_sums);
+  p.row_sums_of = out.row_sums_of;
+  p.key = k.key.const_data_ptr<int64_t>();
+  p.offset = k.offset;
+  p.first_chain = k.first_chain;
+  p.step_size = k.step_size;
+  p.step_sizes = steps.data;
+  p.step_sizes_stride = steps.stride;
+  p.has_noise_std = k.noise_std.has_value();
+  p.noise_std = k.noise_std.value_or(0.0);
+  p.noise_stds = noises.data;
+  p.noise_stds_stride = noises.stride;
+  p.bounds = b.bounds;
+  p.lower = b.lower;
+  p.upper = b.upper;
+  if (x.numel() > 0) run(p, x);
+}
+
+inline void check_residual(const Tensor& residual, const Tensor& x, const Tensor& grad) {
+  check_same_shape(x, residual, "residual");
+  check_dtype(residual, compute_type_of(x), "residual");
+  check_no_overlap(residual, x, "residual and x", false);
+  check_no_overlap(residual, grad, "residual and grad", false);
+}
+
+// Sums over the rows of x, which are zero where there is nothing to sum.
+inline Tensor new_row_sums(const Tensor& x) {
+  Tensor sums = torch::stable::new_empty(x, {x.size(0), kRowSums}, compute_type_of(x));
+  if (x.numel() == 0) torch::stable::zero_(sums);
+  return sums;
 }
 
 // The boxed langevin_step_ of a device.
@@ -128,20 +167,28 @@ inline void langevin_step_inplace(StableIValue* stack, RunStep run) {
   const Tensor x = next.take<Tensor>();
   const Tensor grad = next.take<Tensor>();
   const OptionalTensor residual = next.take<OptionalTensor>();
-  const OptionalTensor row_sums = next.take<OptionalTensor>();
-  const StepArguments arguments{next};
-  STD_TORCH_CHECK(!row_sums, "row_sums: not implemented yet");
-  if (residual) {
-    check_same_shape(x, *residual, "residual");
-    check_dtype(*residual, compute_type_of(x), "residual");
-    check_no_overlap(*residual, x, "residual and x", false);
-    check_no_overlap(*residual, grad, "residual and grad", false);
-  }
+  const OptionalTensor statistics = next.take<OptionalTensor>();
   Writable state(x);
+  StepOutputs out{state.tensor()};
   std::optional<Writable> memory;
-  if (residual) memory.emplace(*residual);
-  step_into(state.tensor(), state.tensor(), grad,
-            memory ? OptionalTensor(memory->tensor()) : std::nullopt, arguments, run);
+  if (residual) {
+    check_residual(*residual, x, grad);
+    memory.emplace(*residual);
+    out.residual = memory->tensor();
+  }
+  if (statistics) {
+    check_dtype(*statistics, compute_type_of(x), "statistics");
+    STD_TORCH_CHECK(statistics->dim() == 2 && statistics->size(0) == x.size(0) &&
+                        statistics->size(1) == kRowSums && statistics->is_contiguous(),
+                    "statistics: expected a contiguous tensor of shape (n_chains, 2)");
+    for (const Tensor& other : {x, grad})
+      check_no_overlap(*statistics, other, "statistics and x or grad", false);
+    if (residual) check_no_overlap(*statistics, *residual, "statistics and residual", false);
+    out.row_sums = statistics;
+    out.row_sums_of = RowSums::statistics;
+    if (x.numel() == 0) torch::stable::zero_(*out.row_sums);
+  }
+  step(state.tensor(), grad, out, next, run);
   state.write_back();
   if (memory) memory->write_back();
 }
@@ -151,11 +198,24 @@ inline void langevin_step_functional(StableIValue* stack, RunStep run) {
   Arguments next(stack);
   const Tensor x = next.take<Tensor>();
   const Tensor grad = next.take<Tensor>();
-  const StepArguments arguments{next};
   const Tensor in = dense(x);
   const Tensor out = new_contiguous(in);
-  step_into(in, out, grad, std::nullopt, arguments, run);
+  step(in, grad, {out}, next, run);
   stack[0] = torch::stable::detail::from(out);
 }
 
+inline void run_step_on_cpu(const LangevinStepParams& params, const Tensor&) {
+  cpu::kernels().langevin_step(params, torch_threads());
+}
+
 }  // namespace effebm::ops
+
+// What a step takes besides its tensors, in the order of the schemas. Sizes are SymInt, and scalars
+// also come as tensors, so that torch.compile need not recompile when they change.
+#define EFFEBM_DRIFT_SCHEMA                                                  \
+  "int compressor=0, SymInt compressor_size=0, Tensor? block_offsets=None, " \
+  "int clip=0, float clip_limit=0"
+#define EFFEBM_STEP_SCHEMA                                            \
+  "Tensor key, SymInt offset, SymInt first_chain, "                   \
+  "float step_size, Tensor? step_sizes=None, float? noise_std=None, " \
+  "Tensor? noise_stds=None, " EFFEBM_DRIFT_SCHEMA ", int bounds=0, float lower=0, float upper=0"

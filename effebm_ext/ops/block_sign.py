@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
+import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,72 +19,155 @@ from effebm_ext.ops.checks import (
     is_differentiated,
     row_size,
 )
+from effebm_ext.ops.packing import PackedSigns, pack_signs
 from effebm_ext.reference import canonical_sum
 
 
-def block_sign_compress(x: Tensor, block_size: int) -> Tensor:
+def block_sign_compress(
+    x: Tensor, block_size: int | None = None, *, block_offsets: Sequence[int] | None = None
+) -> Tensor:
     """Replace every entry by ``sign(x) * mean(abs(block))`` of its block; an exact zero stays zero.
 
-    Blocks are consecutive runs of ``block_size`` entries of the flattened row; the last may be
-    short and is scaled by its own length. Block-wise sign/L1 compression as in EFF-EBM,
-    Algorithm 1. The mean is summed in float32 (float64 for float64), in a fixed order.
-    Differentiable almost everywhere: within a block of n entries
-    ``d out_i / d x_j = sign(x_i) sign(x_j) / n``.
+    Blocks are consecutive runs of ``block_size`` entries of the flattened row, the last of which
+    may be short, or those from each of ``block_offsets`` to the next; a block is scaled by its own
+    length. Block-wise sign/L1 compression as in EFF-EBM, Algorithm 1. The mean is summed in
+    float32 (float64 for float64), in a fixed order. Differentiable almost everywhere: within a
+    block of n entries ``d out_i / d x_j = sign(x_i) sign(x_j) / n``.
 
     Args:
         x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
         block_size: entries per block, at least 1; larger than a row means one block per row.
+        block_offsets: in place of it, ``n_blocks + 1`` rising integers, from 0 to the number of
+            entries of a row.
 
     Returns:
         A new contiguous tensor of x's shape and dtype.
 
     Raises:
-        TypeError: x is not a tensor of one of these dtypes, or block_size is not an int.
-        ValueError: block_size is below 1, or x has no axes.
+        TypeError: x is not a tensor of one of these dtypes; both or neither of block_size and
+            block_offsets are given, or not as ints.
+        ValueError: block_size is below 1, block_offsets are not as stated, or x has no axes.
         RuntimeError: x is on a device this build has no kernels for.
     """
-    check_state(x)
-    check_block_size(block_size)
-    if is_differentiated(x):
-        return _Differentiable.apply(x, block_size)
-    return torch.ops.effebm.block_sign_compress(x, block_size, None)
+    return BlockSign(block_size, block_offsets=block_offsets).compress(x)
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class BlockSign:
+    """Replace every entry by its sign times the mean magnitude of its block.
+
+    Args:
+        block_size: entries per block; or
+        block_offsets: where blocks begin and the last one ends, as in
+            :func:`effebm_ext.block_sign_compress`.
+
+    Raises:
+        TypeError: both or neither are given, or not as ints.
+        ValueError: block_size is below 1, or block_offsets do not rise from 0.
+    """
+
+    block_size: int | None
+    block_offsets: tuple[int, ...] | None
+
+    def __init__(
+        self, block_size: int | None = None, *, block_offsets: Sequence[int] | None = None
+    ) -> None:
+        if (block_size is None) == (block_offsets is None):
+            raise TypeError(
+                "BlockSign: expected either block_size or block_offsets, "
+                f"got {block_size} and {block_offsets}"
+            )
+        if block_size is not None:
+            _check_block_size(block_size)
+        offsets = None if block_offsets is None else _checked_offsets(block_offsets)
+        object.__setattr__(self, "block_size", block_size)
+        object.__setattr__(self, "block_offsets", offsets)
+
+    def __repr__(self) -> str:
+        if self.block_offsets is None:
+            return f"BlockSign({self.block_size})"
+        return f"BlockSign(block_offsets={self.block_offsets})"
+
+    def compress(self, x: Tensor) -> Tensor:
+        """See :func:`effebm_ext.block_sign_compress`."""
+        check_state(x)
+        arguments = self.blocks(x)
+        if is_differentiated(x):
+            return _Differentiable.apply(x, self, *arguments)
+        return _COMPRESS(x, *arguments)
+
+    def pack(self, c: Tensor) -> PackedSigns:
+        """A tensor that this has compressed, or the drift of a transition, in one bit per entry
+        (two if some are zero) and one scale per block; ``pack(c).unpack()`` is c, bit for bit.
+
+        Args:
+            c: float32 or float64 ``(n_chains, *event)``. On CUDA this waits for the device.
+
+        Raises:
+            TypeError: c has another dtype.
+            ValueError: c is not such a tensor.
+        """
+        return pack_signs(c, *self.blocks(c))
+
+    def vjp(self, u: Tensor, v: Tensor) -> Tensor:
+        """``v`` times the derivative of :meth:`compress` at ``u``, in plain PyTorch."""
+        dim, dtype = row_size(u), compute_dtype(u.dtype)
+        sign = u.reshape(len(u), dim).to(dtype).sign()
+        block = self._block_of_each(dim).to(u.device)
+        lengths = torch.bincount(block)
+        sums = torch.zeros(len(u), len(lengths), dtype=dtype, device=u.device)
+        sums.index_add_(1, block, v.reshape(len(u), dim).to(dtype) * sign)
+        return ((sums / lengths)[:, block] * sign).reshape(u.shape).to(v.dtype)
+
+    def blocks(self, x: Tensor) -> tuple[int, Tensor | None]:
+        """``(block_size, block_offsets)`` as the ops take them, for chains like those of ``x``.
+
+        Raises:
+            ValueError: block_offsets do not end where a row does.
+        """
+        if self.block_offsets is None:
+            assert self.block_size is not None
+            return self.block_size, None
+        if self.block_offsets[-1] != row_size(x):
+            raise ValueError(
+                f"block_offsets: expected the last to be {row_size(x)}, the elements of a row, "
+                f"got {self.block_offsets[-1]}"
+            )
+        return 1, _offsets_for(x, self.block_offsets)
+
+    def kernel_arguments(self, x: Tensor) -> tuple[int, int, Tensor | None]:
+        """The code, size and offsets by which the fused op knows this compressor."""
+        return _C.COMPRESSOR_BLOCK_SIGN, *self.blocks(x)
+
+    def _block_of_each(self, dim: int) -> Tensor:
+        """int64 ``(dim,)``: the block that each element of a row lies in."""
+        if self.block_offsets is None:
+            assert self.block_size is not None
+            return torch.arange(dim) // self.block_size
+        lengths = torch.tensor(self.block_offsets).diff()
+        return torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+
+
+_COMPRESS = torch.ops.effebm.block_sign_compress.default
 
 
 class _Differentiable(torch.autograd.Function):
     @staticmethod
-    def forward(x: Tensor, block_size: int) -> Tensor:
-        return torch.ops.effebm.block_sign_compress(x, block_size, None)
+    def forward(x: Tensor, compressor: BlockSign, size: int, offsets: Tensor | None) -> Tensor:
+        return _COMPRESS(x, size, offsets)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
-        x, ctx.block_size = inputs
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.compressor, *_ = inputs
         ctx.save_for_backward(x)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
-        return block_sign_vjp(x, gradient, ctx.block_size), None
+        return ctx.compressor.vjp(x, gradient), None, None, None
 
 
-def block_sign_vjp(x: Tensor, v: Tensor, block_size: int) -> Tensor:
-    """``v`` times the derivative of block_sign_compress at ``x``, in plain PyTorch."""
-    dim = row_size(x)
-    size = max(1, min(block_size, dim))
-    blocks = -(-dim // size)
-    dtype = compute_dtype(x.dtype)
-
-    def split(t: Tensor) -> Tensor:
-        rows = t.reshape(x.shape[0], dim).to(dtype)
-        return torch.nn.functional.pad(rows, (0, blocks * size - dim)).unflatten(1, (blocks, size))
-
-    sign = split(x).sign()
-    lengths = torch.full((blocks, 1), float(size), dtype=dtype, device=x.device)
-    lengths[-1:] = dim - (blocks - 1) * size
-    mean = (split(v) * sign).sum(2, keepdim=True) / lengths
-    return (mean * sign).flatten(1)[:, :dim].reshape(x.shape).to(v.dtype)
-
-
-def check_block_size(block_size: int) -> None:
+def _check_block_size(block_size: int) -> None:
     if not isinstance(block_size, (int, torch.SymInt)) or isinstance(block_size, bool):
         raise TypeError(f"block_size: expected an int, got {type(block_size).__name__}")
     if block_size < 1:
@@ -89,31 +176,30 @@ def check_block_size(block_size: int) -> None:
         raise ValueError(f"block_size: expected a 64-bit integer, got {block_size}")
 
 
-@dataclasses.dataclass(frozen=True)
-class BlockSign:
-    """Replace every entry by its sign times the mean magnitude of its block of ``block_size``.
+def _checked_offsets(block_offsets: Sequence[int]) -> tuple[int, ...]:
+    try:
+        offsets = tuple(operator.index(offset) for offset in block_offsets)
+    except TypeError as error:
+        raise TypeError(f"block_offsets: expected integers, got {block_offsets!r}") from error
+    if len(offsets) < 2 or offsets[0] != 0:
+        raise ValueError(f"block_offsets: expected at least two, the first 0, got {offsets}")
+    if any(b <= a for a, b in itertools.pairwise(offsets)):
+        raise ValueError(f"block_offsets: expected each to be above the one before, got {offsets}")
+    return offsets
 
-    Raises:
-        TypeError: block_size is not an int.
-        ValueError: block_size is below 1.
-    """
 
-    block_size: int
+def _new_offsets(device: torch.device, offsets: tuple[int, ...]) -> Tensor:
+    return torch.tensor(offsets, dtype=torch.int64, device=device)
 
-    def __post_init__(self) -> None:
-        check_block_size(self.block_size)
 
-    def compress(self, x: Tensor) -> Tensor:
-        """See :func:`effebm_ext.block_sign_compress`."""
-        return block_sign_compress(x, self.block_size)
+# Made once per device: a copy to a device is slow, and a graph that is captured must not make one.
+_cached_offsets = functools.cache(_new_offsets)
 
-    def vjp(self, u: Tensor, v: Tensor) -> Tensor:
-        """``v`` times the derivative of :meth:`compress` at ``u``."""
-        return block_sign_vjp(u, v, self.block_size)
 
-    def kernel_arguments(self, dim: int) -> tuple[int, int]:
-        """The code and size by which the fused op knows this compressor."""
-        return _C.COMPRESSOR_BLOCK_SIGN, self.block_size
+def _offsets_for(x: Tensor, offsets: tuple[int, ...]) -> Tensor:
+    if type(x) is not Tensor or torch.compiler.is_compiling():
+        return _new_offsets(x.device, offsets)
+    return _cached_offsets(x.device, offsets)
 
 
 @torch.library.register_fake("effebm::block_sign_compress")
@@ -121,13 +207,15 @@ def _(x: Tensor, block_size: int, block_offsets: Tensor | None) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
-def block_sign_compress_reference(x: Tensor, block_size: int) -> Tensor:
+def block_sign_compress_reference(x: Tensor, compressor: BlockSign) -> Tensor:
     """The same in plain PyTorch."""
     rows = x.reshape(x.shape[0], row_size(x)).to(compute_dtype(x.dtype))
     out = torch.zeros_like(rows, memory_format=torch.contiguous_format)
-    for begin in range(0, rows.shape[1], block_size):
-        block = rows[:, begin : begin + block_size]
+    dim = rows.shape[1]
+    offsets = compressor.block_offsets or (*range(0, dim, compressor.block_size or 1), dim)
+    for begin, end in itertools.pairwise(offsets):
+        block = rows[:, begin:end]
         scale = canonical_sum(block.abs()) / block.shape[1]
         signed = torch.copysign(scale[:, None].expand_as(block), block)
-        out[:, begin : begin + block_size] = torch.where(block == 0, 0.0, signed)
+        out[:, begin:end] = torch.where(block == 0, 0.0, signed)
     return out.to(x.dtype).reshape(x.shape)

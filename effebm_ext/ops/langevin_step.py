@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.limits import ClipValue, Reflect
+from effebm_ext.ops.black_box import apply_black_box, is_black_box
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
@@ -18,6 +19,7 @@ from effebm_ext.ops.checks import (
     is_differentiated,
     row_size,
 )
+from effebm_ext.ops.drift import clip_gradient
 from effebm_ext.ops.step_arguments import (
     STEP_SIZE,
     STEP_SIZES,
@@ -28,7 +30,7 @@ from effebm_ext.ops.step_arguments import (
     step_arguments,
 )
 from effebm_ext.ops.topk import TopK, topk_compress_reference
-from effebm_ext.reference import fma, normals, sqrt
+from effebm_ext.reference import canonical_sum, fma, normals, sqrt
 from effebm_ext.rng import Rng
 
 _STEP = torch.ops.effebm.langevin_step.default
@@ -45,6 +47,7 @@ def langevin_step_(
     clip: Clip | None = None,
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
+    statistics: Tensor | None = None,
     rng: Rng = None,
 ) -> Tensor:
     """One Langevin step in place, every tensor read and written once::
@@ -61,12 +64,16 @@ def langevin_step_(
         grad: gradient of the energy at x, same shape and dtype. The step descends: callers who
             have a score (gradient of the log density) pass its negative.
         step_size: gamma >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per chain.
-        compressor: None, :class:`~effebm_ext.TopK` or :class:`~effebm_ext.BlockSign`.
+        compressor: None, :class:`~effebm_ext.TopK`, :class:`~effebm_ext.BlockSign`, or any function
+            that maps ``u``, x's shape and float32 (float64 for float64 states), to a tensor like
+            it; that one runs by itself, before the fused update.
         noise_std: standard deviation of the noise, >= 0, like step_size a number or a tensor;
             default ``sqrt(step_size)``. 0 draws no noise.
-        clip: :class:`~effebm_ext.ClipValue`, applied to grad first.
+        clip: :class:`~effebm_ext.ClipValue` or :class:`~effebm_ext.ClipNorm`; comes first.
         bounds: ``(lower, upper)`` clamps the new state, :class:`~effebm_ext.Reflect` mirrors it.
         residual: float32 (float64 for float64 states), x's shape; written. Needs a compressor.
+        statistics: float32 (float64 for float64 states) ``(n_chains, 2)``, contiguous; written: the
+            sum of squares of each chain's gradient, and how many of its elements clip changed.
         rng: a :class:`~effebm_ext.Key` (advance it with ``key.at(step)``), a torch.Generator on
             x's device, or None for torch's default generator.
 
@@ -80,30 +87,68 @@ def langevin_step_(
         TypeError: a tensor has another dtype than stated, or an argument another type.
         ValueError: shapes or devices differ, a scalar is out of range, k > d, residual without
             compressor, x is an expanded tensor.
-        NotImplementedError: ``clip=ClipNorm(...)``.
         RuntimeError: grad mode is on and x or grad requires grad; x is on a device without
             kernels; two of the tensors overlap in memory (x and grad may be the same tensor).
     """
     check_state(x)
     check_writable(x, "x")
     check_not_differentiated("langevin_step_", x, grad, residual, step_size, noise_std)
-    if residual is not None:
-        if compressor is None:
-            raise ValueError("residual: expected a compressor with it, got compressor=None")
-        check_like(residual, x, "residual", compute_dtype(x.dtype))
-        check_writable(residual, "residual")
+    check_residual(residual, x, compressor)
+    if statistics is not None:
+        _check_statistics(statistics, x)
+    if is_black_box(compressor):
+        check_like(grad, x, "grad", x.dtype)
+        c = apply_black_box(compressor, clip_gradient(grad, clip, statistics), residual)
+        return x.copy_(step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng))
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    _STEP_INPLACE(x, grad, residual, None, *arguments)
-    if not torch.compiler.is_compiling():  # which does this itself
-        _increment_version(x)
-        if residual is not None:
-            _increment_version(residual)
+    _STEP_INPLACE(x, grad, residual, statistics, *arguments)
+    for written in (x, residual, statistics):
+        increment_version(written)
     return x
 
 
-def _increment_version(written: Tensor) -> None:
-    if not written.is_inference():
-        torch.autograd.graph.increment_version(written)
+def check_residual(residual: Tensor | None, x: Tensor, compressor: Compressor | None) -> None:
+    if residual is None:
+        return
+    if compressor is None:
+        raise ValueError("residual: expected a compressor with it, got compressor=None")
+    check_like(residual, x, "residual", compute_dtype(x.dtype))
+    check_writable(residual, "residual")
+
+
+def _check_statistics(statistics: Tensor, x: Tensor) -> None:
+    check_like(statistics, x.new_empty(x.shape[0], 2), "statistics", compute_dtype(x.dtype))
+    if not statistics.is_contiguous():
+        raise ValueError("statistics: expected a contiguous tensor")
+
+
+def increment_version(written: Tensor | None) -> None:
+    """Lets autograd know that an op wrote a tensor; torch.compile does this itself."""
+    if written is None or torch.compiler.is_compiling() or written.is_inference():
+        return
+    torch.autograd.graph.increment_version(written)
+
+
+def step_along(
+    x: Tensor,
+    c: Tensor,
+    step_size: float | Tensor,
+    *,
+    noise_std: float | Tensor | None = None,
+    bounds: Bounds | None = None,
+    rng: Rng = None,
+) -> Tensor:
+    """The step from ``x`` along a drift ``c`` of the compute dtype, to the bit the one that a
+    compressor which gives ``c`` makes."""
+    if x.dtype == c.dtype:
+        return langevin_step(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+    # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
+    if bounds is not None:
+        low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
+        rounded = torch.tensor([low, high], dtype=torch.float32).to(x.dtype).tolist()
+        bounds = Reflect(*rounded) if isinstance(bounds, Reflect) else (rounded[0], rounded[1])
+    moved = langevin_step(x.to(c.dtype), c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+    return moved.to(x.dtype)
 
 
 def langevin_step(
@@ -130,6 +175,10 @@ def langevin_step(
     """
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
+    if is_black_box(compressor):
+        check_like(grad, x, "grad", x.dtype)
+        c = apply_black_box(compressor, clip_gradient(grad, clip))
+        return step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     if is_differentiated(x, grad):
         return _Differentiable.apply(x, grad, compressor, clip, bounds, *arguments)
@@ -144,7 +193,7 @@ class _Differentiable(torch.autograd.Function):
         x: Tensor,
         grad: Tensor,
         compressor: Compressor | None,
-        clip: ClipValue | None,
+        clip: Clip | None,
         bounds: Bounds | None,
         *arguments: Any,
     ) -> Tensor:
@@ -172,11 +221,10 @@ class _Differentiable(torch.autograd.Function):
         to_grad = None
         if ctx.needs_input_grad[1]:
             u = grad.to(dtype)
-            limit = None if ctx.clip is None else ctx.clip.limit
-            clipped = u if limit is None else u.clamp(-limit, limit)
+            clipped = u if ctx.clip is None else clip_gradient(grad, ctx.clip)
             to_u = to_x if ctx.compressor is None else ctx.compressor.vjp(clipped, to_x)
-            if limit is not None:
-                to_u = torch.where(u.abs() <= limit, to_u, 0)
+            if ctx.clip is not None:
+                to_u = ctx.clip.vjp(u, to_u)
             step = (
                 arguments[STEP_SIZE]
                 if arguments[STEP_SIZES] is None
@@ -219,7 +267,7 @@ def langevin_step_reference(
     *,
     compressor: Compressor | None = None,
     noise_std: float | Tensor | None = None,
-    clip: ClipValue | None = None,
+    clip: Clip | None = None,
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
     seed: int = 0,
@@ -236,14 +284,19 @@ def langevin_step_reference(
     state = x.reshape(n_chains, dim).to(dtype)
     u = grad.reshape(n_chains, dim).to(dtype)
     if clip is not None:
-        u = _clamp(u, -torch.tensor(clip.limit, dtype=dtype), torch.tensor(clip.limit, dtype=dtype))
+        limit = torch.tensor(clip.limit, dtype=dtype)
+        if isinstance(clip, ClipValue):
+            u = _clamp(u, -limit, limit)
+        else:
+            norm = sqrt(canonical_sum(u * u))
+            u = u * torch.where(norm > limit, limit / norm, 1.0)[:, None]
     if residual is not None:
         u = u + residual.reshape(n_chains, dim)
     c = u
     if isinstance(compressor, TopK):
         c = topk_compress_reference(u, compressor.entries(dim))
     elif isinstance(compressor, BlockSign):
-        c = block_sign_compress_reference(u, compressor.block_size)
+        c = block_sign_compress_reference(u, compressor)
 
     step = torch.as_tensor(step_size, dtype=dtype).reshape(-1, 1)
     state = fma(-(step * 0.5), c, state)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from effebm_ext import _C
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect, check_interval
 from effebm_ext.ops.block_sign import BlockSign
-from effebm_ext.ops.checks import check_like, compute_dtype, row_size
+from effebm_ext.ops.checks import check_like, compute_dtype
 from effebm_ext.ops.topk import TopK
 from effebm_ext.rng import Rng, key_arguments
 
-Compressor = TopK | BlockSign
+FusedCompressor = TopK | BlockSign
+Compressor = FusedCompressor | Callable[[Tensor], Tensor]
 Clip = ClipValue | ClipNorm
 Bounds = tuple[float, float] | Reflect
 
@@ -35,22 +38,40 @@ def step_arguments(
     check_like(grad, x, "grad", x.dtype)
     step, steps = _scalar(step_size, x, "step_size")
     noise, noises = (None, None) if noise_std is None else _scalar(noise_std, x, "noise_std")
+    drift = drift_arguments(x, compressor, clip)
+    limits = [] if bounds is None else bounds_arguments(bounds)
+    arguments: list[object] = [*key_arguments(rng, x), step, steps]
+    if not drift and noise_std is None and not limits:
+        return arguments
+    arguments += [noise, noises]
+    if limits:
+        drift += _NO_DRIFT[len(drift) :]
+    return arguments + drift + limits
+
+
+_NO_DRIFT: list[object] = [_C.COMPRESSOR_NONE, 0, None, _C.CLIP_NONE, 0.0]
+
+
+def drift_arguments(x: Tensor, compressor: Compressor | None, clip: Clip | None) -> list[object]:
+    """What is done to a gradient, in the order of the schemas; without what is their default."""
+    if compressor is None and clip is None:
+        return []
     if compressor is None:
-        code, size = _C.COMPRESSOR_NONE, 0
+        blocks = _NO_DRIFT[:3]
     elif isinstance(compressor, (TopK, BlockSign)):
-        code, size = compressor.kernel_arguments(row_size(x))
+        blocks = [*compressor.kernel_arguments(x)]
     else:
         raise TypeError(
-            f"compressor: expected TopK, BlockSign or None, got {type(compressor).__name__}"
+            "compressor: expected TopK, BlockSign, a function of a tensor, or None, "
+            f"got {type(compressor).__name__}"
         )
-    limits = [] if clip is None and bounds is None else [*_clip(clip), *bounds_arguments(bounds)]
-    arguments: list[object] = [*key_arguments(rng, x), step, steps]
-    if compressor is None and noise_std is None and not limits:
-        return arguments
-    arguments += [noise, noises, code, size]
-    if limits:
-        arguments += [None, *limits]
-    return arguments
+    if clip is None:
+        return blocks
+    if isinstance(clip, ClipValue):
+        return [*blocks, _C.CLIP_VALUE, float(clip.limit)]
+    if isinstance(clip, ClipNorm):
+        return [*blocks, _C.CLIP_NORM, float(clip.limit)]
+    raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
 
 
 def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
@@ -75,23 +96,11 @@ def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor 
     return float(value), None
 
 
-def _clip(clip: Clip | None) -> tuple[int, float]:
-    if clip is None:
-        return _C.CLIP_NONE, 0.0
-    if isinstance(clip, ClipValue):
-        return _C.CLIP_VALUE, float(clip.limit)
-    if isinstance(clip, ClipNorm):
-        raise NotImplementedError("clip: ClipNorm is not implemented yet")
-    raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
-
-
-def bounds_arguments(bounds: Bounds | None) -> tuple[int, float, float]:
-    if bounds is None:
-        return _C.BOUNDS_NONE, 0.0, 0.0
+def bounds_arguments(bounds: Bounds) -> list[object]:
     if isinstance(bounds, Reflect):
-        return _C.BOUNDS_REFLECT, float(bounds.lower), float(bounds.upper)
+        return [_C.BOUNDS_REFLECT, float(bounds.lower), float(bounds.upper)]
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise TypeError(f"bounds: expected (lower, upper), Reflect or None, got {bounds!r}")
     lower, upper = bounds
     check_interval(lower, upper)
-    return _C.BOUNDS_CLAMP, float(lower), float(upper)
+    return [_C.BOUNDS_CLAMP, float(lower), float(upper)]

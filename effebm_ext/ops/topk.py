@@ -11,6 +11,7 @@ from torch import Tensor
 
 from effebm_ext import _C
 from effebm_ext.ops.checks import check_state, is_differentiated, row_size
+from effebm_ext.ops.packing import PackedEntries, pack_entries
 
 
 def topk_compress(x: Tensor, k: int) -> Tensor:
@@ -102,13 +103,27 @@ class TopK:
         """See :func:`effebm_ext.topk_compress`."""
         return topk_compress(x, self.entries(row_size(x)))
 
+    def pack(self, c: Tensor) -> PackedEntries:
+        """A tensor that this has compressed, or the drift of a transition, as values and indices;
+        ``pack(c).unpack()`` is c, bit for bit.
+
+        Args:
+            c: float32 or float64 ``(n_chains, *event)``. On CUDA this waits for the device.
+
+        Raises:
+            TypeError: c has another dtype.
+            ValueError: a chain of c has more entries that are not zero than this keeps.
+        """
+        return pack_entries(c, self.entries(row_size(c)))
+
     def vjp(self, u: Tensor, v: Tensor) -> Tensor:
         """``v`` times the derivative of :meth:`compress` at ``u``."""
         return torch.where(self.compress(u) != 0, v, 0)
 
-    def kernel_arguments(self, dim: int) -> tuple[int, int]:
-        """The code and size by which the fused op knows this compressor, for chains of ``dim``."""
-        return _C.COMPRESSOR_TOPK, self.entries(dim)
+    def kernel_arguments(self, x: Tensor) -> tuple[int, int, None]:
+        """The code, size and offsets by which the fused op knows this compressor, for chains like
+        those of ``x``."""
+        return _C.COMPRESSOR_TOPK, self.entries(row_size(x)), None
 
 
 @torch.library.register_fake("effebm::topk_compress")

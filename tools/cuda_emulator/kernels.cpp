@@ -30,7 +30,12 @@ extern "C" __attribute__((visibility("default"))) const effebm::cpu::Kernels*
 effebm_emulated_kernels() {
   using namespace effebm;
   using emulator::run;
-  static const cpu::Kernels table = {"emulated CUDA", &run<&emulator::launch_step>,
-                                     &run<&cuda::launch_topk>, &run<&cuda::launch_block_sign>};
+  static const cpu::Kernels table = {"emulated CUDA",
+                                     &run<&emulator::launch_step>,
+                                     &run<&cuda::launch_topk>,
+                                     &run<&cuda::launch_block_sign>,
+                                     &run<&cuda::launch_pack_signs>,
+                                     &run<&cuda::launch_unpack_signs>,
+                                     &run<&cuda::launch_pack_entries>};
   return &table;
 }

@@ -1,0 +1,35 @@
+// drift on any device: what a Langevin step would move along, without the step.
+#pragma once
+
+#include "langevin_step.h"
+
+namespace effebm::ops {
+
+// The boxed drift of a device.
+inline void drift(StableIValue* stack, RunStep run) {
+  Arguments next(stack);
+  const Tensor grad = next.take<Tensor>();
+  const OptionalTensor delta = next.take<OptionalTensor>();
+  const RowSums row_sums_of = RowSums(next.take<int64_t>());
+  const Tensor in = dense(grad);
+  const Tensor out = torch::stable::new_empty(in, in.sizes(), compute_type_of(in));
+  const Tensor row_sums = new_row_sums(in);
+  STD_TORCH_CHECK(row_sums_of == RowSums::statistics || row_sums_of == RowSums::transition,
+                  "row_sums_of: unknown code");
+  LangevinStepParams p = drift_params(in, DriftArguments{next});
+  OptionalTensor dense_delta;
+  if (delta) {
+    check_same_shape(grad, *delta, "delta");
+    check_dtype(*delta, compute_type_of(grad), "delta");
+    dense_delta = dense(*delta);
+    p.delta = dense_delta->const_data_ptr();
+  }
+  p.drift = out.mutable_data_ptr();
+  p.row_sums = row_sums.mutable_data_ptr();
+  p.row_sums_of = row_sums_of;
+  if (in.numel() > 0) run(p, in);
+  stack[0] = torch::stable::detail::from(out);
+  stack[1] = torch::stable::detail::from(row_sums);
+}
+
+}  // namespace effebm::ops
