@@ -16,7 +16,14 @@ _EMULATED = Path(
         Path(__file__).parents[1] / "build" / "cmake" / "libeffebm_emulated.so",
     )
 )
-_OPS = ("topk_compress", "block_sign_compress", "langevin_step", "langevin_step_")
+_OPS = (
+    "topk_compress",
+    "block_sign_compress",
+    "drift",
+    "langevin_step",
+    "langevin_step_",
+    "langevin_transition",
+)
 
 
 HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
@@ -75,12 +82,16 @@ def _on_gpu(op):
                 moved[id(value)] = (value, value.cuda())
             return moved[id(value)][1]
 
-        result = op(*map(move, arguments), **{name: move(v) for name, v in options.items()})
+        named = {name: move(v) for name, v in options.items()}
+        result = op(*map(move, arguments), **named)
         for here, there in moved.values():
-            if op.__name__.endswith("_") and not here.requires_grad:
+            written = op.__name__.endswith("_") or there is named.get("residual")
+            if written and not here.requires_grad:
                 here.copy_(there)
             if result is there:
                 return here
+        if isinstance(result, tuple):
+            return type(result)(*(t.cpu() for t in result))
         return result.cpu()
 
     return run

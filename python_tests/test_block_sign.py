@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("kernels")
 
 
 @st.composite
-def tensors_and_block_sizes(draw):
+def tensors_and_compressors(draw):
     shape = draw(
         st.lists(st.integers(0, 6), min_size=1, max_size=4)
         | st.tuples(st.integers(0, 3), st.sampled_from([1, 63, 64, 65, 1023, 1024, 1025, 2051]))
@@ -32,28 +32,35 @@ def tensors_and_block_sizes(draw):
     layout = READ_ONLY_LAYOUTS[draw(st.sampled_from(sorted(READ_ONLY_LAYOUTS)))]
     dim = math.prod(shape[1:])
     # The reference loops over blocks in Python: no more than fifty of them.
-    block_size = draw(st.integers(max(1, dim // 50), 2 * dim + 2))
-    return layout(t.to(draw(st.sampled_from(DTYPES)))), block_size
+    compressor = eff.BlockSign(draw(st.integers(max(1, dim // 50), 2 * dim + 2)))
+    if dim > 0 and draw(st.booleans()):
+        inner = draw(st.sets(st.integers(1, max(1, dim - 1)), max_size=20)) - {dim}
+        compressor = eff.BlockSign(block_offsets=[0, *sorted(inner), dim])
+    return layout(t.to(draw(st.sampled_from(DTYPES)))), compressor
 
 
 @settings(max_examples=400, deadline=None)
-@given(tensors_and_block_sizes())
+@given(tensors_and_compressors())
 def test_equals_the_reference_in_bits(drawn):
-    x, block_size = drawn
+    x, compressor = drawn
     before = x.clone()
-    got = eff.block_sign_compress(x, block_size)
-    assert_same_bits(got, block_sign_compress_reference(x, block_size))
+    got = compressor.compress(x)
+    assert_same_bits(got, block_sign_compress_reference(x, compressor))
     assert got.is_contiguous()
     assert_same_bits(x, before)
-    assert_same_bits(eff.BlockSign(block_size).compress(x), got)
+    sizes = {"block_size": compressor.block_size, "block_offsets": compressor.block_offsets}
+    assert_same_bits(eff.block_sign_compress(x, **sizes), got)
 
 
 def test_blocks_that_span_chunks_and_sums_of_sums_equal_the_reference():
     # Beyond 1024 terms a sum is a sum of sums; beyond 1024 * 1024 a third level begins.
     x = torch.randn(1, 2 * 1024 * 1024 + 1027, generator=torch.Generator().manual_seed(0))
+    offsets = [0, 5, 2**20 + 7, 2**20 + 8, x.shape[1]]
+    by_offsets = eff.BlockSign(block_offsets=offsets)
+    assert_same_bits(by_offsets.compress(x), block_sign_compress_reference(x, by_offsets))
     for block_size in (2**62, 2**20, 2**20 + 1, 700_001):
         got = eff.block_sign_compress(x, block_size)
-        assert_same_bits(got, block_sign_compress_reference(x, block_size))
+        assert_same_bits(got, block_sign_compress_reference(x, eff.BlockSign(block_size)))
 
 
 def test_a_short_last_block_is_scaled_by_its_own_length():
@@ -67,6 +74,15 @@ def test_a_block_larger_than_a_row_is_the_row(block_size):
     x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -2.0], [0.0, 0.0, 5.0, 0.0, -5.0]])
     want = torch.tensor([[2.0, -2.0, 2.0, 2.0, -2.0], [0.0, 0.0, 2.0, 0.0, -2.0]])
     assert_same_bits(eff.block_sign_compress(x, block_size), want)
+
+
+def test_blocks_by_offsets_have_their_own_scales():
+    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -8.0]])
+    want = torch.tensor([[1.0, -7 / 3, 7 / 3, 7 / 3, -8.0]])
+    assert_same_bits(eff.block_sign_compress(x, block_offsets=[0, 1, 4, 5]), want)
+    sizes = torch.tensor([1, 3, 1])  # what layers give
+    offsets = [0, *sizes.cumsum(0).tolist()]
+    assert eff.BlockSign(block_offsets=offsets) == eff.BlockSign(block_offsets=(0, 1, 4, 5))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -88,7 +104,7 @@ def test_a_mean_of_denormals_is_a_denormal_also_where_the_caller_flushes_them():
     for dtype in DTYPES:
         tiny = torch.finfo(dtype).smallest_normal
         x = torch.tensor([[tiny / 4, -tiny / 2, tiny / 8, 0.0, tiny, 1.0, -1.0]], dtype=dtype)
-        want = block_sign_compress_reference(x, 4)
+        want = block_sign_compress_reference(x, eff.BlockSign(4))
         assert 0 < want[0, 0] < tiny
         torch.set_flush_denormal(True)
         try:
@@ -182,6 +198,7 @@ def test_what_block_sign_compress_refuses(x, block_size, error, message):
         (0, ValueError, "block_size: expected at least 1, got 0"),
         (1.5, TypeError, "block_size: expected an int, got float"),
         (False, TypeError, "block_size: expected an int, got bool"),
+        (None, TypeError, "expected either block_size or block_offsets, got None and None"),
     ],
 )
 def test_what_block_sign_refuses(block_size, error, message):
@@ -189,12 +206,32 @@ def test_what_block_sign_refuses(block_size, error, message):
         eff.BlockSign(block_size)
 
 
+@pytest.mark.parametrize(
+    ("offsets", "error", "message"),
+    [
+        ([0.0, 5.0], TypeError, "block_offsets: expected integers, got"),
+        (5, TypeError, "block_offsets: expected integers, got 5"),
+        ([0], ValueError, "block_offsets: expected at least two, the first 0, got"),
+        ([1, 5], ValueError, "block_offsets: expected at least two, the first 0, got"),
+        ([0, 3, 3, 5], ValueError, "block_offsets: expected each to be above the one before"),
+        ([0, 3, 6], ValueError, "block_offsets: expected the last to be 5, .* got 6"),
+    ],
+)
+def test_which_offsets_are_refused(offsets, error, message):
+    with pytest.raises(error, match=message):
+        eff.block_sign_compress(X, block_offsets=offsets)
+    with pytest.raises(TypeError, match="either block_size or block_offsets"):
+        eff.BlockSign(2, block_offsets=offsets)
+
+
 def test_the_op_itself_checks_too():
     op = torch.ops.effebm.block_sign_compress
     with pytest.raises(RuntimeError, match="block_size: expected at least 1, got 0"):
         op(X, 0, None)
-    with pytest.raises(RuntimeError, match="block_offsets: not implemented yet"):
-        op(X, 1, torch.tensor([0, 5]))
+    with pytest.raises(RuntimeError, match="block_offsets: expected Long, got Int"):
+        op(X, 1, torch.tensor([0, 5]).int())
+    with pytest.raises(RuntimeError, match=r"block_offsets: expected int64 \(n_blocks \+ 1,\)"):
+        op(X, 1, torch.tensor([0]))
     with pytest.raises(
         RuntimeError, match="expected float32, float64, bfloat16 or float16, got Int"
     ):
@@ -208,3 +245,4 @@ def test_opcheck(dtype, shape):
     op = torch.ops.effebm.block_sign_compress.default
     torch.library.opcheck(op, (x, 3, None))
     torch.library.opcheck(op, (x.transpose(0, -1), 100, None))
+    torch.library.opcheck(op, (x, 1, torch.tensor([0, 1, x[0].numel() if len(x) else 4])))

@@ -17,8 +17,15 @@ pytestmark = pytest.mark.usefixtures("kernels")
 
 KEY = eff.Key(17, offset=2**33 + 5, first_chain=3)
 NAMED = {"seed": KEY.seed, "offset": KEY.offset, "first_chain": KEY.first_chain}
-COMPRESSORS = [None, eff.TopK(3), eff.TopK(ratio=0.5), eff.BlockSign(4), eff.BlockSign(1000)]
-CLIPS = [None, eff.ClipValue(0.5)]
+COMPRESSORS = [
+    None,
+    eff.TopK(3),
+    eff.TopK(ratio=0.5),
+    eff.BlockSign(4),
+    eff.BlockSign(1000),
+    eff.BlockSign(block_offsets=[0, 1, 7, 10]),
+]
+CLIPS = [None, eff.ClipValue(0.5), eff.ClipNorm(1.5)]
 BOUNDS = [None, (-1.0, 0.7), eff.Reflect(-0.3, 0.7)]
 STEP_SIZES = [0.1, torch.tensor(0.1, dtype=torch.float64), torch.tensor([0.0, 0.1, 1.5])]
 NOISES = [None, 0, 0.3, torch.tensor(0.3), torch.tensor([0.0, 0.5, 2.0])]
@@ -114,7 +121,7 @@ def test_every_shape_and_layout_equals_the_reference(case):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("compressor", COMPRESSORS[1:])
+@pytest.mark.parametrize("compressor", COMPRESSORS[1:5])
 def test_a_residual_carries_over_many_steps(dtype, compressor):
     x, residual = normal(4, 33, dtype=dtype), torch.zeros(4, 33, dtype=compute_dtype(dtype))
     sent = torch.zeros(4, 33, dtype=torch.float64)
@@ -157,6 +164,16 @@ def test_an_infinite_gradient_moves_to_the_far_bound():
     assert eff.langevin_step(x, grad, bounds=(-2, 3), **step).tolist() == [[-2, 3, -0.25]]
     clipped = eff.langevin_step(x, grad, clip=eff.ClipValue(4), **step)
     assert clipped.tolist() == [[-1, 1, -0.25]]
+
+
+def test_clip_by_norm_scales_a_chain_down_to_the_limit():
+    x = torch.zeros(5, 2)
+    grad = torch.tensor([[3.0, -4.0], [0.3, -0.4], [0.0, 0.0], [NAN, 1.0], [3e20, 4.0]])
+    got = eff.langevin_step(x, grad, 2.0, noise_std=0, clip=eff.ClipNorm(2.5))
+    # A NaN norm scales nothing; one whose square overflows scales to zero.
+    want = torch.tensor([[-1.5, 2.0], [-0.3, 0.4], [0.0, 0.0], [NAN, -1.0], [0.0, 0.0]])
+    torch.testing.assert_close(got, want, rtol=1e-6, atol=0, equal_nan=True)
+    assert_same_bits(got[1:], want[1:])
 
 
 def test_a_state_out_of_bounds_comes_back():
