@@ -18,7 +18,7 @@ __global__ void __launch_bounds__(kThreads) norm_scales(StepParams p) {
 }
 
 // Without a compressor the tiles of all rows are alike, so thread blocks share them out.
-template <class T, bool kSums>
+template <class T, bool kTold>
 __global__ void __launch_bounds__(kThreads)
     plain_tiles(StepParams p, int64_t tiles_per_row, bool vector) {
   using A = Compute<T>;
@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads)
     const int64_t r = t / tiles_per_row;
     const int64_t tile = (t - r * tiles_per_row) * kTile;
     const int64_t begin = tile + int(threadIdx.x) * kQuad;
-    const StepRow<T, kSums> row(p, r, vector);
+    const StepRow<T, kTold> row(p, r, vector);
     if (begin < p.dim) {
       const int n = p.dim - begin < kQuad ? int(p.dim - begin) : kQuad;
       A u[kQuad];
@@ -46,21 +46,21 @@ __global__ void __launch_bounds__(kThreads) sum_groups(const A* sums, int64_t gr
   if (threadIdx.x == 0) out[blockIdx.x] = sum;
 }
 
-template <class T, bool kSums>
+template <class T, bool kTold>
 void launch_rows(const StepParams& p, void* stream) {
   const bool vector = can_vectorise<T>(p);
   switch (p.compressor) {
     case Compressor::none: {
-      constexpr auto kernel = &plain_tiles<T, kSums>;
+      constexpr auto kernel = &plain_tiles<T, kTold>;
       const int64_t tiles_per_row = (p.dim + kTile - 1) / kTile;
       EFFEBM_LAUNCH(kernel, grid_for(p.rows * tiles_per_row), kThreads, stream, p, tiles_per_row,
                     vector);
       return;
     }
     case Compressor::topk:
-      return launch_topk_rows<StepRow<T, kSums>>(p, p.compressor_size, vector, stream);
+      return launch_topk_rows<StepRow<T, kTold>>(p, p.compressor_size, vector, stream);
     case Compressor::block_sign:
-      return launch_block_sign_rows<StepRow<T, kSums>>(p, blocks_of(p), vector, stream);
+      return launch_block_sign_rows<StepRow<T, kTold>>(p, blocks_of(p), vector, stream);
   }
 }
 
@@ -76,9 +76,9 @@ void launch_step(const LangevinStepParams& params, void* workspace, void* stream
     p.norm_scales = norm_scale;
     EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p);
   }
-  if (p.row_sums_of == RowSums::none) return launch_rows<T, false>(p, stream);
+  if (p.x && !p.drift && p.row_sums_of == RowSums::none) return launch_rows<T, false>(p, stream);
   launch_rows<T, true>(p, stream);
-  if (groups > 1) {
+  if (p.row_sums_of != RowSums::none && groups > 1) {
     constexpr auto kernel = &sum_groups<A>;
     EFFEBM_LAUNCH(kernel, unsigned(kRowSums * p.rows), kThreads, stream,
                   static_cast<const A*>(group_sums), groups, static_cast<A*>(p.row_sums));

@@ -24,19 +24,20 @@ __device__ A* tile_terms() {
   return terms;
 }
 
-// `kSums`: the step is asked for sums over rows.
-template <class T, bool kSums>
+// `kTold`: the step is to tell its drift, or sums over rows; or there is no state, and it is to
+// tell only that.
+template <class T, bool kTold>
 class StepRow {
  public:
   using A = Compute<T>;
 
   __device__ StepRow(const StepParams& p, int64_t r, bool vector)
-      : x_(p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),
+      : x_(!kTold || p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),
         grad_(static_cast<const T*>(p.grad) + r * p.dim),
-        delta_(kSums && p.delta ? static_cast<const A*>(p.delta) + r * p.dim : nullptr),
+        delta_(kTold && p.delta ? static_cast<const A*>(p.delta) + r * p.dim : nullptr),
         out_(static_cast<T*>(p.out) + r * p.dim),
         residual_(p.residual ? static_cast<A*>(p.residual) + r * p.dim : nullptr),
-        drift_(p.drift ? static_cast<A*>(p.drift) + r * p.dim : nullptr),
+        drift_(kTold && p.drift ? static_cast<A*>(p.drift) + r * p.dim : nullptr),
         sums_of_(p.row_sums_of),
         clip_(p.clip),
         limit_(p.norm_scales ? static_cast<const A*>(p.norm_scales)[r] : A(p.clip_limit)),
@@ -47,7 +48,7 @@ class StepRow {
         stream_(noise_stream(p)),
         chain_(uint32_t(p.first_chain + r)),
         vector_(vector) {
-    if constexpr (kSums)
+    if constexpr (kTold)
       group_sums_ = static_cast<A*>(p.group_sums) + r * kRowSums * (groups_ = groups_of(p.dim));
   }
 
@@ -63,7 +64,7 @@ class StepRow {
   __device__ void read(int64_t begin, int n, A (&u)[kQuad]) const {
     A g[kQuad];
     load(begin, n, g, u);
-    if constexpr (kSums) {
+    if constexpr (kTold) {
       if (sums_of_ != RowSums::statistics) return;
       for (int i = 0; i < kQuad; ++i)
         note(begin, i, term(g[i], g[i]), A(is_clipped(clip_, g[i], limit_)));
@@ -76,13 +77,13 @@ class StepRow {
       for (int i = 0; i < kQuad; ++i) lost[i] = u[i] - c[i];
       store_quad(residual_, begin, n, vector_, lost);
     }
-    if (drift_) store_quad(drift_, begin, n, vector_, c);
     A delta[kQuad] = {};
-    if (x_)
+    if (!kTold || x_)
       step(begin, n, c, delta);
     else if (delta_)
       load_quad(delta_, begin, n, vector_, delta);
-    if constexpr (kSums) {
+    if constexpr (kTold) {
+      if (drift_) store_quad(drift_, begin, n, vector_, c);
       if (sums_of_ != RowSums::transition) return;
       for (int i = 0; i < kQuad; ++i) note(begin, i, term(c[i], delta[i]), term(c[i], c[i]));
     }
@@ -90,7 +91,8 @@ class StepRow {
 
   // The sums over n elements from `tile` on.
   __device__ void end_tile(int64_t tile, int n) const {
-    if constexpr (kSums) {
+    if constexpr (kTold) {
+      if (sums_of_ == RowSums::none) return;
       __syncthreads();
       if (warp() < kRowSums) {
         const A* terms = tile_terms<A>() + warp() * kTile;
@@ -132,7 +134,7 @@ class StepRow {
       if (bounds_ == Bounds::clamp) moved = clamp(moved, lower_, upper_);
       if (bounds_ == Bounds::reflect) moved = reflect(moved, lower_, upper_);
       v[i] = narrow<T>(moved);
-      if constexpr (kSums) delta[i] = widen(v[i]) - x;
+      if constexpr (kTold) delta[i] = widen(v[i]) - x;
     }
     store_quad(out_, begin, n, vector_, v);
   }

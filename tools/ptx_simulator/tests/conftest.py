@@ -1,4 +1,5 @@
-"""Makes the package importable: tools/ is not part of the installed library."""
+"""Makes the package and what the tests share importable: tools/ is not part of the installed
+library."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[up]) for up in (2, 0)]
 
 from ptx_simulator import Module, compile_ptx, find_nvcc, load
 
