@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from effebm_ext.compressors import parse_compressor
 
 # The share of the learning rate that is left when `done` of all iterations are.
@@ -55,6 +57,10 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # as Python's numbers, which JSON can hold
+                object.__setattr__(self, field.name, value.item())
         positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
                     "step_size", "step_size_end", "learning_rate", "max_grad_norm")  # fmt: skip
         others = ("data_noise", "energy_l2", "ema_decay", "buffer_size", "restart_probability")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -95,14 +96,16 @@ class Langevin:
             raise TypeError("Langevin: expected either an energy or score=")
         if error_feedback and compressor is None:
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
-        if isinstance(step_size, (int, float)) and not 0 < step_size < math.inf:
-            raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
+        if isinstance(step_size, numbers.Real):  # NumPy's scalars are no float to the ops
+            step_size = float(step_size)
+            if not 0 < step_size < math.inf:
+                raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
         if isinstance(step_size, Tensor) and not bool((step_size > 0).all()):
             raise ValueError("step_size: expected positive numbers, got some that are not")
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature: expected a finite number >= 0, got {temperature}")
         self.energy, self.score = energy, score
-        self.step_size, self.temperature = step_size, temperature
+        self.step_size, self.temperature = step_size, float(temperature)
         self.compressor, self.error_feedback = compressor, error_feedback
         self.clip, self.bounds = clip, bounds
 
@@ -138,7 +141,7 @@ class Langevin:
         info = StepInfo(None)
         for _ in range(n_steps):
             info, gradient = self._gradient(state.x)
-            step_size = self.step_size(state.step) if callable(self.step_size) else self.step_size
+            step_size = self._step_size(state.step)
             langevin_step_(
                 state.x,
                 gradient,
@@ -188,6 +191,12 @@ class Langevin:
         assert self.score is not None
         with torch.no_grad():
             return StepInfo(None), -self.score(x)
+
+    def _step_size(self, step: int) -> float | Tensor:
+        if not callable(self.step_size):
+            return self.step_size
+        step_size = self.step_size(step)
+        return float(step_size) if isinstance(step_size, numbers.Real) else step_size
 
     def _noise_std(self, step_size: float | Tensor) -> float | Tensor | None:
         if self.temperature == 1.0:

@@ -159,9 +159,10 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     """
     config = config.resolved(is_image=dataset.is_image)
     generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)  # the parameters' initial values
     device = _device(config.device)
-    energy = make_energy(config.energy, dataset.event_shape).to(device)
+    with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
+        torch.default_generator.manual_seed(config.seed)
+        energy = make_energy(config.energy, dataset.event_shape).to(device)
     assert config.data_noise is not None
     compressor = parse_compressor(config.compressor)
     if compressor is not None:
