@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,21 +89,29 @@ def make_energy(kind: str, event_shape: Sequence[int]) -> nn.Module:
     raise ValueError(f"energy: expected auto, mlp or conv, got {kind!r}")
 
 
-def energy_and_gradient(energy: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def energy_and_gradient(
+    energy: Callable[..., Tensor], x: Tensor, energy_kwargs: Mapping[str, Any] | None = None
+) -> tuple[Tensor, Tensor]:
     """Energies ``(n,)`` at ``x`` ``(n, *event)`` and their gradient with respect to x.
 
     Nothing is added to the ``grad`` of the energy's parameters, and neither result carries a graph.
-    An energy may return ``(n,)`` or ``(n, 1)``.
+    An energy may return ``(n,)`` or ``(n, 1)``; ``energy_kwargs``, such as labels, go to it.
 
     Raises:
         ValueError: the energy returns another shape.
         RuntimeError: the energy does not depend on x.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-        values = per_chain(energy(leaf), x.shape[0])
+        leaf = _for_autograd(x.detach()).requires_grad_()
+        kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
+        values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     return values.detach(), gradient
+
+
+def _for_autograd(value: Any) -> Any:
+    """Autograd cannot save tensors made in inference mode, but it can their copies."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def per_chain(values: Tensor, n_chains: int) -> Tensor:
@@ -115,10 +124,16 @@ def per_chain(values: Tensor, n_chains: int) -> Tensor:
     return values.reshape(n_chains)
 
 
-def denoise(energy: Callable[[Tensor], Tensor], x: Tensor, noise_std: float) -> Tensor:
+def denoise(
+    energy: Callable[..., Tensor],
+    x: Tensor,
+    noise_std: float,
+    energy_kwargs: Mapping[str, Any] | None = None,
+) -> Tensor:
     """``x - noise_std**2 * grad E(x)``: the mean of the clean data behind noisy samples ``x``.
 
     Exact if ``exp(-E)`` is the density of data plus Gaussian noise of ``noise_std`` (Tweedie's
-    formula), which is what an energy trained with data noise approximates.
+    formula), which is what an energy trained with data noise approximates. ``energy_kwargs`` as in
+    :func:`energy_and_gradient`.
     """
-    return x - noise_std**2 * energy_and_gradient(energy, x)[1]
+    return x - noise_std**2 * energy_and_gradient(energy, x, energy_kwargs)[1]
