@@ -100,6 +100,8 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @_config_options
 @click.option("--error-feedback/--no-error-feedback", default=True, show_default=True,
               help="feed what compression drops back into the next step")  # fmt: skip
+@click.option("--conditional", is_flag=True,
+              help="learn an energy of data and labels, to sample by class")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="the run folder")
 @click.option("--overwrite", is_flag=True, help="replace a run that is already there")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
@@ -120,7 +122,7 @@ def train(
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
     else:
         config = TrainConfig(**options)
-    dataset = load(config.data, seed=config.seed)
+    dataset = load(config.data, seed=config.seed, labels=config.conditional)
     config = config.resolved(is_image=dataset.is_image)
     trainer = make_trainer(config, dataset)
     if out is not None:
@@ -157,9 +159,17 @@ def _is_given(context: click.Context, name: str) -> bool:
 @click.option("--steps", default=0, show_default=True, help="Langevin steps from the start")
 @click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
 @click.option("--denoise", is_flag=True, help="take the noise added to the data off the samples")
+@click.option("--label", type=int, help="samples of this class [default: of the chains' classes]")
 @click.option("--seed", default=0, show_default=True, help="of the noise")
 def sample(
-    run: Path, out: Path, n: int, steps: int, from_noise: bool, denoise: bool, seed: int
+    run: Path,
+    out: Path,
+    n: int,
+    steps: int,
+    from_noise: bool,
+    denoise: bool,
+    label: int | None,
+    seed: int,
 ) -> None:
     """Draw samples from a trained RUN (its folder or checkpoint)."""
     if n < 1 or steps < 0:
@@ -169,14 +179,15 @@ def sample(
     if not out.parent.is_dir():
         raise FileNotFoundError(f"out: no such folder: {out.parent}")
     model = load_model(run)
-    x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise)
+    x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
     if not bool(torch.isfinite(x).all()):
         raise NonFiniteError(f"the chains diverged within {steps} steps")
     temporary = out.with_name(f"{out.stem}.tmp{out.suffix}")
     if out.suffix == ".npy":
         np.save(temporary, x.numpy())
     else:
-        plotting.save_samples(temporary, x, model.data, is_image=model.is_image)
+        labels = model.labels(n, label)
+        plotting.save_samples(temporary, x, model.data, is_image=model.is_image, labels=labels)
     os.replace(temporary, out)
     click.echo(f"{n} samples in {out}")
 

@@ -28,7 +28,8 @@ class TrainConfig:
     ``learning_rate_schedule``: cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0
     keeps an exponential moving average of the parameters, from which samples are drawn later.
     With a ``buffer_size`` > 0, ``chains`` of a replay buffer are moved at a time; before, each
-    begins anew with ``restart_probability``.
+    begins anew with ``restart_probability``. ``conditional`` learns an energy E(x, y) of data and
+    their labels; every chain has a label drawn from those of the data.
 
     Raises:
         ValueError: a value is out of range or cannot be parsed.
@@ -36,6 +37,7 @@ class TrainConfig:
 
     data: str = "digits"
     energy: str = "auto"
+    conditional: bool = False
     compressor: str = "block-sign:64"
     error_feedback: bool = True
     chains: int = 128

@@ -2,6 +2,9 @@
 
 Activations are smooth, so that the gradient a sampler follows is continuous. The last layer has no
 bias: a constant in the energy changes nothing but the precision of differences.
+
+With ``n_classes`` the read-out has one output per class, ``f(x)[y]``, and :func:`class_energy` says
+what that means with labels and without.
 """
 
 from __future__ import annotations
@@ -22,18 +25,27 @@ class MLPEnergy(nn.Module):
         event_shape: shape of one sample, without the batch axis.
         width: units per hidden layer.
         depth: hidden layers, at least 1.
+        n_classes: of labels ``y``; None: the energy takes none.
     """
 
-    def __init__(self, event_shape: Sequence[int], *, width: int = 256, depth: int = 3) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 256,
+        depth: int = 3,
+        n_classes: int | None = None,
+    ) -> None:
         super().__init__()
+        self.n_classes = n_classes
         sizes = [math.prod(event_shape), *[width] * depth]
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.SiLU()]
-        self.net = nn.Sequential(*layers, nn.Linear(width, 1, bias=False))
+        self.net = nn.Sequential(*layers, nn.Linear(width, n_classes or 1, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x).squeeze(1)
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
 
 
 class ConvEnergy(nn.Module):
@@ -46,15 +58,22 @@ class ConvEnergy(nn.Module):
         event_shape: ``(channels, height, width)``.
         width: features of the first layer; every halving doubles them.
         max_halvings: bounds the depth on large images.
+        n_classes: of labels ``y``; None: the energy takes none.
 
     Raises:
         ValueError: event_shape has not three axes.
     """
 
     def __init__(
-        self, event_shape: Sequence[int], *, width: int = 16, max_halvings: int = 4
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 16,
+        max_halvings: int = 4,
+        n_classes: int | None = None,
     ) -> None:
         super().__init__()
+        self.n_classes = n_classes
         if len(event_shape) != 3:
             raise ValueError(
                 f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
@@ -66,15 +85,48 @@ class ConvEnergy(nn.Module):
                 break
             layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU()]
             width, height, breadth = 2 * width, (height + 1) // 2, (breadth + 1) // 2
-        layers += [nn.Flatten(), nn.Linear(width * height * breadth, 1, bias=False)]
+        read_out = nn.Linear(width * height * breadth, n_classes or 1, bias=False)
+        layers += [nn.Flatten(), read_out]
         self.net = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x).squeeze(1)
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
 
 
-def make_energy(kind: str, event_shape: Sequence[int]) -> nn.Module:
-    """``mlp``, ``conv``, or ``auto``: conv for images of at least 8 x 8 pixels, else mlp.
+def _read_out(values: Tensor, y: Tensor | None, n_classes: int | None) -> Tensor:
+    if n_classes is not None:
+        return class_energy(values, y)
+    if y is not None:
+        raise ValueError("y: expected no labels, the energy was made without n_classes")
+    return values.squeeze(1)
+
+
+def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
+    """Energies ``(n,)`` from those of every class, ``values`` ``(n, n_classes)``.
+
+    With labels ``y``, int64 ``(n,)``, ``E(x, y) = values[x, y]``. Without, the marginal energy
+    ``-logsumexp_y(-E(x, y))``, whose density is the sum over the classes (JEM, Grathwohl et al.
+    2020, with f = -E): a conditional energy is an unconditional one too. Training that takes the
+    chains' labels from the data learns ``p(x | y)``; how the marginal weighs the classes against
+    each other depends on their normalising constants, which it does not learn.
+
+    Raises:
+        ValueError: y has another shape or dtype.
+        IndexError, RuntimeError: a label is outside 0 to n_classes - 1.
+    """
+    if y is None:
+        return -torch.logsumexp(-values, dim=1)
+    if y.dtype != torch.int64 or y.shape != values.shape[:1]:
+        raise ValueError(
+            f"y: expected int64 labels of shape ({len(values)},), "
+            f"got {y.dtype} of shape {tuple(y.shape)}"
+        )
+    return values.gather(1, y[:, None])[:, 0]
+
+
+def make_energy(kind: str, event_shape: Sequence[int], n_classes: int | None = None) -> nn.Module:
+    """``mlp``, ``conv``, or ``auto``: conv for images of at least 8 x 8 pixels, else mlp. With
+    ``n_classes`` it takes labels.
 
     Raises:
         ValueError: kind is none of these, or conv is asked for what is not an image.
@@ -83,9 +135,9 @@ def make_energy(kind: str, event_shape: Sequence[int]) -> nn.Module:
         is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
         kind = "conv" if is_image else "mlp"
     if kind == "conv":
-        return ConvEnergy(event_shape)
+        return ConvEnergy(event_shape, n_classes=n_classes)
     if kind == "mlp":
-        return MLPEnergy(event_shape)
+        return MLPEnergy(event_shape, n_classes=n_classes)
     raise ValueError(f"energy: expected auto, mlp or conv, got {kind!r}")
 
 

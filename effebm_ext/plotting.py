@@ -14,18 +14,30 @@ _GRID = 64  # images shown
 _POINTS = 2000
 
 
-def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -> None:
+def save_samples(
+    path: Path, samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None = None
+) -> None:
+    """The figure of :func:`draw_samples` as a PNG file."""
+    figure = draw_samples(samples, data, is_image=is_image, labels=labels)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def draw_samples(
+    samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None = None
+) -> Figure:
     """A grid of images; for other samples their first two coordinates, over those of data.
 
     Args:
-        path: the PNG file to write.
         samples: ``(n, *event)``.
         data: ``(m, *event)``; sets the grey scale of images and the axes of points.
         is_image: an event is ``(channels, height, width)``.
+        labels: of the samples ``(n,)``: the images shown stand in the order of their classes.
     """
     figure = Figure(figsize=(6, 6))
     axes = figure.subplots()
     if is_image:
+        if labels is not None:
+            samples = samples[labels[:_GRID].argsort(stable=True)]
         low, high = float(data.min()), float(data.max())
         image = image_grid(((samples[:_GRID] - low) / ((high - low) or 1.0)).clamp(0, 1))
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -38,7 +50,7 @@ def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -
             else:
                 axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
         axes.legend()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    return figure
 
 
 def image_grid(images: Tensor) -> np.ndarray:

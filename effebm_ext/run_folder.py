@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from torch import Tensor
+
 from effebm_ext import checkpoint, plotting
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
@@ -150,9 +152,9 @@ class RunFolder:
                 progress(history[-1])
         if trainer.iterations != self._saved:
             self._save(config, dataset, trainer)
-        shown = denoise(trainer.energy, trainer.chains.x, trainer.data_noise).cpu()
+        shown, labels = _shown(trainer)
         plotting.save_samples(
-            self.path / "samples.png", shown, dataset.x, is_image=dataset.is_image
+            self.path / "samples.png", shown, dataset.x, is_image=dataset.is_image, labels=labels
         )
         plotting.save_curves(self.path / "curves.png", history)
         return history
@@ -166,6 +168,7 @@ class RunFolder:
         content = {
             "config": dataclasses.asdict(config),
             "event_shape": list(dataset.event_shape),
+            "n_classes": dataset.n_classes if config.conditional else None,
             "is_image": dataset.is_image,
             "data": dataset.x[:_SHOWN_DATA].clone(),
             "digest": _digest(dataset),
@@ -185,6 +188,14 @@ class RunFolder:
                 path = self.path / CHECKPOINT
                 good = f"the last good checkpoint is {path} of iteration {self._saved}"
             raise NonFiniteError(f"{error}; {good}") from error
+
+
+def _shown(trainer: Trainer) -> tuple[Tensor, Tensor | None]:
+    """The chains without the data noise, and their labels if they have some."""
+    state = trainer.chains.state
+    x = denoise(trainer.energy, state.x, trainer.data_noise, state.energy_kwargs)
+    labels = state.energy_kwargs.get("y")
+    return x.cpu(), None if labels is None else labels.cpu()
 
 
 def _replace(path: Path, text: str) -> None:
@@ -207,4 +218,7 @@ def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
 
 
 def _digest(dataset: Dataset) -> str:
-    return hashlib.sha256(dataset.x.contiguous().numpy().tobytes()).hexdigest()
+    digest = hashlib.sha256(dataset.x.contiguous().numpy().tobytes())
+    if dataset.labels is not None:
+        digest.update(dataset.labels.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -30,7 +30,7 @@ class Trainer:
     ``mean E(data) - mean E(chains)``.
 
     Args:
-        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
         optimizer: any torch optimiser of the energy's parameters.
         chains: move by this energy.
         data: ``(n, *event)``, on the device of the energy.
@@ -42,6 +42,8 @@ class Trainer:
         schedule: of the optimiser's learning rate, stepped once per iteration.
         ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
+        labels: of the data, int64 ``(n,)``, passed to the energy as ``y``; chains have labels of
+            their own in their energy_kwargs.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class Trainer:
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: AveragedModel | None = None,
         generator: torch.Generator | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         self.energy, self.optimizer, self.chains, self.data = energy, optimizer, chains, data
         self.batch_size, self.langevin_steps = batch_size, langevin_steps
         self.data_noise, self.energy_l2 = data_noise, energy_l2
         self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
+        self.labels = labels
         self.iterations = 0
 
     def iteration(self) -> dict[str, float]:
@@ -76,9 +80,10 @@ class Trainer:
         """
         self.iterations += 1
         self.chains.advance(self.langevin_steps)
-        batch = self._batch()
-        data_energy = per_chain(self.energy(batch), len(batch))
-        sample_energy = per_chain(self.energy(self.chains.x), len(self.chains.x))
+        batch, labels = self._batch()
+        state = self.chains.state
+        data_energy = per_chain(self.energy(batch, **labels), len(batch))
+        sample_energy = per_chain(self.energy(state.x, **state.energy_kwargs), len(state.x))
         loss, gap = contrastive_divergence(data_energy, sample_energy, energy_l2=self.energy_l2)
         self.optimizer.zero_grad()
         loss.backward()
@@ -129,13 +134,14 @@ class Trainer:
         self.generator.set_state(state["generator"])
         self.iterations = state["iterations"]
 
-    def _batch(self) -> Tensor:
+    def _batch(self) -> tuple[Tensor, dict[str, Tensor]]:
         rows = torch.randint(len(self.data), (self.batch_size,), generator=self.generator)
-        batch = self.data[rows.to(self.data.device)]
+        rows = rows.to(self.data.device)
+        batch = self.data[rows]
         if self.data_noise:
             noise = torch.randn(batch.shape, generator=self.generator)
             batch = batch + self.data_noise * noise.to(batch)
-        return batch
+        return batch, {} if self.labels is None else {"y": self.labels[rows]}
 
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
@@ -151,18 +157,23 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
 
 def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     """A trainer as the command line builds it: Adam with beta_1 = 0, chains that start from
-    Gaussian noise of the data's mean and standard deviation.
+    Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
+    if the run is conditional.
 
     Raises:
-        ValueError: the compressor does not fit the data (k > d), or the energy does not; the device
-            is unknown or not available.
+        ValueError: the run is conditional and the data have no labels; the compressor does not fit
+            the data (k > d), or the energy does not; the device is unknown or not available.
     """
     config = config.resolved(is_image=dataset.is_image)
+    if config.conditional and dataset.labels is None:
+        raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
+    labels = dataset.labels if config.conditional else None
     generator = torch.Generator().manual_seed(config.seed)
     device = _device(config.device)
     with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
         torch.default_generator.manual_seed(config.seed)
-        energy = make_energy(config.energy, dataset.event_shape).to(device)
+        n_classes = dataset.n_classes if config.conditional else None
+        energy = make_energy(config.energy, dataset.event_shape, n_classes).to(device)
     assert config.data_noise is not None
     compressor = parse_compressor(config.compressor)
     if compressor is not None:
@@ -177,18 +188,23 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     def fresh(n: int) -> Tensor:
         return mean + std * torch.randn((n, *dataset.event_shape), generator=generator)
 
+    def fresh_kwargs(n: int) -> dict[str, Tensor]:
+        if labels is None:
+            return {}
+        return {"y": labels[torch.randint(len(labels), (n,), generator=generator)].to(device)}
+
     chains: PersistentChains | ReplayBuffer
     sampler, key = make_sampler(config, energy), Key(config.seed)
     restart = None
     if config.restart_probability:
-        restart = Restart(config.restart_probability, fresh, generator)
-    x0 = fresh(config.buffer_size or config.chains).to(device)
+        restart = Restart(config.restart_probability, fresh, generator, fresh_kwargs)
+    size = config.buffer_size or config.chains
+    x0, kwargs = fresh(size).to(device), fresh_kwargs(size)
+    options: dict[str, Any] = {"rng": key, "restart": restart, "energy_kwargs": kwargs}
     if config.buffer_size:
-        chains = ReplayBuffer(
-            sampler, x0, n_chains=config.chains, generator=generator, rng=key, restart=restart
-        )
+        chains = ReplayBuffer(sampler, x0, n_chains=config.chains, generator=generator, **options)
     else:
-        chains = PersistentChains(sampler, x0, rng=key, restart=restart)
+        chains = PersistentChains(sampler, x0, **options)
     return Trainer(
         energy,
         optimizer,
@@ -202,6 +218,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         schedule=schedule,
         ema=ema,
         generator=generator,
+        labels=None if labels is None else labels.to(device),
     )
 
 

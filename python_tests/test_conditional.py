@@ -1,10 +1,21 @@
 """Energies with labels: in samplers, walkers, networks, training and the command line."""
 
+import dataclasses
+import sys
+
+import numpy as np
 import pytest
 import torch
 from helpers import normal
 
 import effebm_ext as eff
+from effebm_ext import cli
+from effebm_ext.config import TrainConfig
+from effebm_ext.data import Dataset, load
+from effebm_ext.energies import per_chain
+from effebm_ext.plotting import draw_samples
+from effebm_ext.trained_model import load_model
+from effebm_ext.training import make_trainer
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
 from effebm_ext.walkers.restart import Restart
@@ -134,3 +145,103 @@ def test_saved_walkers_without_labels_are_refused():
     chains = walkers(PersistentChains)
     with pytest.raises(ValueError, match=r"energy_kwargs of the shapes {'y': \(10,\)}, got {}"):
         chains.load_state_dict({**chains.state_dict(), "energy_kwargs": {}})
+
+
+TINY = TrainConfig(
+    data="eight-gaussians", conditional=True, chains=400, langevin_steps=1, iterations=2,
+    batch_size=4, compressor="none",
+)  # fmt: skip
+
+
+def test_chains_have_labels_as_frequent_as_in_the_data():
+    labels = torch.tensor([0, 0, 0, 1] * 100)
+    data = Dataset("points", normal(400, 2), False, labels)
+    trainer = make_trainer(TINY, data)
+    y = trainer.chains.state.energy_kwargs["y"]
+    assert y.float().mean() == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 400) ** 0.5)
+    config = dataclasses.replace(TINY, restart_probability=1.0)
+    trainer = make_trainer(config, data)
+    trainer.iteration()
+    again = trainer.chains.state.energy_kwargs["y"]
+    assert not torch.equal(again, y)
+    assert again.float().mean() == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 400) ** 0.5)
+
+
+def test_data_and_chains_meet_the_energy_with_their_own_labels():
+    data = load("eight-gaussians")
+    trainer = make_trainer(dataclasses.replace(TINY, batch_size=10_000), data)
+    energy, seen = trainer.energy, []
+    energy.register_forward_pre_hook(
+        lambda module, inputs, kwargs: seen.append((inputs[0], kwargs["y"])), with_kwargs=True
+    )
+    trainer.iteration()
+    (_, y_step), (x, y), (chains, y_chains) = seen
+    nearest = (torch.atan2(x[:, 1], x[:, 0]) / (torch.pi / 4)).round().long() % 8
+    assert torch.equal(nearest, y)
+    assert torch.equal(chains, trainer.chains.x)
+    assert torch.equal(y_chains, trainer.chains.state.energy_kwargs["y"])
+    assert torch.equal(y_chains, y_step)
+
+
+def test_conditional_training_without_labels_is_refused():
+    with pytest.raises(ValueError, match=r"conditional: expected data with labels"):
+        make_trainer(TINY, Dataset("points", normal(400, 2), False))
+
+
+@pytest.fixture
+def effebm(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, capsys.readouterr().err
+
+    return run
+
+
+def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "x.npy"
+    options = ["--conditional", "--chains", 64, "--langevin-steps", 10, "--iterations", 150]
+    rest = ["--batch-size", 64, "--learning-rate", "3e-3", "--out", run]
+    assert effebm("train", "--data", "two-moons", *options, *rest)[0] == 0
+    for label in (0, 1):
+        flags = ["--n", 100, "--steps", 300, "--from-noise", "--label", label, "--out", out]
+        assert effebm("sample", run, *flags)[0] == 0
+        height = np.load(out)[:, 1].mean()
+        assert (height > 0.1) if label else (height < -0.1)
+    model = load_model(run)
+    assert model.n_classes == 2
+    assert per_chain(model.energy(model.data), 1000).isfinite().all()  # the marginal
+    rows = model.state.energy_kwargs["y"] == 1
+    assert torch.equal(model.sample(3, 0, seed=0, label=1), model.state.x[rows][:3])
+    assert torch.equal(model.labels(70), model.state.energy_kwargs["y"][torch.arange(70) % 64])
+    assert effebm("sample", run, "--out", tmp_path / "x.png")[0] == 0
+    for label, message in ((2, "label: expected 0 to 1, got 2"), (-1, "got -1")):
+        status, error = effebm("sample", run, "--label", label, "--out", out)
+        assert (status, message in error) == (2, True)
+    model.state.energy_kwargs["y"][:] = 0
+    with pytest.raises(ValueError, match="label: no chain is of class 1: start from noise"):
+        model.sample(3, 0, seed=0, label=1)
+    assert model.sample(3, 1, seed=0, label=1, from_noise=True, clean=True).shape == (3, 2)
+
+
+def test_labels_that_are_missing_or_not_asked_for(effebm, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((5, 2)))
+    out = tmp_path / "run"
+    status, error = effebm("train", "--data", tmp_path / "x.npy", "--conditional", "--out", out)
+    assert (status, "expected labels in" in error) == (2, True)
+    assert not out.exists()
+    options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1]
+    assert effebm("train", "--data", "rings", *options, "--out", out)[0] == 0
+    status, error = effebm("sample", out, "--label", 0, "--out", tmp_path / "x.npy")
+    assert (status, "label: expected none, the run is not conditional" in error) == (2, True)
+
+
+def test_pictures_show_images_in_the_order_of_their_classes():
+    y = torch.arange(70) % 10
+    images = (y / 9)[:, None, None, None].expand(-1, 1, 1, 1)
+    shown = draw_samples(images, images, is_image=True, labels=y).axes[0].images[0].get_array()
+    assert torch.equal(torch.tensor(shown[1::2, 1::2].ravel()), (y[:64].sort()[0] / 9).double())
