@@ -106,17 +106,25 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @click.option("--overwrite", is_flag=True, help="replace a run that is already there")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="go on with an interrupted run, by its configuration")  # fmt: skip
+@click.option("--tensorboard", is_flag=True,
+              help="write curves and samples for TensorBoard into RUN/tensorboard")  # fmt: skip
 @click.pass_context
 def train(
-    context: click.Context, out: Path | None, overwrite: bool, resume: Path | None, **options: Any
+    context: click.Context,
+    out: Path | None,
+    overwrite: bool,
+    resume: Path | None,
+    tensorboard: bool,
+    **options: Any,
 ) -> None:
     """Train an energy on data and write the run into a folder."""
     if resume is not None:
-        given = [name for name in context.params if name != "resume" and _is_given(context, name)]
+        names = context.params.keys() - {"resume", "tensorboard"}
+        given = [name for name in context.params if name in names and _is_given(context, name)]
         if given:
             flags = ", ".join("--" + name.replace("_", "-") for name in given)
             raise ValueError(f"resume: the run has its own configuration; leave out {flags}")
-        folder = RunFolder(resume, resume=True)
+        folder = RunFolder(resume, resume=True, tensorboard=tensorboard)
         config = folder.config()
     elif out is None:
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
@@ -126,7 +134,7 @@ def train(
     config = config.resolved(is_image=dataset.is_image)
     trainer = make_trainer(config, dataset)
     if out is not None:
-        folder = RunFolder(out, overwrite=overwrite)
+        folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
     with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
 
         def show(metrics: dict[str, float]) -> None:
@@ -187,7 +195,8 @@ def sample(
         np.save(temporary, x.numpy())
     else:
         labels = model.labels(n, label)
-        plotting.save_samples(temporary, x, model.data, is_image=model.is_image, labels=labels)
+        figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
+        plotting.save(temporary, figure)
     os.replace(temporary, out)
     click.echo(f"{n} samples in {out}")
 

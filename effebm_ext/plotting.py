@@ -14,11 +14,8 @@ _GRID = 64  # images shown
 _POINTS = 2000
 
 
-def save_samples(
-    path: Path, samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None = None
-) -> None:
-    """The figure of :func:`draw_samples` as a PNG file."""
-    figure = draw_samples(samples, data, is_image=is_image, labels=labels)
+def save(path: Path, figure: Figure) -> None:
+    """A figure as a PNG file."""
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
@@ -75,4 +72,4 @@ def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
         axes.plot([m["iteration"] for m in metrics], [m[name] for m in metrics], linewidth=0.8)
         axes.set_ylabel(name.replace("_", " "))
     panels[-1].set_xlabel("iteration")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    save(path, figure)

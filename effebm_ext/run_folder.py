@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -10,17 +11,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from torch import Tensor
+from matplotlib.figure import Figure
 
 from effebm_ext import checkpoint, plotting
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import denoise
+from effebm_ext.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 
 CHECKPOINT = "checkpoint.pt"
 _CONFIG, _METRICS = "config.json", "metrics.jsonl"
 _FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png")
+_TENSORBOARD = "tensorboard"
 _SHOWN_DATA = 1000
 
 
@@ -31,14 +34,25 @@ class RunFolder:
         path: created if need be.
         overwrite: replace the run that is already there.
         resume: go on with the run that is already there.
+        tensorboard: write curves and pictures for TensorBoard too, into a folder of that name.
 
     Raises:
         FileExistsError: path holds a run and neither is asked for, or path is a file.
         FileNotFoundError: resume, and path holds no run.
+        ModuleNotFoundError: tensorboard is asked for and not installed.
     """
 
-    def __init__(self, path: Path | str, *, overwrite: bool = False, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
         path = Path(path)
+        if tensorboard:
+            check_installed()
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"out: expected a folder, {path} is a file")
         held = any((path / name).exists() for name in _FILES)
@@ -51,6 +65,8 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._saved: int | None = None
+        self._tensorboard = tensorboard
+        self._board: TensorBoardLog | None = None
 
     def config(self) -> TrainConfig:
         """Of the run that is in the folder.
@@ -86,6 +102,8 @@ class RunFolder:
         (self.path / CHECKPOINT).unlink(missing_ok=True)  # first: it is what resuming looks for
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
+        for path in event_files(self.path / _TENSORBOARD):
+            path.unlink()
         text = json.dumps(dataclasses.asdict(config), indent=2)
         _replace(self.path / _CONFIG, text + "\n")
         first = self._metrics(trainer, start, seen)
@@ -138,7 +156,10 @@ class RunFolder:
         _replace(self.path / _METRICS, lines)
         for metrics in history:
             progress(metrics)
-        with open(self.path / _METRICS, "a") as log:
+        board: contextlib.AbstractContextManager[TensorBoardLog | None] = contextlib.nullcontext()
+        if self._tensorboard:
+            board = TensorBoardLog(self.path / _TENSORBOARD, history)
+        with open(self.path / _METRICS, "a") as log, board as self._board:
             while True:
                 done = trainer.iterations
                 if done % config.checkpoint_every == 0 and done != self._saved:
@@ -150,12 +171,11 @@ class RunFolder:
                 history.append(self._metrics(trainer, start, seen))
                 log.write(json.dumps(history[-1]) + "\n")
                 progress(history[-1])
-        if trainer.iterations != self._saved:
-            self._save(config, dataset, trainer)
-        shown, labels = _shown(trainer)
-        plotting.save_samples(
-            self.path / "samples.png", shown, dataset.x, is_image=dataset.is_image, labels=labels
-        )
+                if self._board is not None:
+                    self._board.metrics(history[-1])
+            if trainer.iterations != self._saved:
+                self._save(config, dataset, trainer)
+        plotting.save(self.path / "samples.png", _draw_samples(dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
         return history
 
@@ -176,6 +196,8 @@ class RunFolder:
         }
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
+        if self._board is not None:  # first: of what the checkpoint tells, nothing may be missing
+            self._board.samples(_draw_samples(dataset, trainer), trainer.iterations)
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
 
@@ -190,12 +212,13 @@ class RunFolder:
             raise NonFiniteError(f"{error}; {good}") from error
 
 
-def _shown(trainer: Trainer) -> tuple[Tensor, Tensor | None]:
-    """The chains without the data noise, and their labels if they have some."""
+def _draw_samples(dataset: Dataset, trainer: Trainer) -> Figure:
+    """The chains without the data noise, in the order of their classes if they have some."""
     state = trainer.chains.state
-    x = denoise(trainer.energy, state.x, trainer.data_noise, state.energy_kwargs)
+    x = denoise(trainer.energy, state.x, trainer.data_noise, state.energy_kwargs).cpu()
     labels = state.energy_kwargs.get("y")
-    return x.cpu(), None if labels is None else labels.cpu()
+    labels = None if labels is None else labels.cpu()
+    return plotting.draw_samples(x, dataset.x, is_image=dataset.is_image, labels=labels)
 
 
 def _replace(path: Path, text: str) -> None:
