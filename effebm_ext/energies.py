@@ -106,9 +106,9 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
 
     With labels ``y``, int64 ``(n,)``, ``E(x, y) = values[x, y]``. Without, the marginal energy
     ``-logsumexp_y(-E(x, y))``, whose density is the sum over the classes (JEM, Grathwohl et al.
-    2020, with f = -E): a conditional energy is an unconditional one too. Training that takes the
-    chains' labels from the data learns ``p(x | y)``; how the marginal weighs the classes against
-    each other depends on their normalising constants, which it does not learn.
+    2020, with f = -E): a conditional energy is an unconditional one too. Training where data and
+    chains have the same labels learns ``p(x | y)``; how the marginal weighs the classes against
+    each other depends on their normalising constants, which such training leaves free.
 
     Raises:
         ValueError: y has another shape or dtype.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from effebm_ext.batches import RowsByClass, spread_labels
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
@@ -42,8 +43,9 @@ class Trainer:
         schedule: of the optimiser's learning rate, stepped once per iteration.
         ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
-        labels: of the data, int64 ``(n,)``, passed to the energy as ``y``; chains have labels of
-            their own in their energy_kwargs.
+        labels: of the data, int64 ``(n,)`` on the CPU, passed to the energy as ``y``. Batches are
+            then drawn with the labels that the chains have in their energy_kwargs: were some class
+            rarer among the chains than in the data, its energy would fall without end.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Trainer:
         self.data_noise, self.energy_l2 = data_noise, energy_l2
         self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
-        self.labels = labels
+        self.rows_by_class = None if labels is None else RowsByClass(labels)
         self.iterations = 0
 
     def iteration(self) -> dict[str, float]:
@@ -135,13 +137,20 @@ class Trainer:
         self.iterations = state["iterations"]
 
     def _batch(self) -> tuple[Tensor, dict[str, Tensor]]:
-        rows = torch.randint(len(self.data), (self.batch_size,), generator=self.generator)
-        rows = rows.to(self.data.device)
-        batch = self.data[rows]
+        labels = {}
+        if self.rows_by_class is None:
+            rows = torch.randint(len(self.data), (self.batch_size,), generator=self.generator)
+        else:
+            y = self.chains.state.energy_kwargs["y"].cpu()
+            order = torch.randperm(len(y), generator=self.generator)
+            y = y[order[torch.arange(self.batch_size) % len(y)]]
+            rows = self.rows_by_class.draw(y, self.generator)
+            labels["y"] = y.to(self.data.device)
+        batch = self.data[rows.to(self.data.device)]
         if self.data_noise:
             noise = torch.randn(batch.shape, generator=self.generator)
             batch = batch + self.data_noise * noise.to(batch)
-        return batch, {} if self.labels is None else {"y": self.labels[rows]}
+        return batch, labels
 
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
@@ -191,7 +200,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     def fresh_kwargs(n: int) -> dict[str, Tensor]:
         if labels is None:
             return {}
-        return {"y": labels[torch.randint(len(labels), (n,), generator=generator)].to(device)}
+        return {"y": labels[torch.randint(len(labels), (n,), generator=generator)]}
 
     chains: PersistentChains | ReplayBuffer
     sampler, key = make_sampler(config, energy), Key(config.seed)
@@ -199,7 +208,9 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     if config.restart_probability:
         restart = Restart(config.restart_probability, fresh, generator, fresh_kwargs)
     size = config.buffer_size or config.chains
-    x0, kwargs = fresh(size).to(device), fresh_kwargs(size)
+    x0, kwargs = fresh(size).to(device), {}
+    if labels is not None:
+        kwargs = {"y": spread_labels(labels, size, generator).to(device)}
     options: dict[str, Any] = {"rng": key, "restart": restart, "energy_kwargs": kwargs}
     if config.buffer_size:
         chains = ReplayBuffer(sampler, x0, n_chains=config.chains, generator=generator, **options)
@@ -218,7 +229,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         schedule=schedule,
         ema=ema,
         generator=generator,
-        labels=None if labels is None else labels.to(device),
+        labels=labels,
     )
 
 

@@ -158,7 +158,8 @@ def test_chains_have_labels_as_frequent_as_in_the_data():
     data = Dataset("points", normal(400, 2), False, labels)
     trainer = make_trainer(TINY, data)
     y = trainer.chains.state.energy_kwargs["y"]
-    assert y.float().mean() == pytest.approx(0.25, abs=4 * (0.25 * 0.75 / 400) ** 0.5)
+    assert y.bincount().tolist() == [300, 100]
+    assert not torch.equal(y, y.sort().values)
     config = dataclasses.replace(TINY, restart_probability=1.0)
     trainer = make_trainer(config, data)
     trainer.iteration()
@@ -181,6 +182,25 @@ def test_data_and_chains_meet_the_energy_with_their_own_labels():
     assert torch.equal(chains, trainer.chains.x)
     assert torch.equal(y_chains, trainer.chains.state.energy_kwargs["y"])
     assert torch.equal(y_chains, y_step)
+
+
+@pytest.mark.parametrize("buffer_size", [0, 900])
+@pytest.mark.parametrize("batch_size", [400, 800, 60])
+def test_data_have_the_labels_of_the_chains(batch_size, buffer_size):
+    config = dataclasses.replace(TINY, batch_size=batch_size, buffer_size=buffer_size)
+    trainer = make_trainer(config, load("eight-gaussians"))
+    total = torch.zeros(8)
+    for _ in range(3):
+        trainer.chains.advance(0)
+        x, labels = trainer._batch()
+        mode = (torch.atan2(x[:, 1], x[:, 0]) / (torch.pi / 4)).round().long() % 8
+        assert torch.equal(mode, labels["y"])
+        own = trainer.chains.state.energy_kwargs["y"].bincount(minlength=8)
+        total += mode.bincount(minlength=8) - own * batch_size / 400
+        assert len(x.unique(dim=0)) > 0.9 * batch_size
+    if batch_size % 400 == 0:
+        assert not total.any()
+    assert total.abs().max() < 4 * (3 * batch_size / 8) ** 0.5
 
 
 def test_conditional_training_without_labels_is_refused():
@@ -215,6 +235,9 @@ def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     model = load_model(run)
     assert model.n_classes == 2
     assert per_chain(model.energy(model.data), 1000).isfinite().all()  # the marginal
+    y = load("two-moons").labels[:1000]
+    by_class = [model.energy(model.data, torch.full_like(y, k)) for k in (0, 1)]
+    assert ((by_class[1] < by_class[0]) == (y == 1)).float().mean() > 0.9  # no class sinks
     rows = model.state.energy_kwargs["y"] == 1
     assert torch.equal(model.sample(3, 0, seed=0, label=1), model.state.x[rows][:3])
     assert torch.equal(model.labels(70), model.state.energy_kwargs["y"][torch.arange(70) % 64])
