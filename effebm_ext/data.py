@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext import image_files
+from effebm_ext.rng import generator_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,27 @@ class Dataset:
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return tuple(self.x.shape[1:])
+
+    def digest(self) -> str:
+        """SHA-256 of all values: tells whether these are the data of a run."""
+        return hashlib.sha256(self.x.contiguous().numpy().tobytes()).hexdigest()
+
+    def split(self, holdout: float, *, seed: int) -> tuple[Dataset, Dataset]:
+        """Rows to train on, and ``int(holdout * n)`` others to evaluate on, by a permutation that
+        depends on ``seed`` and n alone.
+
+        Raises:
+            ValueError: not 0 <= holdout < 1.
+        """
+        if not 0 <= holdout < 1:
+            raise ValueError(f"holdout: expected 0 <= holdout < 1, got {holdout}")
+        rows = torch.randperm(len(self.x), generator=generator_for("holdout", seed))
+        kept = int(holdout * len(self.x))
+        train, held_out = rows[kept:].sort().values, rows[:kept].sort().values
+        return (
+            dataclasses.replace(self, x=self.x[train]),
+            dataclasses.replace(self, x=self.x[held_out]),
+        )
 
 
 def digits() -> Dataset:

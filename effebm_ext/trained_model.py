@@ -24,7 +24,7 @@ class TrainedModel:
     """A trained energy with its chains, as a checkpoint holds them; where the run kept an average
     of the parameters, the energy has those.
 
-    ``data``: some of the training data ``(m, *event)``, for the scale of pictures.
+    ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all.
     """
 
     config: TrainConfig
@@ -32,6 +32,7 @@ class TrainedModel:
     state: LangevinState
     data: Tensor
     is_image: bool
+    digest: str
 
     def sample(
         self, n: int, n_steps: int, *, seed: int, from_noise: bool = False, clean: bool = False
@@ -78,7 +79,9 @@ def load_model(path: Path | str) -> TrainedModel:
             energy = average.module
         chains = content["trainer"]["chains"]
         state = LangevinState(chains["x"], chains["residual"], Key(**chains["key"]), chains["step"])
-        return TrainedModel(config, energy, state, content["data"], content["is_image"])
+        return TrainedModel(
+            config, energy, state, content["data"], content["is_image"], content["digest"]
+        )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error
 

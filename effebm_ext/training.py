@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
+from effebm_ext.evaluation.report import evaluate
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
@@ -23,6 +25,9 @@ from effebm_ext.walkers.restart import Restart
 
 class NonFiniteError(RuntimeError):
     """Training met an energy, a loss or a gradient that is not finite, and stopped."""
+
+
+Hook = Callable[["Trainer"], dict[str, float]]
 
 
 class Trainer:
@@ -42,6 +47,12 @@ class Trainer:
         schedule: of the optimiser's learning rate, stepped once per iteration.
         ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
+        hook: called with the trainer after every ``hook_every`` iterations; what it returns joins
+            the metrics. It must not change the trainer; torch's default CPU generator is its own.
+        hook_every: iterations, at least 1.
+
+    Raises:
+        ValueError: hook_every is below 1.
     """
 
     def __init__(
@@ -59,16 +70,27 @@ class Trainer:
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: AveragedModel | None = None,
         generator: torch.Generator | None = None,
+        hook: Hook | None = None,
+        hook_every: int = 1,
     ) -> None:
+        if hook_every < 1:
+            raise ValueError(f"hook_every: expected at least 1, got {hook_every}")
         self.energy, self.optimizer, self.chains, self.data = energy, optimizer, chains, data
         self.batch_size, self.langevin_steps = batch_size, langevin_steps
         self.data_noise, self.energy_l2 = data_noise, energy_l2
         self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
+        self.hook, self.hook_every = hook, hook_every
         self.iterations = 0
 
+    @property
+    def model(self) -> nn.Module:
+        """The energy that was learnt: that of the averaged parameters where they are kept."""
+        return self.energy if self.ema is None else self.ema.module
+
     def iteration(self) -> dict[str, float]:
-        """One iteration; what it saw: energies, their gap (samples minus data), gradient norm.
+        """One iteration; what it saw: energies, their gap (samples minus data), gradient norm, and
+        what the hook returns.
 
         Raises:
             NonFiniteError: one of these is not finite. The parameters are then those of the
@@ -98,6 +120,9 @@ class Trainer:
             self.schedule.step()
         if self.ema is not None:
             self.ema.update_parameters(self.energy)
+        if self.hook is not None and self.iterations % self.hook_every == 0:
+            with torch.random.fork_rng(devices=[]):  # the run may draw from it too
+                metrics |= self.hook(self)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -149,15 +174,22 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     )
 
 
-def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
+def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
     """A trainer as the command line builds it: Adam with beta_1 = 0, chains that start from
     Gaussian noise of the data's mean and standard deviation.
+
+    Args:
+        config: what the run depends on.
+        dataset: all of the data; the trainer sees the rows that are not held out.
+        hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
+            cross-entropy, see :func:`effebm_ext.evaluation.report.evaluate`.
 
     Raises:
         ValueError: the compressor does not fit the data (k > d), or the energy does not; the device
             is unknown or not available.
     """
     config = config.resolved(is_image=dataset.is_image)
+    data = dataset.split(config.holdout, seed=config.seed)[0].x
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)  # the parameters' initial values
     device = _device(config.device)
@@ -171,7 +203,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     ema = None
     if config.ema_decay:
         ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    mean, std = dataset.x.mean(), dataset.x.std(correction=0)
+    mean, std = data.mean(), data.std(correction=0)
 
     def fresh(n: int) -> Tensor:
         return mean + std * torch.randn((n, *dataset.event_shape), generator=generator)
@@ -192,7 +224,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         energy,
         optimizer,
         chains,
-        dataset.x.to(device),
+        data.to(device),
         batch_size=config.batch_size,
         langevin_steps=config.langevin_steps,
         data_noise=config.data_noise,
@@ -201,7 +233,23 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         schedule=schedule,
         ema=ema,
         generator=generator,
+        hook=(hook or _cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
+        hook_every=config.evaluate_every or 1,
     )
+
+
+def _cross_entropy_hook(config: TrainConfig, dataset: Dataset) -> Hook:
+    """With the same random numbers every time, so that its values differ by the model alone."""
+    n_steps = max(1, config.ais_steps // 4)
+
+    def hook(trainer: Trainer) -> dict[str, float]:
+        report = evaluate(config, dataset, trainer.model, trainer.chains.x, n_steps=n_steps)
+        return {
+            "cross_entropy_forward": report.cross_entropy_forward,
+            "cross_entropy_reverse": report.cross_entropy_reverse,
+        }
+
+    return hook
 
 
 def _device(name: str) -> torch.device:
