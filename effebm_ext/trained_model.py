@@ -24,7 +24,8 @@ class TrainedModel:
     """A trained energy with its chains, as a checkpoint holds them; where the run kept an average
     of the parameters, the energy has those.
 
-    ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all.
+    ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all
+    of them, see :meth:`effebm_ext.data.Dataset.digest`.
     """
 
     config: TrainConfig

@@ -14,7 +14,7 @@ from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
-from effebm_ext.evaluation.report import evaluate
+from effebm_ext.evaluation.hook import cross_entropy_hook
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
@@ -182,7 +182,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         config: what the run depends on.
         dataset: all of the data; the trainer sees the rows that are not held out.
         hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
-            cross-entropy, see :func:`effebm_ext.evaluation.report.evaluate`.
+            cross-entropy, :func:`effebm_ext.evaluation.hook.cross_entropy_hook`.
 
     Raises:
         ValueError: the compressor does not fit the data (k > d), or the energy does not; the device
@@ -233,23 +233,9 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         schedule=schedule,
         ema=ema,
         generator=generator,
-        hook=(hook or _cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
+        hook=(hook or cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
         hook_every=config.evaluate_every or 1,
     )
-
-
-def _cross_entropy_hook(config: TrainConfig, dataset: Dataset) -> Hook:
-    """With the same random numbers every time, so that its values differ by the model alone."""
-    n_steps = max(1, config.ais_steps // 4)
-
-    def hook(trainer: Trainer) -> dict[str, float]:
-        report = evaluate(config, dataset, trainer.model, trainer.chains.x, n_steps=n_steps)
-        return {
-            "cross_entropy_forward": report.cross_entropy_forward,
-            "cross_entropy_reverse": report.cross_entropy_reverse,
-        }
-
-    return hook
 
 
 def _device(name: str) -> torch.device:

@@ -97,7 +97,7 @@ def test_a_hook_joins_the_metrics_and_leaves_the_run_alone(hook):
 def test_bad_hooks_and_configurations_are_refused():
     with pytest.raises(ValueError, match="holdout: expected 0 <= holdout < 1, got 1"):
         dataclasses.replace(TINY, holdout=1.0)
-    with pytest.raises(ValueError, match="holdout: expected a finite number >= 0, got -0.5"):
+    with pytest.raises(ValueError, match=r"holdout: expected a finite number >= 0, got -0\.5"):
         dataclasses.replace(TINY, holdout=-0.5)
     with pytest.raises(ValueError, match="ais_steps: expected > 0 to evaluate every 2 iter"):
         dataclasses.replace(TINY, evaluate_every=2, ais_steps=0)
