@@ -12,12 +12,12 @@ def out_of_distribution(source: str, x: Tensor, *, seed: int, generator: torch.G
     """Rows ``(m, *event)`` to hold against ``x`` ``(n, *event)``.
 
     Args:
-        source: ``permuted``: the rows of x, each with its elements in an order of its own;
-            ``noise``: n rows of normals with the mean and standard deviation of all of x; or any
-            source of :func:`effebm_ext.data.load`.
+        source: ``permuted``, the rows of x, each with its elements in an order of its own;
+            ``noise``, n rows of normals with the mean and standard deviation of all of x; or any
+            source of :func:`effebm_ext.data.load`, its rows in random order.
         x: data of the model.
         seed: of toy data.
-        generator: CPU generator of the permutations and the noise.
+        generator: CPU generator of the permutations, the noise and the order.
 
     Raises:
         ValueError, FileNotFoundError: as load; events of another shape.
@@ -33,4 +33,4 @@ def out_of_distribution(source: str, x: Tensor, *, seed: int, generator: torch.G
             f"ood: expected events of shape {tuple(x.shape[1:])}, "
             f"got {other.event_shape} from {source!r}"
         )
-    return other.x
+    return other.x[torch.randperm(len(other.x), generator=generator)]

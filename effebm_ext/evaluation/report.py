@@ -177,8 +177,12 @@ def evaluate(
     more: dict[str, Any] = {}
     if two_sample:
         some, samples = data[:_ROWS_OF_KERNEL], ais.samples[:_ROWS_OF_KERNEL]
-        names = ("mmd2", "mmd2_null_std", "mmd2_p_value")
-        more |= zip(names, kernel_two_sample(samples, some, generator=generator), strict=False)
+        test = kernel_two_sample(samples, some, generator=generator)
+        more |= {
+            "mmd2": test.mmd2,
+            "mmd2_null_std": test.null_std,
+            "mmd2_p_value": test.p_value,
+        }
     if ood is not None:
         other = out_of_distribution(ood, clean[:_ROWS], seed=seed, generator=generator)
         other_energies = _energies(energy, noisy(other[:_ROWS]))
