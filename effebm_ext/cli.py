@@ -1,4 +1,4 @@
-"""The command line: ``effebm train``, ``effebm sample``, ``effebm info``."""
+"""The command line: ``effebm train``, ``effebm sample``, ``effebm evaluate``, ``effebm info``."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import TOYS, load
+from effebm_ext.evaluation.report import evaluate as evaluate_energy
 from effebm_ext.run_folder import RunFolder
 from effebm_ext.trained_model import load_model
 from effebm_ext.training import NonFiniteError, make_trainer
@@ -38,6 +39,7 @@ _DEFAULTS = TrainConfig()
 _HELP = {
     "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
     "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
+    "holdout": "share of the data kept from training, to evaluate on",
     "energy": "network: auto, mlp or conv",
     "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
     "chains": "persistent chains, or chains drawn from the replay buffer at a time",
@@ -55,6 +57,8 @@ _HELP = {
     "energy_l2": "weight of the squared energies in the loss",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm",
     "checkpoint_every": "iterations between checkpoints",
+    "ais_steps": "temperatures of the evaluation at the end; 0: none",
+    "evaluate_every": "iterations between shorter evaluations, which join the metrics; 0: none",
     "seed": "of everything random",
     "device": "where the chains and the energy live",
 }
@@ -151,6 +155,8 @@ def train(
             folder.train(config, dataset, trainer, progress=show)
     path = folder.path
     click.echo(f"The run is in {path}: look at {path / 'samples.png'} and {path / 'curves.png'}.")
+    if folder.evaluation is not None:
+        click.echo(folder.evaluation.summary())
 
 
 def _is_given(context: click.Context, name: str) -> bool:
@@ -199,6 +205,37 @@ def sample(
         plotting.save(temporary, figure)
     os.replace(temporary, out)
     click.echo(f"{n} samples in {out}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--ais-steps", type=click.IntRange(min=1), help="temperatures [default: the run's]")
+@click.option("--ais-chains", type=click.IntRange(min=2), default=128, show_default=True,
+              help="chains each way")  # fmt: skip
+@click.option("--ood", metavar="SOURCE",
+              help="what the energy should tell from the data: permuted (the data's elements), "
+              "noise, or any source that --data of train takes")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="of the chains and the noise")
+def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
+    """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
+    model, folder = load_model(run), RunFolder(run, resume=True)
+    config = model.config
+    dataset = load(config.data, seed=config.seed, labels=config.conditional)
+    if dataset.digest() != model.digest:
+        raise ValueError(f"data: {config.data} has changed since the run began")
+    evaluation = evaluate_energy(
+        config,
+        dataset,
+        model.energy,
+        model.state.x,
+        n_steps=ais_steps or config.ais_steps or _DEFAULTS.ais_steps,
+        n_chains=ais_chains,
+        seed=seed,
+        two_sample=True,
+        ood=ood,
+    )
+    folder.save(evaluation)
+    click.echo(evaluation.table())
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext import image_files
+from effebm_ext.rng import generator_for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,31 @@ class Dataset:
     def n_classes(self) -> int | None:
         """One more than the largest label; None without labels."""
         return None if self.labels is None else int(self.labels.max()) + 1
+
+    def digest(self) -> str:
+        """SHA-256 of all values and labels: tells whether these are the data of a run."""
+        digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def split(self, holdout: float, *, seed: int) -> tuple[Dataset, Dataset]:
+        """Rows to train on, and ``int(holdout * n)`` others to evaluate on, both in the order of a
+        permutation that depends on ``seed`` and n alone: the first rows of either are as good a
+        choice as any.
+
+        Raises:
+            ValueError: not 0 <= holdout < 1.
+        """
+        if not 0 <= holdout < 1:
+            raise ValueError(f"holdout: expected 0 <= holdout < 1, got {holdout}")
+        rows = torch.randperm(len(self.x), generator=generator_for("holdout", seed))
+        kept = int(holdout * len(self.x))
+        return self._take(rows[kept:]), self._take(rows[:kept])
+
+    def _take(self, rows: Tensor) -> Dataset:
+        labels = None if self.labels is None else self.labels[rows]
+        return dataclasses.replace(self, x=self.x[rows], labels=labels)
 
 
 def digits() -> Dataset:

@@ -65,11 +65,13 @@ def image_grid(images: Tensor) -> np.ndarray:
 
 def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
     """Every metric against the iteration, one panel each."""
-    names = [name for name in metrics[0] if name not in ("iteration", "seconds")]
+    names = list(dict.fromkeys(name for m in metrics for name in m))
+    names = [name for name in names if name not in ("iteration", "seconds")]
     figure = Figure(figsize=(7, 1.8 * len(names)))
     panels = figure.subplots(len(names), 1, sharex=True)
     for name, axes in zip(names, panels, strict=True):
-        axes.plot([m["iteration"] for m in metrics], [m[name] for m in metrics], linewidth=0.8)
+        seen = [m for m in metrics if name in m]  # a hook's are not of every iteration
+        axes.plot([m["iteration"] for m in seen], [m[name] for m in seen], linewidth=0.8)
         axes.set_ylabel(name.replace("_", " "))
     panels[-1].set_xlabel("iteration")
     save(path, figure)

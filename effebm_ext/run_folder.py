@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import time
@@ -17,18 +16,19 @@ from effebm_ext import checkpoint, plotting
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import denoise
+from effebm_ext.evaluation.report import Evaluation, evaluate
 from effebm_ext.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 
 CHECKPOINT = "checkpoint.pt"
-_CONFIG, _METRICS = "config.json", "metrics.jsonl"
-_FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png")
+_CONFIG, _METRICS, _EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
+_FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png", _EVALUATION)
 _TENSORBOARD = "tensorboard"
 _SHOWN_DATA = 1000
 
 
 class RunFolder:
-    """A run's folder.
+    """A run's folder. ``evaluation``: of the run that was trained or resumed last, if any.
 
     Args:
         path: created if need be.
@@ -64,6 +64,7 @@ class RunFolder:
             )
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.evaluation: Evaluation | None = None
         self._saved: int | None = None
         self._tensorboard = tensorboard
         self._board: TensorBoardLog | None = None
@@ -91,7 +92,8 @@ class RunFolder:
         *,
         progress: Callable[[dict[str, float]], None] = lambda metrics: None,
     ) -> list[dict[str, float]]:
-        """Runs all iterations; ``progress`` is called with the metrics of each.
+        """Runs all iterations; ``progress`` is called with the metrics of each. ``trainer`` is made
+        from the same ``config`` and ``dataset``, all of it; what is held out of it is evaluated on.
 
         Raises:
             NonFiniteError: names the iteration and the last good checkpoint.
@@ -135,7 +137,7 @@ class RunFolder:
             raise checkpoint.CheckpointError(
                 f"checkpoint: {self.path / CHECKPOINT} is not of this run: {error}"
             ) from error
-        if digest != _digest(dataset):
+        if digest != dataset.digest():
             raise ValueError(f"data: {config.data} has changed since the run began")
         self._saved = trainer.iterations
         history = _read_metrics(self.path / _METRICS, trainer.iterations)
@@ -177,7 +179,14 @@ class RunFolder:
                 self._save(config, dataset, trainer)
         plotting.save(self.path / "samples.png", _draw_samples(dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
+        if config.ais_steps:
+            self.save(evaluate(config, dataset, trainer.model, trainer.chains.x))
         return history
+
+    def save(self, evaluation: Evaluation) -> None:
+        """Into evaluation.json, in the place of an earlier one."""
+        self.evaluation = evaluation
+        _replace(self.path / _EVALUATION, json.dumps(evaluation.asdict(), indent=2) + "\n")
 
     @staticmethod
     def _metrics(trainer: Trainer, start: float, seen: dict[str, float]) -> dict[str, float]:
@@ -191,7 +200,7 @@ class RunFolder:
             "n_classes": dataset.n_classes if config.conditional else None,
             "is_image": dataset.is_image,
             "data": dataset.x[:_SHOWN_DATA].clone(),
-            "digest": _digest(dataset),
+            "digest": dataset.digest(),
             "trainer": trainer.state_dict(),
         }
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
@@ -238,10 +247,3 @@ def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
     if len(history) != iterations:
         raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(history)}")
     return history
-
-
-def _digest(dataset: Dataset) -> str:
-    digest = hashlib.sha256(dataset.x.contiguous().numpy().tobytes())
-    if dataset.labels is not None:
-        digest.update(dataset.labels.contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -25,7 +25,8 @@ class TrainedModel:
     of the parameters, the energy has those. That of a conditional run takes labels, ``energy(x,
     y)``, or gives the marginal, ``energy(x)``.
 
-    ``data``: some of the training data ``(m, *event)``, for the scale of pictures.
+    ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all
+    of them, see :meth:`effebm_ext.data.Dataset.digest`.
     """
 
     config: TrainConfig
@@ -33,6 +34,7 @@ class TrainedModel:
     state: LangevinState
     data: Tensor
     is_image: bool
+    digest: str
     n_classes: int | None = None
 
     def sample(
@@ -123,7 +125,13 @@ def load_model(path: Path | str) -> TrainedModel:
             chains["energy_kwargs"],
         )
         return TrainedModel(
-            config, energy, state, content["data"], content["is_image"], content["n_classes"]
+            config,
+            energy,
+            state,
+            content["data"],
+            content["is_image"],
+            content["digest"],
+            content["n_classes"],
         )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error

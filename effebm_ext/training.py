@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
+from effebm_ext.evaluation.hook import cross_entropy_hook
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
@@ -24,6 +26,9 @@ from effebm_ext.walkers.restart import Restart
 
 class NonFiniteError(RuntimeError):
     """Training met an energy, a loss or a gradient that is not finite, and stopped."""
+
+
+Hook = Callable[["Trainer"], dict[str, float]]
 
 
 class Trainer:
@@ -46,6 +51,12 @@ class Trainer:
         labels: of the data, int64 ``(n,)`` on the CPU, passed to the energy as ``y``. Batches are
             then drawn with the labels that the chains have in their energy_kwargs: were some class
             rarer among the chains than in the data, its energy would fall without end.
+        hook: called with the trainer after every ``hook_every`` iterations; what it returns joins
+            the metrics. It must not change the trainer; torch's default CPU generator is its own.
+        hook_every: iterations, at least 1.
+
+    Raises:
+        ValueError: hook_every is below 1.
     """
 
     def __init__(
@@ -64,17 +75,28 @@ class Trainer:
         ema: AveragedModel | None = None,
         generator: torch.Generator | None = None,
         labels: Tensor | None = None,
+        hook: Hook | None = None,
+        hook_every: int = 1,
     ) -> None:
+        if hook_every < 1:
+            raise ValueError(f"hook_every: expected at least 1, got {hook_every}")
         self.energy, self.optimizer, self.chains, self.data = energy, optimizer, chains, data
         self.batch_size, self.langevin_steps = batch_size, langevin_steps
         self.data_noise, self.energy_l2 = data_noise, energy_l2
         self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
         self.rows_by_class = None if labels is None else RowsByClass(labels)
+        self.hook, self.hook_every = hook, hook_every
         self.iterations = 0
 
+    @property
+    def model(self) -> nn.Module:
+        """The energy that was learnt: that of the averaged parameters where they are kept."""
+        return self.energy if self.ema is None else self.ema.module
+
     def iteration(self) -> dict[str, float]:
-        """One iteration; what it saw: energies, their gap (samples minus data), gradient norm.
+        """One iteration; what it saw: energies, their gap (samples minus data), gradient norm, and
+        what the hook returns.
 
         Raises:
             NonFiniteError: one of these is not finite. The parameters are then those of the
@@ -105,6 +127,9 @@ class Trainer:
             self.schedule.step()
         if self.ema is not None:
             self.ema.update_parameters(self.energy)
+        if self.hook is not None and self.iterations % self.hook_every == 0:
+            with torch.random.fork_rng(devices=[]):  # the run may draw from it too
+                metrics |= self.hook(self)
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -164,10 +189,16 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     )
 
 
-def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
+def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
     """A trainer as the command line builds it: Adam with beta_1 = 0, chains that start from
     Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
     if the run is conditional.
+
+    Args:
+        config: what the run depends on.
+        dataset: all of the data; the trainer sees the rows that are not held out.
+        hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
+            cross-entropy, :func:`effebm_ext.evaluation.hook.cross_entropy_hook`.
 
     Raises:
         ValueError: the run is conditional and the data have no labels; the compressor does not fit
@@ -176,7 +207,8 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     config = config.resolved(is_image=dataset.is_image)
     if config.conditional and dataset.labels is None:
         raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
-    labels = dataset.labels if config.conditional else None
+    train = dataset.split(config.holdout, seed=config.seed)[0]
+    data, labels = train.x, train.labels if config.conditional else None
     generator = torch.Generator().manual_seed(config.seed)
     device = _device(config.device)
     with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
@@ -192,7 +224,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
     ema = None
     if config.ema_decay:
         ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    mean, std = dataset.x.mean(), dataset.x.std(correction=0)
+    mean, std = data.mean(), data.std(correction=0)
 
     def fresh(n: int) -> Tensor:
         return mean + std * torch.randn((n, *dataset.event_shape), generator=generator)
@@ -220,7 +252,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         energy,
         optimizer,
         chains,
-        dataset.x.to(device),
+        data.to(device),
         batch_size=config.batch_size,
         langevin_steps=config.langevin_steps,
         data_noise=config.data_noise,
@@ -230,6 +262,8 @@ def make_trainer(config: TrainConfig, dataset: Dataset) -> Trainer:
         ema=ema,
         generator=generator,
         labels=labels,
+        hook=(hook or cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
+        hook_every=config.evaluate_every or 1,
     )
 
 

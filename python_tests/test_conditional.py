@@ -149,7 +149,7 @@ def test_saved_walkers_without_labels_are_refused():
 
 TINY = TrainConfig(
     data="eight-gaussians", conditional=True, chains=400, langevin_steps=1, iterations=2,
-    batch_size=4, compressor="none",
+    batch_size=4, compressor="none", holdout=0.0,
 )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def effebm(monkeypatch, capsys):
 def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     run, out = tmp_path / "run", tmp_path / "x.npy"
     options = ["--conditional", "--chains", 64, "--langevin-steps", 10, "--iterations", 150]
-    rest = ["--batch-size", 64, "--learning-rate", "3e-3", "--out", run]
+    rest = ["--batch-size", 64, "--learning-rate", "3e-3", "--ais-steps", 0, "--out", run]
     assert effebm("train", "--data", "two-moons", *options, *rest)[0] == 0
     for label in (0, 1):
         flags = ["--n", 100, "--steps", 300, "--from-noise", "--label", label, "--out", out]
@@ -251,13 +251,21 @@ def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     assert model.sample(3, 1, seed=0, label=1, from_noise=True, clean=True).shape == (3, 2)
 
 
+def test_a_conditional_run_is_evaluated_by_its_marginal(effebm, tmp_path):
+    file, run = tmp_path / "data.npz", tmp_path / "run"
+    np.savez(file, x=normal(50, 2).numpy(), y=np.arange(50) % 3)
+    options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1, "--ais-steps", 5]
+    assert effebm("train", "--data", file, "--conditional", *options, "--out", run)[0] == 0
+    assert effebm("evaluate", run, "--ais-chains", 4) == (0, "")
+
+
 def test_labels_that_are_missing_or_not_asked_for(effebm, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((5, 2)))
     out = tmp_path / "run"
     status, error = effebm("train", "--data", tmp_path / "x.npy", "--conditional", "--out", out)
     assert (status, "expected labels in" in error) == (2, True)
     assert not out.exists()
-    options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1]
+    options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1, "--ais-steps", 0]
     assert effebm("train", "--data", "rings", *options, "--out", out)[0] == 0
     status, error = effebm("sample", out, "--label", 0, "--out", tmp_path / "x.npy")
     assert (status, "label: expected none, the run is not conditional" in error) == (2, True)

@@ -111,6 +111,12 @@ def test_labels_of_digits_and_toys():
     assert data.x[data.labels == 1, 1].mean() > 0.3 > -0.3 > data.x[data.labels == 0, 1].mean()
 
 
+def test_labels_stay_with_their_rows_in_a_split():
+    data = load("rings")
+    for part in data.split(0.3, seed=0):
+        assert torch.equal((part.x.norm(dim=1) > 1.125).long(), part.labels)
+
+
 def test_the_draws_of_the_toys_stay_as_they_are():
     sums = [float(load(name, seed=5).x.double().square().sum()) for name in TOYS]
     assert sums == pytest.approx([22702.30269473, 10161.78574559, 14112.54324977], rel=1e-9)

@@ -12,7 +12,8 @@ from effebm_ext import checkpoint, cli
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "3",
-       "--ema-decay", "0.9", "--step-size-end", "0.001"]  # fmt: skip
+       "--ema-decay", "0.9", "--step-size-end", "0.001", "--evaluate-every", "2",
+       "--ais-steps", "4"]  # fmt: skip
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from effebm_ext import cli
 
 RUN = ["--data", "two-moons", "--conditional", "--chains", "4", "--batch-size", "4",
-       "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "4"]  # fmt: skip
+       "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "4",
+       "--ais-steps", "0"]  # fmt: skip
 
 
 @pytest.fixture
