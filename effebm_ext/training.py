@@ -48,7 +48,8 @@ class Trainer:
         ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
         hook: called with the trainer after every ``hook_every`` iterations; what it returns joins
-            the metrics. It must not change the trainer; torch's default CPU generator is its own.
+            the metrics, under names of its own. It must not change the trainer; what it draws from
+            torch's default CPU generator is given back.
         hook_every: iterations, at least 1.
 
     Raises:

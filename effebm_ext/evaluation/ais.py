@@ -63,7 +63,7 @@ def annealed_importance_sampling(
     By Jensen's inequality ``forward`` is log Z at most, in expectation. ``reverse`` is log Z at
     least, as far as the chains it begins with follow the model: ``samples``, moved by ``n_steps /
     10`` adjusted steps; samples that lack a mode, or come from elsewhere and have not got there by
-    then, spoil that bound. A small gap between the two says that both are good, unless both miss
+    then, may spoil that bound. A small gap between the two says that both are good, unless both miss
     the same mode. Where chains never go counts as nothing: of an energy that cannot be normalised,
     the estimate is that of the region they explore.
 
