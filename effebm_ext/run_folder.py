@@ -186,7 +186,8 @@ class RunFolder:
     def save(self, evaluation: Evaluation) -> None:
         """Into evaluation.json, in the place of an earlier one."""
         self.evaluation = evaluation
-        _replace(self.path / _EVALUATION, json.dumps(evaluation.asdict(), indent=2) + "\n")
+        text = json.dumps(dataclasses.asdict(evaluation), indent=2)
+        _replace(self.path / _EVALUATION, text + "\n")
 
     @staticmethod
     def _metrics(trainer: Trainer, start: float, seen: dict[str, float]) -> dict[str, float]:

@@ -52,7 +52,8 @@ class Trainer:
             then drawn with the labels that the chains have in their energy_kwargs: were some class
             rarer among the chains than in the data, its energy would fall without end.
         hook: called with the trainer after every ``hook_every`` iterations; what it returns joins
-            the metrics. It must not change the trainer; torch's default CPU generator is its own.
+            the metrics, under names of its own. It must not change the trainer; what it draws from
+            torch's default CPU generator is given back.
         hook_every: iterations, at least 1.
 
     Raises:

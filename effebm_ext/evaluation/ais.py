@@ -63,9 +63,9 @@ def annealed_importance_sampling(
     By Jensen's inequality ``forward`` is log Z at most, in expectation. ``reverse`` is log Z at
     least, as far as the chains it begins with follow the model: ``samples``, moved by ``n_steps /
     10`` adjusted steps; samples that lack a mode, or come from elsewhere and have not got there by
-    then, spoil that bound. A small gap between the two says that both are good, unless both miss
-    the same mode. Where chains never go counts as nothing: of an energy that cannot be normalised,
-    the estimate is that of the region they explore.
+    then, may spoil that bound. A small gap between the two says that both are good, unless both
+    miss the same mode. Where chains never go counts as nothing: of an energy that cannot be
+    normalised, the estimate is that of the region they explore.
 
     Weights are summed in float64; standard errors are those of :func:`log_mean_exp` and take the
     chains for independent.
@@ -75,7 +75,8 @@ def annealed_importance_sampling(
         samples: ``(m, *event)``, about of the model; not changed.
         base: mean and standard deviation ``(*event)``, on the device and of the dtype of samples;
             for example :func:`gaussian_base`.
-        n_steps: temperatures, at least 1; errors of log Z fall about as its inverse.
+        n_steps: temperatures, at least 1; the variance of the log weights, and with it the gap,
+            falls about as its inverse.
         n_chains: forward, at least 1.
         generator: CPU generator of everything random.
 

@@ -61,10 +61,6 @@ class Evaluation:
     ood: str | None = None
     auroc: float | None = None
 
-    def asdict(self) -> dict[str, Any]:
-        """For evaluation.json."""
-        return dataclasses.asdict(self)
-
     def rows(self) -> str:
         """What was evaluated, in words."""
         kind = "held-out" if self.held_out else "training"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,5 @@ def effective_sample_size(draws: Tensor) -> Tensor:
     correlation[0] = 1.0
     pairs = correlation[: n - n % 2].unflatten(0, (-1, 2)).sum(1)  # of lags 2t and 2t + 1
     pairs = pairs.cummin(0).values.clamp(min=0)  # from the first that is not positive on, zero
-    time = (2 * pairs.sum(0) - 1).clamp(min=1 / torch.tensor(float(m * n)).log10())
-    size = m * n / time
-    return torch.where(total > 0, size, torch.nan)
+    time = (2 * pairs.sum(0) - 1).clamp(min=1 / math.log10(m * n))
+    return torch.where(total > 0, m * n / time, torch.nan)
