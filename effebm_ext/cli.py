@@ -1,4 +1,4 @@
-"""The command line: ``effebm train``, ``effebm sample``, ``effebm info``."""
+"""The command line: ``effebm train``, ``effebm sample``, ``effebm evaluate``, ``effebm info``."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import TOYS, load
+from effebm_ext.evaluation.report import evaluate as evaluate_energy
 from effebm_ext.run_folder import RunFolder
 from effebm_ext.trained_model import load_model
 from effebm_ext.training import NonFiniteError, make_trainer
@@ -38,6 +39,7 @@ _DEFAULTS = TrainConfig()
 _HELP = {
     "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
     "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
+    "holdout": "share of the data kept from training, to evaluate on",
     "energy": "network: auto, mlp or conv",
     "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
     "chains": "persistent chains, or chains drawn from the replay buffer at a time",
@@ -55,6 +57,8 @@ _HELP = {
     "energy_l2": "weight of the squared energies in the loss",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm",
     "checkpoint_every": "iterations between checkpoints",
+    "ais_steps": "temperatures of the evaluation at the end; 0: none",
+    "evaluate_every": "iterations between shorter evaluations, which join the metrics; 0: none",
     "seed": "of everything random",
     "device": "where the chains and the energy live",
 }
@@ -100,31 +104,41 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @_config_options
 @click.option("--error-feedback/--no-error-feedback", default=True, show_default=True,
               help="feed what compression drops back into the next step")  # fmt: skip
+@click.option("--conditional", is_flag=True,
+              help="learn an energy of data and labels, to sample by class")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="the run folder")
 @click.option("--overwrite", is_flag=True, help="replace a run that is already there")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
               help="go on with an interrupted run, by its configuration")  # fmt: skip
+@click.option("--tensorboard", is_flag=True,
+              help="write curves and samples for TensorBoard into RUN/tensorboard")  # fmt: skip
 @click.pass_context
 def train(
-    context: click.Context, out: Path | None, overwrite: bool, resume: Path | None, **options: Any
+    context: click.Context,
+    out: Path | None,
+    overwrite: bool,
+    resume: Path | None,
+    tensorboard: bool,
+    **options: Any,
 ) -> None:
     """Train an energy on data and write the run into a folder."""
     if resume is not None:
-        given = [name for name in context.params if name != "resume" and _is_given(context, name)]
+        names = context.params.keys() - {"resume", "tensorboard"}
+        given = [name for name in context.params if name in names and _is_given(context, name)]
         if given:
             flags = ", ".join("--" + name.replace("_", "-") for name in given)
             raise ValueError(f"resume: the run has its own configuration; leave out {flags}")
-        folder = RunFolder(resume, resume=True)
+        folder = RunFolder(resume, resume=True, tensorboard=tensorboard)
         config = folder.config()
     elif out is None:
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
     else:
         config = TrainConfig(**options)
-    dataset = load(config.data, seed=config.seed)
+    dataset = load(config.data, seed=config.seed, labels=config.conditional)
     config = config.resolved(is_image=dataset.is_image)
     trainer = make_trainer(config, dataset)
     if out is not None:
-        folder = RunFolder(out, overwrite=overwrite)
+        folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
     with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
 
         def show(metrics: dict[str, float]) -> None:
@@ -141,6 +155,8 @@ def train(
             folder.train(config, dataset, trainer, progress=show)
     path = folder.path
     click.echo(f"The run is in {path}: look at {path / 'samples.png'} and {path / 'curves.png'}.")
+    if folder.evaluation is not None:
+        click.echo(folder.evaluation.summary())
 
 
 def _is_given(context: click.Context, name: str) -> bool:
@@ -157,9 +173,17 @@ def _is_given(context: click.Context, name: str) -> bool:
 @click.option("--steps", default=0, show_default=True, help="Langevin steps from the start")
 @click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
 @click.option("--denoise", is_flag=True, help="take the noise added to the data off the samples")
+@click.option("--label", type=int, help="samples of this class [default: of the chains' classes]")
 @click.option("--seed", default=0, show_default=True, help="of the noise")
 def sample(
-    run: Path, out: Path, n: int, steps: int, from_noise: bool, denoise: bool, seed: int
+    run: Path,
+    out: Path,
+    n: int,
+    steps: int,
+    from_noise: bool,
+    denoise: bool,
+    label: int | None,
+    seed: int,
 ) -> None:
     """Draw samples from a trained RUN (its folder or checkpoint)."""
     if n < 1 or steps < 0:
@@ -169,16 +193,49 @@ def sample(
     if not out.parent.is_dir():
         raise FileNotFoundError(f"out: no such folder: {out.parent}")
     model = load_model(run)
-    x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise)
+    x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
     if not bool(torch.isfinite(x).all()):
         raise NonFiniteError(f"the chains diverged within {steps} steps")
     temporary = out.with_name(f"{out.stem}.tmp{out.suffix}")
     if out.suffix == ".npy":
         np.save(temporary, x.numpy())
     else:
-        plotting.save_samples(temporary, x, model.data, is_image=model.is_image)
+        labels = model.labels(n, label)
+        figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
+        plotting.save(temporary, figure)
     os.replace(temporary, out)
     click.echo(f"{n} samples in {out}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--ais-steps", type=click.IntRange(min=1), help="temperatures [default: the run's]")
+@click.option("--ais-chains", type=click.IntRange(min=2), default=128, show_default=True,
+              help="chains each way")  # fmt: skip
+@click.option("--ood", metavar="SOURCE",
+              help="what the energy should tell from the data: permuted (the data's elements), "
+              "noise, or any source that --data of train takes")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="of the chains and the noise")
+def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
+    """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
+    model, folder = load_model(run), RunFolder(run, resume=True)
+    config = model.config
+    dataset = load(config.data, seed=config.seed, labels=config.conditional)
+    if dataset.digest() != model.digest:
+        raise ValueError(f"data: {config.data} has changed since the run began")
+    evaluation = evaluate_energy(
+        config,
+        dataset,
+        model.energy,
+        model.state.x,
+        n_steps=ais_steps or config.ais_steps or _DEFAULTS.ais_steps,
+        n_chains=ais_chains,
+        seed=seed,
+        two_sample=True,
+        ood=ood,
+    )
+    folder.save(evaluation)
+    click.echo(evaluation.table())
 
 
 @cli.command()

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from effebm_ext.compressors import parse_compressor
 
 # The share of the learning rate that is left when `done` of all iterations are.
@@ -26,14 +28,19 @@ class TrainConfig:
     ``learning_rate_schedule``: cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0
     keeps an exponential moving average of the parameters, from which samples are drawn later.
     With a ``buffer_size`` > 0, ``chains`` of a replay buffer are moved at a time; before, each
-    begins anew with ``restart_probability``.
+    begins anew with ``restart_probability``. ``conditional`` learns an energy E(x, y) of data and
+    their labels; every chain has a label drawn from those of the data. The share ``holdout`` of the
+    data is kept for evaluation: by ``ais_steps`` temperatures at the end (0: none), by a quarter of
+    them every ``evaluate_every`` iterations (0: never).
 
     Raises:
         ValueError: a value is out of range or cannot be parsed.
     """
 
     data: str = "digits"
+    holdout: float = 0.1
     energy: str = "auto"
+    conditional: bool = False
     compressor: str = "block-sign:64"
     error_feedback: bool = True
     chains: int = 128
@@ -51,13 +58,20 @@ class TrainConfig:
     energy_l2: float = 0.001
     max_grad_norm: float = 1.0
     checkpoint_every: int = 100
+    ais_steps: int = 1000
+    evaluate_every: int = 0
     seed: int = 0
     device: str = "cpu"
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):  # as Python's numbers, which JSON can hold
+                object.__setattr__(self, field.name, value.item())
         positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
                     "step_size", "step_size_end", "learning_rate", "max_grad_norm")  # fmt: skip
-        others = ("data_noise", "energy_l2", "ema_decay", "buffer_size", "restart_probability")
+        others = ("data_noise", "energy_l2", "ema_decay", "buffer_size", "restart_probability",
+                  "holdout", "ais_steps", "evaluate_every")  # fmt: skip
         for name in (*positive, *others):
             value = getattr(self, name)
             if value is None and name in ("step_size", "step_size_end", "data_noise"):
@@ -73,6 +87,12 @@ class TrainConfig:
         if 0 < self.buffer_size < self.chains:
             raise ValueError(
                 f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
+            )
+        if self.holdout >= 1:
+            raise ValueError(f"holdout: expected 0 <= holdout < 1, got {self.holdout}")
+        if self.evaluate_every and not self.ais_steps:
+            raise ValueError(
+                f"ais_steps: expected > 0 to evaluate every {self.evaluate_every} iterations, got 0"
             )
         if self.ema_decay >= 1:
             raise ValueError(f"ema_decay: expected 0 <= ema_decay < 1, got {self.ema_decay}")

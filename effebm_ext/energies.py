@@ -2,13 +2,17 @@
 
 Activations are smooth, so that the gradient a sampler follows is continuous. The last layer has no
 bias: a constant in the energy changes nothing but the precision of differences.
+
+With ``n_classes`` the read-out has one output per class, ``f(x)[y]``, and :func:`class_energy` says
+what that means with labels and without.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +25,27 @@ class MLPEnergy(nn.Module):
         event_shape: shape of one sample, without the batch axis.
         width: units per hidden layer.
         depth: hidden layers, at least 1.
+        n_classes: of labels ``y``; None: the energy takes none.
     """
 
-    def __init__(self, event_shape: Sequence[int], *, width: int = 256, depth: int = 3) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 256,
+        depth: int = 3,
+        n_classes: int | None = None,
+    ) -> None:
         super().__init__()
+        self.n_classes = n_classes
         sizes = [math.prod(event_shape), *[width] * depth]
         layers: list[nn.Module] = [nn.Flatten()]
         for n_in, n_out in itertools.pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.SiLU()]
-        self.net = nn.Sequential(*layers, nn.Linear(width, 1, bias=False))
+        self.net = nn.Sequential(*layers, nn.Linear(width, n_classes or 1, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x).squeeze(1)
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
 
 
 class ConvEnergy(nn.Module):
@@ -45,15 +58,22 @@ class ConvEnergy(nn.Module):
         event_shape: ``(channels, height, width)``.
         width: features of the first layer; every halving doubles them.
         max_halvings: bounds the depth on large images.
+        n_classes: of labels ``y``; None: the energy takes none.
 
     Raises:
         ValueError: event_shape has not three axes.
     """
 
     def __init__(
-        self, event_shape: Sequence[int], *, width: int = 16, max_halvings: int = 4
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 16,
+        max_halvings: int = 4,
+        n_classes: int | None = None,
     ) -> None:
         super().__init__()
+        self.n_classes = n_classes
         if len(event_shape) != 3:
             raise ValueError(
                 f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
@@ -65,15 +85,48 @@ class ConvEnergy(nn.Module):
                 break
             layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU()]
             width, height, breadth = 2 * width, (height + 1) // 2, (breadth + 1) // 2
-        layers += [nn.Flatten(), nn.Linear(width * height * breadth, 1, bias=False)]
+        read_out = nn.Linear(width * height * breadth, n_classes or 1, bias=False)
+        layers += [nn.Flatten(), read_out]
         self.net = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x).squeeze(1)
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
 
 
-def make_energy(kind: str, event_shape: Sequence[int]) -> nn.Module:
-    """``mlp``, ``conv``, or ``auto``: conv for images of at least 8 x 8 pixels, else mlp.
+def _read_out(values: Tensor, y: Tensor | None, n_classes: int | None) -> Tensor:
+    if n_classes is not None:
+        return class_energy(values, y)
+    if y is not None:
+        raise ValueError("y: expected no labels, the energy was made without n_classes")
+    return values.squeeze(1)
+
+
+def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
+    """Energies ``(n,)`` from those of every class, ``values`` ``(n, n_classes)``.
+
+    With labels ``y``, int64 ``(n,)``, ``E(x, y) = values[x, y]``. Without, the marginal energy
+    ``-logsumexp_y(-E(x, y))``, whose density is the sum over the classes (JEM, Grathwohl et al.
+    2020, with f = -E): a conditional energy is an unconditional one too. Training where data and
+    chains have the same labels learns ``p(x | y)``; how the marginal weighs the classes against
+    each other depends on their normalising constants, which such training leaves free.
+
+    Raises:
+        ValueError: y has another shape or dtype.
+        IndexError, RuntimeError: a label is outside 0 to n_classes - 1.
+    """
+    if y is None:
+        return -torch.logsumexp(-values, dim=1)
+    if y.dtype != torch.int64 or y.shape != values.shape[:1]:
+        raise ValueError(
+            f"y: expected int64 labels of shape ({len(values)},), "
+            f"got {y.dtype} of shape {tuple(y.shape)}"
+        )
+    return values.gather(1, y[:, None])[:, 0]
+
+
+def make_energy(kind: str, event_shape: Sequence[int], n_classes: int | None = None) -> nn.Module:
+    """``mlp``, ``conv``, or ``auto``: conv for images of at least 8 x 8 pixels, else mlp. With
+    ``n_classes`` it takes labels.
 
     Raises:
         ValueError: kind is none of these, or conv is asked for what is not an image.
@@ -82,27 +135,35 @@ def make_energy(kind: str, event_shape: Sequence[int]) -> nn.Module:
         is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
         kind = "conv" if is_image else "mlp"
     if kind == "conv":
-        return ConvEnergy(event_shape)
+        return ConvEnergy(event_shape, n_classes=n_classes)
     if kind == "mlp":
-        return MLPEnergy(event_shape)
+        return MLPEnergy(event_shape, n_classes=n_classes)
     raise ValueError(f"energy: expected auto, mlp or conv, got {kind!r}")
 
 
-def energy_and_gradient(energy: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
+def energy_and_gradient(
+    energy: Callable[..., Tensor], x: Tensor, energy_kwargs: Mapping[str, Any] | None = None
+) -> tuple[Tensor, Tensor]:
     """Energies ``(n,)`` at ``x`` ``(n, *event)`` and their gradient with respect to x.
 
     Nothing is added to the ``grad`` of the energy's parameters, and neither result carries a graph.
-    An energy may return ``(n,)`` or ``(n, 1)``.
+    An energy may return ``(n,)`` or ``(n, 1)``; ``energy_kwargs``, such as labels, go to it.
 
     Raises:
         ValueError: the energy returns another shape.
         RuntimeError: the energy does not depend on x.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = (x.clone() if x.is_inference() else x.detach()).requires_grad_()
-        values = per_chain(energy(leaf), x.shape[0])
+        leaf = _for_autograd(x.detach()).requires_grad_()
+        kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
+        values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     return values.detach(), gradient
+
+
+def _for_autograd(value: Any) -> Any:
+    """Autograd cannot save tensors made in inference mode, but it can their copies."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def per_chain(values: Tensor, n_chains: int) -> Tensor:
@@ -115,10 +176,16 @@ def per_chain(values: Tensor, n_chains: int) -> Tensor:
     return values.reshape(n_chains)
 
 
-def denoise(energy: Callable[[Tensor], Tensor], x: Tensor, noise_std: float) -> Tensor:
+def denoise(
+    energy: Callable[..., Tensor],
+    x: Tensor,
+    noise_std: float,
+    energy_kwargs: Mapping[str, Any] | None = None,
+) -> Tensor:
     """``x - noise_std**2 * grad E(x)``: the mean of the clean data behind noisy samples ``x``.
 
     Exact if ``exp(-E)`` is the density of data plus Gaussian noise of ``noise_std`` (Tweedie's
-    formula), which is what an energy trained with data noise approximates.
+    formula), which is what an energy trained with data noise approximates. ``energy_kwargs`` as in
+    :func:`energy_and_gradient`.
     """
-    return x - noise_std**2 * energy_and_gradient(energy, x)[1]
+    return x - noise_std**2 * energy_and_gradient(energy, x, energy_kwargs)[1]

@@ -1,44 +1,56 @@
 """Image data sets in the formats in which they are distributed, read from local files.
 
-Every reader takes a folder and returns uint8 ``(n, channels, height, width)``. It raises
-FileNotFoundError where a file is missing and ValueError where one is not what its name says.
+Every reader takes a folder and returns uint8 ``(n, channels, height, width)`` and the labels, int64
+``(n,)``, or None where it is not asked for them. It raises FileNotFoundError where a file is
+missing and ValueError where one is not what its name says.
 """
 
 from __future__ import annotations
 
 import gzip
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-_IDX_UINT8_3D = 0x0803  # two zero bytes, the type, the number of axes
+_IDX_UINT8 = 0x0800  # two zero bytes, the type; then the number of axes
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the three planes
+_Arrays = tuple[np.ndarray, np.ndarray | None]
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
-def read_mnist(folder: Path) -> np.ndarray:
-    """The training images of MNIST or Fashion-MNIST: ``train-images-idx3-ubyte``, plain or .gz.
-
-    IDX: a magic number and the sizes of the axes, big-endian 32-bit integers, then the pixels.
-    """
-    path = _first_existing(folder, ["train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"])
-    content = _read(path)
-    header = np.frombuffer(content[:16], ">u4")
-    if len(header) < 4 or header[0] != _IDX_UINT8_3D:
-        raise ValueError(f"data: {path} is not an IDX file of images (uint8 with three axes)")
-    n, height, width = (int(size) for size in header[1:])
-    if len(content) != 16 + n * height * width or n * height * width == 0:
-        raise ValueError(
-            f"data: expected {n} x {height} x {width} pixels in {path}, got {len(content) - 16}"
-        )
-    return np.frombuffer(content, np.uint8, offset=16).reshape(n, 1, height, width)
+def read_mnist(folder: Path, *, labels: bool = False) -> _Arrays:
+    """The training images of MNIST or Fashion-MNIST: ``train-images-idx3-ubyte``, plain or .gz, and
+    their labels, ``train-labels-idx1-ubyte``."""
+    images = _read_idx(folder, "images", 3)[:, None]
+    if not labels:
+        return images, None
+    classes = _read_idx(folder, "labels", 1)
+    if len(classes) != len(images):
+        raise ValueError(f"data: expected {len(images)} labels in {folder}, got {len(classes)}")
+    return images, classes.astype(np.int64)
 
 
-def read_cifar10(folder: Path) -> np.ndarray:
+def _read_idx(folder: Path, what: str, axes: int) -> np.ndarray:
+    """IDX: a magic number and the sizes of the axes, big-endian 32-bit integers, then the bytes."""
+    name = f"train-{what}-idx{axes}-ubyte"
+    path = _first_existing(folder, [name, f"{name}.gz"])
+    content, start = _read(path), 4 + 4 * axes
+    if len(content) < start or int.from_bytes(content[:4], "big") != _IDX_UINT8 + axes:
+        raise ValueError(f"data: {path} is not an IDX file of {what} (uint8, {axes} axes)")
+    shape = [int(size) for size in np.frombuffer(content, ">u4", axes, offset=4)]
+    got = len(content) - start
+    if got != math.prod(shape) or got == 0:
+        sizes = " x ".join(map(str, shape))
+        raise ValueError(f"data: expected {sizes} bytes of {what} in {path}, got {got}")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+
+
+def read_cifar10(folder: Path, *, labels: bool = False) -> _Arrays:
     """The training images of CIFAR-10's binary version: ``data_batch_1.bin`` to
     ``data_batch_5.bin``, records of a label and 3072 pixels, plane by plane."""
-    images: list[np.ndarray] = []
+    batches: list[np.ndarray] = []
     for number in range(1, 6):
         path = _first_existing(folder, [f"data_batch_{number}.bin"])
         content = np.frombuffer(_read(path), np.uint8)
@@ -47,13 +59,16 @@ def read_cifar10(folder: Path) -> np.ndarray:
                 f"data: expected records of {_CIFAR_RECORD} bytes in {path}, got {content.size} "
                 "bytes in all"
             )
-        images.append(content.reshape(-1, _CIFAR_RECORD)[:, 1:].reshape(-1, 3, 32, 32))
-    return np.concatenate(images)
+        batches.append(content.reshape(-1, _CIFAR_RECORD))
+    records = np.concatenate(batches)
+    images = records[:, 1:].reshape(-1, 3, 32, 32)
+    return images, records[:, 0].astype(np.int64) if labels else None
 
 
-def read_images(folder: Path) -> np.ndarray:
+def read_images(folder: Path, *, labels: bool = False) -> _Arrays:
     """Every image file in the folder and those below, in the order of their paths; all of one size.
-    Grey where all of them are, else RGB."""
+    Grey where all of them are, else RGB. The classes are the sub-folders in the order of their
+    names."""
     from PIL import Image, UnidentifiedImageError
 
     if not folder.is_dir():
@@ -61,6 +76,7 @@ def read_images(folder: Path) -> np.ndarray:
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
     if not paths:
         raise FileNotFoundError(f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}")
+    classes = _classes_of(folder, paths) if labels else None
     images: list[np.ndarray] = []
     for path in paths:
         try:
@@ -74,12 +90,19 @@ def read_images(folder: Path) -> np.ndarray:
             raise ValueError(f"data: expected images of one size, {expected}, got {got}: {path}")
         images.append(pixels)
     if all(pixels.ndim == 2 for pixels in images):
-        return np.stack(images)[:, None]
+        return np.stack(images)[:, None], classes
     rgb = [np.repeat(p[..., None], 3, axis=2) if p.ndim == 2 else p for p in images]
-    return np.ascontiguousarray(np.stack(rgb).transpose(0, 3, 1, 2))
+    return np.ascontiguousarray(np.stack(rgb).transpose(0, 3, 1, 2)), classes
 
 
-READERS: dict[str, Callable[[Path], np.ndarray]] = {
+def _classes_of(folder: Path, paths: list[Path]) -> np.ndarray:
+    names = [path.relative_to(folder).parts[0] for path in paths]
+    if any(path.parent == folder for path in paths):
+        raise ValueError(f"data: expected every image in a sub-folder of its class in {folder}")
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+READERS: dict[str, Callable[..., _Arrays]] = {
     "mnist": read_mnist,
     "fashion-mnist": read_mnist,
     "cifar10": read_cifar10,

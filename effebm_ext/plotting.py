@@ -14,18 +14,27 @@ _GRID = 64  # images shown
 _POINTS = 2000
 
 
-def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -> None:
+def save(path: Path, figure: Figure) -> None:
+    """A figure as a PNG file."""
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+
+def draw_samples(
+    samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None = None
+) -> Figure:
     """A grid of images; for other samples their first two coordinates, over those of data.
 
     Args:
-        path: the PNG file to write.
         samples: ``(n, *event)``.
         data: ``(m, *event)``; sets the grey scale of images and the axes of points.
         is_image: an event is ``(channels, height, width)``.
+        labels: of the samples ``(n,)``: the images shown stand in the order of their classes.
     """
     figure = Figure(figsize=(6, 6))
     axes = figure.subplots()
     if is_image:
+        if labels is not None:
+            samples = samples[labels[:_GRID].argsort(stable=True)]
         low, high = float(data.min()), float(data.max())
         image = image_grid(((samples[:_GRID] - low) / ((high - low) or 1.0)).clamp(0, 1))
         axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -38,7 +47,7 @@ def save_samples(path: Path, samples: Tensor, data: Tensor, *, is_image: bool) -
             else:
                 axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
         axes.legend()
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    return figure
 
 
 def image_grid(images: Tensor) -> np.ndarray:
@@ -56,11 +65,13 @@ def image_grid(images: Tensor) -> np.ndarray:
 
 def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
     """Every metric against the iteration, one panel each."""
-    names = [name for name in metrics[0] if name not in ("iteration", "seconds")]
+    names = list(dict.fromkeys(name for m in metrics for name in m))
+    names = [name for name in names if name not in ("iteration", "seconds")]
     figure = Figure(figsize=(7, 1.8 * len(names)))
     panels = figure.subplots(len(names), 1, sharex=True)
     for name, axes in zip(names, panels, strict=True):
-        axes.plot([m["iteration"] for m in metrics], [m[name] for m in metrics], linewidth=0.8)
+        seen = [m for m in metrics if name in m]  # a hook's are not of every iteration
+        axes.plot([m["iteration"] for m in seen], [m[name] for m in seen], linewidth=0.8)
         axes.set_ylabel(name.replace("_", " "))
     panels[-1].set_xlabel("iteration")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    save(path, figure)

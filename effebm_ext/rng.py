@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 
 import torch
 from torch import Tensor
@@ -65,6 +66,12 @@ class Key:
 
 
 Rng = Key | torch.Generator | None
+
+
+def generator_for(purpose: str, seed: int) -> torch.Generator:
+    """A CPU generator whose numbers are shared with no other purpose of the same seed."""
+    digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def _seed_tensor(seed: int, device: torch.device) -> Tensor:

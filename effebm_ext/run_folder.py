@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from effebm_ext import checkpoint, plotting
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import denoise
+from effebm_ext.evaluation.report import Evaluation, evaluate
+from effebm_ext.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 
 CHECKPOINT = "checkpoint.pt"
-_CONFIG, _METRICS = "config.json", "metrics.jsonl"
-_FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png")
+_CONFIG, _METRICS, _EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
+_FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png", _EVALUATION)
+_TENSORBOARD = "tensorboard"
 _SHOWN_DATA = 1000
 
 
 class RunFolder:
-    """A run's folder.
+    """A run's folder. ``evaluation``: of the run that was trained or resumed last, if any.
 
     Args:
         path: created if need be.
         overwrite: replace the run that is already there.
         resume: go on with the run that is already there.
+        tensorboard: write curves and pictures for TensorBoard too, into a folder of that name.
 
     Raises:
         FileExistsError: path holds a run and neither is asked for, or path is a file.
         FileNotFoundError: resume, and path holds no run.
+        ModuleNotFoundError: tensorboard is asked for and not installed.
     """
 
-    def __init__(self, path: Path | str, *, overwrite: bool = False, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        tensorboard: bool = False,
+    ) -> None:
         path = Path(path)
+        if tensorboard:
+            check_installed()
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"out: expected a folder, {path} is a file")
         held = any((path / name).exists() for name in _FILES)
@@ -48,7 +64,10 @@ class RunFolder:
             )
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.evaluation: Evaluation | None = None
         self._saved: int | None = None
+        self._tensorboard = tensorboard
+        self._board: TensorBoardLog | None = None
 
     def config(self) -> TrainConfig:
         """Of the run that is in the folder.
@@ -73,7 +92,8 @@ class RunFolder:
         *,
         progress: Callable[[dict[str, float]], None] = lambda metrics: None,
     ) -> list[dict[str, float]]:
-        """Runs all iterations; ``progress`` is called with the metrics of each.
+        """Runs all iterations; ``progress`` is called with the metrics of each. ``trainer`` is made
+        from the same ``config`` and ``dataset``, all of it; what is held out of it is evaluated on.
 
         Raises:
             NonFiniteError: names the iteration and the last good checkpoint.
@@ -84,6 +104,8 @@ class RunFolder:
         (self.path / CHECKPOINT).unlink(missing_ok=True)  # first: it is what resuming looks for
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
+        for path in event_files(self.path / _TENSORBOARD):
+            path.unlink()
         text = json.dumps(dataclasses.asdict(config), indent=2)
         _replace(self.path / _CONFIG, text + "\n")
         first = self._metrics(trainer, start, seen)
@@ -115,7 +137,7 @@ class RunFolder:
             raise checkpoint.CheckpointError(
                 f"checkpoint: {self.path / CHECKPOINT} is not of this run: {error}"
             ) from error
-        if digest != _digest(dataset):
+        if digest != dataset.digest():
             raise ValueError(f"data: {config.data} has changed since the run began")
         self._saved = trainer.iterations
         history = _read_metrics(self.path / _METRICS, trainer.iterations)
@@ -136,7 +158,10 @@ class RunFolder:
         _replace(self.path / _METRICS, lines)
         for metrics in history:
             progress(metrics)
-        with open(self.path / _METRICS, "a") as log:
+        board: contextlib.AbstractContextManager[TensorBoardLog | None] = contextlib.nullcontext()
+        if self._tensorboard:
+            board = TensorBoardLog(self.path / _TENSORBOARD, history)
+        with open(self.path / _METRICS, "a") as log, board as self._board:
             while True:
                 done = trainer.iterations
                 if done % config.checkpoint_every == 0 and done != self._saved:
@@ -148,14 +173,21 @@ class RunFolder:
                 history.append(self._metrics(trainer, start, seen))
                 log.write(json.dumps(history[-1]) + "\n")
                 progress(history[-1])
-        if trainer.iterations != self._saved:
-            self._save(config, dataset, trainer)
-        shown = denoise(trainer.energy, trainer.chains.x, trainer.data_noise).cpu()
-        plotting.save_samples(
-            self.path / "samples.png", shown, dataset.x, is_image=dataset.is_image
-        )
+                if self._board is not None:
+                    self._board.metrics(history[-1])
+            if trainer.iterations != self._saved:
+                self._save(config, dataset, trainer)
+        plotting.save(self.path / "samples.png", _draw_samples(dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
+        if config.ais_steps:
+            self.save(evaluate(config, dataset, trainer.model, trainer.chains.x))
         return history
+
+    def save(self, evaluation: Evaluation) -> None:
+        """Into evaluation.json, in the place of an earlier one."""
+        self.evaluation = evaluation
+        text = json.dumps(dataclasses.asdict(evaluation), indent=2)
+        _replace(self.path / _EVALUATION, text + "\n")
 
     @staticmethod
     def _metrics(trainer: Trainer, start: float, seen: dict[str, float]) -> dict[str, float]:
@@ -166,13 +198,16 @@ class RunFolder:
         content = {
             "config": dataclasses.asdict(config),
             "event_shape": list(dataset.event_shape),
+            "n_classes": dataset.n_classes if config.conditional else None,
             "is_image": dataset.is_image,
             "data": dataset.x[:_SHOWN_DATA].clone(),
-            "digest": _digest(dataset),
+            "digest": dataset.digest(),
             "trainer": trainer.state_dict(),
         }
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
+        if self._board is not None:  # first: of what the checkpoint tells, nothing may be missing
+            self._board.samples(_draw_samples(dataset, trainer), trainer.iterations)
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
 
@@ -185,6 +220,15 @@ class RunFolder:
                 path = self.path / CHECKPOINT
                 good = f"the last good checkpoint is {path} of iteration {self._saved}"
             raise NonFiniteError(f"{error}; {good}") from error
+
+
+def _draw_samples(dataset: Dataset, trainer: Trainer) -> Figure:
+    """The chains without the data noise, in the order of their classes if they have some."""
+    state = trainer.chains.state
+    x = denoise(trainer.energy, state.x, trainer.data_noise, state.energy_kwargs).cpu()
+    labels = state.energy_kwargs.get("y")
+    labels = None if labels is None else labels.cpu()
+    return plotting.draw_samples(x, dataset.x, is_image=dataset.is_image, labels=labels)
 
 
 def _replace(path: Path, text: str) -> None:
@@ -204,7 +248,3 @@ def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
     if len(history) != iterations:
         raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(history)}")
     return history
-
-
-def _digest(dataset: Dataset) -> str:
-    return hashlib.sha256(dataset.x.contiguous().numpy().tobytes()).hexdigest()

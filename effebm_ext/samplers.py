@@ -2,44 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from effebm_ext.energies import energy_and_gradient
+from effebm_ext.langevin_state import LangevinState
 from effebm_ext.ops.checks import check_state, compute_dtype
 from effebm_ext.ops.langevin_step import langevin_step_
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
 from effebm_ext.rng import Key, Rng
 
-Energy = Callable[[Tensor], Tensor]
+Energy = Callable[..., Tensor]
 StepSize = float | Tensor | Callable[[int], float]
-
-
-@dataclasses.dataclass
-class LangevinState:
-    """Chains at one moment; with a sampler, everything the next step depends on.
-
-    Attributes:
-        x: ``(n_chains, *event)``.
-        residual: error-feedback memory of x's shape, float32 (float64 for float64), or None.
-        key: names the noise; step ``i`` uses ``key.at(i)``.
-        step: steps made so far.
-    """
-
-    x: Tensor
-    residual: Tensor | None
-    key: Key
-    step: int = 0
-
-    def clone(self) -> LangevinState:
-        """A copy that shares no memory."""
-        residual = None if self.residual is None else self.residual.clone()
-        return dataclasses.replace(self, x=self.x.clone(), residual=residual)
 
 
 class StepInfo(NamedTuple):
@@ -74,6 +53,10 @@ class Langevin:
         error_feedback: feed what compression dropped back into the next step.
         clip, bounds: as in :func:`effebm_ext.langevin_step_`.
 
+    Conditional energies: :meth:`init`, :meth:`sample` and :meth:`run` take ``energy_kwargs``, which
+    the energy or the score gets as keyword arguments at every evaluation. They are part of the
+    state, so that labels stay with their chains (:class:`effebm_ext.langevin_state.LangevinState`).
+
     Raises:
         TypeError: both or neither of energy and score are given.
         ValueError: error_feedback without a compressor, or a scalar out of range.
@@ -95,28 +78,45 @@ class Langevin:
             raise TypeError("Langevin: expected either an energy or score=")
         if error_feedback and compressor is None:
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
-        if isinstance(step_size, (int, float)) and not 0 < step_size < math.inf:
-            raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
+        if isinstance(step_size, numbers.Real):  # NumPy's scalars are no float to the ops
+            step_size = float(step_size)
+            if not 0 < step_size < math.inf:
+                raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
         if isinstance(step_size, Tensor) and not bool((step_size > 0).all()):
             raise ValueError("step_size: expected positive numbers, got some that are not")
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature: expected a finite number >= 0, got {temperature}")
         self.energy, self.score = energy, score
-        self.step_size, self.temperature = step_size, temperature
+        self.step_size, self.temperature = step_size, float(temperature)
         self.compressor, self.error_feedback = compressor, error_feedback
         self.clip, self.bounds = clip, bounds
 
-    def init(self, x0: Tensor, *, rng: Rng = None) -> LangevinState:
+    def init(
+        self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
+    ) -> LangevinState:
         """A state at ``x0`` ``(n_chains, *event)``, which is copied; the residual starts at zero.
 
-        ``rng`` is a Key; from a generator, or torch's default one for None, a key is drawn once.
+        Args:
+            x0: the chains, ``(n_chains, *event)``.
+            rng: a Key; from a generator, or torch's default one for None, a key is drawn once.
+            energy_kwargs: keyword arguments of the energy, or of the score. Tensors whose first
+                axis is n_chains are values per chain and are copied, without their graph.
+
+        Raises:
+            TypeError: x0 is no floating-point tensor, or rng or energy_kwargs of another kind.
         """
         check_state(x0, "x0")
+        if not isinstance(energy_kwargs, Mapping | None):
+            kind = type(energy_kwargs).__name__
+            raise TypeError(f"energy_kwargs: expected a mapping from names to values, got {kind}")
         x = x0.detach().clone(memory_format=torch.contiguous_format)
         residual = None
         if self.error_feedback:
             residual = torch.zeros_like(x, dtype=compute_dtype(x.dtype))
-        return LangevinState(x, residual, _as_key(rng))
+        state = LangevinState(x, residual, _as_key(rng), energy_kwargs=dict(energy_kwargs or {}))
+        for name, value in state.values_per_chain().items():
+            state.energy_kwargs[name] = value.detach().clone()
+        return state
 
     def step(self, state: LangevinState) -> tuple[LangevinState, StepInfo]:
         """One step. The given state is left as it is; loops that can do without it use
@@ -137,8 +137,8 @@ class Langevin:
             )
         info = StepInfo(None)
         for _ in range(n_steps):
-            info, gradient = self._gradient(state.x)
-            step_size = self.step_size(state.step) if callable(self.step_size) else self.step_size
+            info, gradient = self._gradient(state)
+            step_size = self._step_size(state.step)
             langevin_step_(
                 state.x,
                 gradient,
@@ -153,14 +153,29 @@ class Langevin:
             state.step += 1
         return info
 
-    def sample(self, x0: Tensor, n_steps: int, *, rng: Rng = None) -> Tensor:
+    def sample(
+        self,
+        x0: Tensor,
+        n_steps: int,
+        *,
+        rng: Rng = None,
+        energy_kwargs: Mapping[str, Any] | None = None,
+    ) -> Tensor:
         """The states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
         _check_steps(n_steps)
-        state = self.init(x0, rng=rng)
+        state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         self.advance_(state, n_steps)
         return state.x
 
-    def run(self, x0: Tensor, n_steps: int, *, thin: int = 1, rng: Rng = None) -> Run:
+    def run(
+        self,
+        x0: Tensor,
+        n_steps: int,
+        *,
+        thin: int = 1,
+        rng: Rng = None,
+        energy_kwargs: Mapping[str, Any] | None = None,
+    ) -> Run:
         """Like :meth:`sample`, keeping every ``thin``-th state and its energies.
 
         Raises:
@@ -169,7 +184,7 @@ class Langevin:
         _check_steps(n_steps)
         if not 1 <= thin <= max(1, n_steps):
             raise ValueError(f"thin: expected 1 <= thin <= {n_steps}, got {thin}")
-        state = self.init(x0, rng=rng)
+        state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         kept = n_steps // thin
         trajectory = state.x.new_empty(kept, *state.x.shape)
         energies = []
@@ -181,13 +196,19 @@ class Langevin:
         self.advance_(state, n_steps - kept * thin)
         return Run(state.x, trajectory, StepInfo(torch.stack(energies) if energies else None))
 
-    def _gradient(self, x: Tensor) -> tuple[StepInfo, Tensor]:
+    def _gradient(self, state: LangevinState) -> tuple[StepInfo, Tensor]:
         if self.energy is not None:
-            energies, gradient = energy_and_gradient(self.energy, x)
+            energies, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
             return StepInfo(energies), gradient
         assert self.score is not None
         with torch.no_grad():
-            return StepInfo(None), -self.score(x)
+            return StepInfo(None), -self.score(state.x, **state.energy_kwargs)
+
+    def _step_size(self, step: int) -> float | Tensor:
+        if not callable(self.step_size):
+            return self.step_size
+        step_size = self.step_size(step)
+        return float(step_size) if isinstance(step_size, numbers.Real) else step_size
 
     def _noise_std(self, step_size: float | Tensor) -> float | Tensor | None:
         if self.temperature == 1.0:

@@ -12,8 +12,15 @@ from effebm_ext.trained_model import load_model
 from effebm_ext.training import Trainer
 
 TINY = ["--chains", "8", "--langevin-steps", "2", "--iterations", "4", "--batch-size", "4",
-        "--checkpoint-every", "2"]  # fmt: skip
-FILES = {"config.json", "metrics.jsonl", "checkpoint.pt", "samples.png", "curves.png"}
+        "--checkpoint-every", "2", "--ais-steps", "3"]  # fmt: skip
+FILES = {
+    "config.json",
+    "metrics.jsonl",
+    "checkpoint.pt",
+    "samples.png",
+    "curves.png",
+    "evaluation.json",
+}
 
 
 def run(monkeypatch, capsys, *arguments):
@@ -233,7 +240,7 @@ def test_a_toml_file_says_what_flags_say(effebm, tmp_path):
     file = tmp_path / "run.toml"
     file.write_text(
         'data = "rings"\nchains = 8\nlangevin-steps = 2\niterations = 4\nbatch_size = 4\n'
-        "checkpoint_every = 2\nerror_feedback = false\nstep_size = 0.01\nseed = 5\n"
+        "checkpoint_every = 2\nais-steps = 3\nerror_feedback = false\nstep_size = 0.01\nseed = 5\n"
     )
     flags = [*TINY, "--no-error-feedback", "--step-size", "0.01", "--seed", "6"]
     by_file = effebm("train", "--config", file, "--out", tmp_path / "a", "--seed", "6")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext.data import TOYS, load
+from effebm_ext.data import TOYS, Dataset, load
 
 
 def test_digits_are_real_images_in_range():
@@ -91,3 +91,63 @@ def test_unknown_names_missing_files_and_ambiguous_archives(tmp_path):
     np.savez(tmp_path / "two.npz", a=np.zeros((2, 2)), b=np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r"one named x, got \['a', 'b'\]"):
         load(str(tmp_path / "two.npz"))
+
+
+def test_labels_of_digits_and_toys():
+    digits = load("digits")
+    assert digits.labels.dtype == torch.int64
+    assert digits.n_classes == 10
+    assert digits.labels[:12].tolist() == [*range(10), 0, 1]
+    for name, modes in (("eight-gaussians", 8), ("two-moons", 2), ("rings", 2)):
+        data = load(name)
+        assert data.labels.dtype == torch.int64
+        assert torch.allclose(data.labels.bincount() / 10_000, torch.tensor(1 / modes), atol=0.02)
+    data = load("eight-gaussians")
+    mode = (torch.atan2(data.x[:, 1], data.x[:, 0]) / (torch.pi / 4)).round().long() % 8
+    assert torch.equal(mode, data.labels)
+    data = load("rings")
+    assert torch.equal((data.x.norm(dim=1) > 1.125).long(), data.labels)
+    data = load("two-moons")
+    assert data.x[data.labels == 1, 1].mean() > 0.3 > -0.3 > data.x[data.labels == 0, 1].mean()
+
+
+def test_labels_stay_with_their_rows_in_a_split():
+    data = load("rings")
+    for part in data.split(0.3, seed=0):
+        assert torch.equal((part.x.norm(dim=1) > 1.125).long(), part.labels)
+
+
+def test_the_draws_of_the_toys_stay_as_they_are():
+    sums = [float(load(name, seed=5).x.double().square().sum()) for name in TOYS]
+    assert sums == pytest.approx([22702.30269473, 10161.78574559, 14112.54324977], rel=1e-9)
+
+
+def test_labels_of_files(tmp_path):
+    x, path = np.zeros((4, 2)), tmp_path / "mine.npz"
+    np.savez(path, x=x, y=np.array([1, 0, 2, 1], np.uint8))
+    assert load(str(path)).labels is None
+    assert torch.equal(load(str(path), labels=True).labels, torch.tensor([1, 0, 2, 1]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (None, "expected labels in .*: a .npz file with an array named y"),
+        (np.zeros(4), r"integer labels y of shape \(4,\) in .* got float64 of shape \(4,\)"),
+        (np.zeros((4, 1), int), r"got int64 of shape \(4, 1\)"),
+        (np.array([1, 2, 3, 4]), "expected labels 0 to K - 1 in .* got 4 different from 1 to 4"),
+        (np.array([0, 0, 3, 3]), "got 2 different from 0 to 3"),
+        (np.array([-1, 0, 1, 1]), "got 3 different from -1 to 1"),
+    ],
+)
+def test_bad_labels_are_refused(tmp_path, labels, message):
+    path = tmp_path / "bad.npz"
+    np.savez(path, x=np.zeros((4, 2)), **({} if labels is None else {"y": labels}))
+    load(str(path))
+    with pytest.raises(ValueError, match=message):
+        load(str(path), labels=True)
+
+
+def test_a_dataset_has_a_label_for_every_row():
+    with pytest.raises(ValueError, match=r"labels: expected shape \(3,\), got \(2,\)"):
+        Dataset("d", torch.zeros(3, 1), False, torch.zeros(2, dtype=torch.int64))

@@ -4,6 +4,7 @@ import torch
 from effebm_ext.energies import (
     ConvEnergy,
     MLPEnergy,
+    class_energy,
     denoise,
     energy_and_gradient,
     make_energy,
@@ -61,3 +62,27 @@ def test_denoising_gives_the_posterior_mean_of_a_gaussian():
     x = torch.randn(10, 2, dtype=torch.float64)
     clean = denoise(lambda v: v.square().sum(1) / (2 * 4.25), x, 0.5)
     torch.testing.assert_close(clean, x * 4 / 4.25)
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("mlp", (2,)), ("conv", (1, 8, 8))])
+def test_a_conditional_energy_has_an_energy_for_every_class_and_their_marginal(kind, shape):
+    energy, x = make_energy(kind, shape, n_classes=3), torch.randn(5, *shape)
+    classes = torch.stack([energy(x, torch.full((5,), y)) for y in range(3)], dim=1)
+    y = torch.tensor([2, 0, 1, 1, 0])
+    assert energy(x, y).shape == energy(x).shape == (5,)
+    assert torch.equal(energy(x, y=y), classes[torch.arange(5), y])
+    assert torch.allclose((-energy(x)).exp(), (-classes).exp().sum(1))
+
+
+def test_labels_that_do_not_fit_are_refused():
+    values = torch.zeros(4, 3)
+    with pytest.raises(
+        ValueError, match=r"y: expected int64 .* \(4,\), got torch.int64 of .*\(3,\)"
+    ):
+        class_energy(values, torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"y: expected int64 .* got torch.float32"):
+        class_energy(values, torch.zeros(4))
+    with pytest.raises((IndexError, RuntimeError), match="out of bounds"):
+        class_energy(values, torch.full((4,), 3))
+    with pytest.raises(ValueError, match=r"y: expected no labels, .* without n_classes"):
+        MLPEnergy((2,))(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))

@@ -12,7 +12,8 @@ from effebm_ext import checkpoint, cli
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "3",
-       "--ema-decay", "0.9", "--step-size-end", "0.001"]  # fmt: skip
+       "--ema-decay", "0.9", "--step-size-end", "0.001", "--evaluate-every", "2",
+       "--ais-steps", "4"]  # fmt: skip
 
 
 @pytest.fixture
@@ -64,6 +65,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(effebm, interrupted, whole, i
     assert result(run) == whole
     assert (run / "samples.png").exists()
     assert (run / "curves.png").exists()
+
+
+@pytest.mark.parametrize("iterations", [2, 7])
+def test_a_resumed_conditional_run_has_the_same_labels(effebm, interrupted, tmp_path, iterations):
+    options = ["--conditional", "--buffer-size", "9", "--restart-probability", "0.3"]
+    assert effebm("train", "--out", tmp_path / "whole", *RUN, *options)[0] == 0
+    run = interrupted(iterations, *options)
+    assert effebm("train", "--resume", run)[0] == 0
+    assert result(run) == result(tmp_path / "whole")
+    chains = checkpoint.load(run / "checkpoint.pt")["trainer"]["chains"]
+    assert chains["energy_kwargs"]["y"].shape == (4,)
+    assert chains["buffer"]["energy_kwargs"]["y"].shape == (9,)
 
 
 def test_resuming_a_finished_run_changes_nothing(effebm, tmp_path, whole):
@@ -126,6 +139,16 @@ def test_the_checkpoint_of_another_run_is_refused(effebm, interrupted, tmp_path)
     status, message = effebm("train", "--resume", run)
     assert status == 2
     assert "is not of this run: chains: expected shape (4, 2), got (2, 2)" in message
+
+
+def test_other_labels_are_refused(effebm, interrupted, tmp_path):
+    file, x = tmp_path / "data.npz", np.random.default_rng(0).standard_normal((50, 2))
+    np.savez(file, x=x, y=np.arange(50) % 2)
+    run = interrupted(4, "--data", file, "--conditional")
+    np.savez(file, x=x, y=np.arange(50) // 25)
+    status, message = effebm("train", "--resume", run)
+    assert status == 2
+    assert "has changed since the run began" in message
 
 
 def test_other_data_are_refused(effebm, interrupted, tmp_path):

@@ -12,6 +12,7 @@ from scipy import stats
 
 import effebm_ext as eff
 from effebm_ext import _C, reference
+from effebm_ext.rng import generator_for
 
 # Counter, key and output of the known-answer file that accompanies the Philox paper.
 PHILOX_ANSWERS = [
@@ -256,3 +257,13 @@ def test_reference_fma_of_float64_is_within_an_ulp(operands):
     got = reference.fma(*(torch.tensor([v], dtype=torch.float64) for v in (a, b, c))).item()
     exact = float(Fraction(a) * Fraction(b) + Fraction(c))
     assert abs(got - exact) <= math.ulp(exact)
+
+
+def test_generators_for_different_purposes_share_no_numbers():
+    def draw(purpose, seed):
+        return torch.rand(4, generator=generator_for(purpose, seed))
+
+    assert torch.equal(draw("a", 1), draw("a", 1))
+    assert not torch.equal(draw("a", 1), draw("a", 2))
+    assert not torch.equal(draw("a", 1), draw("b", 1))
+    assert not torch.equal(draw("a", 1), torch.rand(4, generator=torch.Generator().manual_seed(1)))

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -199,3 +200,15 @@ def test_sampling_in_inference_mode_gives_the_same_bits(energy, x0):
 def test_negative_step_sizes_in_a_tensor_are_refused():
     with pytest.raises(ValueError, match="step_size: expected positive numbers"):
         eff.Langevin(score=torch.neg, step_size=torch.tensor([0.1, -0.1]))
+
+
+@pytest.mark.parametrize("number", [np.float32(0.25), np.float16(0.25), np.float64(0.25)])
+def test_numpy_scalars_are_numbers(energy, x0, number):
+    want = eff.Langevin(energy, step_size=0.25, temperature=0.25).sample(x0, 2, rng=eff.Key(0))
+    for step_size in (number, lambda step: number):
+        sampler = eff.Langevin(energy, step_size=step_size, temperature=number)
+        assert torch.equal(sampler.sample(x0, 2, rng=eff.Key(0)), want)
+    one = eff.Langevin(energy, step_size=np.int64(1)).sample(x0, 2, rng=eff.Key(0))
+    assert torch.equal(one, eff.Langevin(energy, step_size=1).sample(x0, 2, rng=eff.Key(0)))
+    with pytest.raises(ValueError, match=r"step_size: .* got -0\.25"):
+        eff.Langevin(energy, step_size=-number)

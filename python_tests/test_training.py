@@ -1,12 +1,15 @@
 import dataclasses
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import effebm_ext as eff
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
+from effebm_ext.energies import MLPEnergy
 from effebm_ext.training import NonFiniteError, Trainer, make_trainer
 from effebm_ext.walkers.persistent import PersistentChains
 
@@ -64,6 +67,25 @@ def test_equal_seeds_give_equal_runs_and_other_seeds_do_not():
     assert torch.equal(first, again)
     assert metrics == metrics_again
     assert not torch.equal(first, other)
+
+
+def test_the_seed_makes_the_parameters_and_the_default_generator_stays_as_it_was():
+    torch.manual_seed(7)
+    want = MLPEnergy(POINTS.event_shape)
+    before = torch.random.get_rng_state()
+    trainer = make_trainer(dataclasses.replace(TINY, seed=7), POINTS)
+    for got, parameter in zip(trainer.energy.parameters(), want.parameters(), strict=True):
+        assert torch.equal(got, parameter)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_numpy_scalars_are_numbers_in_a_configuration():
+    config = TrainConfig(
+        step_size=np.float32(0.25), chains=np.int64(8), seed=np.uint64(3), data_noise=np.float64(0)
+    )
+    assert config == TrainConfig(step_size=0.25, chains=8, seed=3, data_noise=0.0)
+    assert TrainConfig(**json.loads(json.dumps(dataclasses.asdict(config)))) == config
+    make_trainer(config, POINTS).iteration()
 
 
 def test_chains_persist_and_metrics_are_complete():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from effebm_ext.langevin_state import LangevinState
 from effebm_ext.rng import Rng
-from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.samplers import Langevin, StepInfo
 from effebm_ext.walkers.restart import Restart, load_state, state_dict
 
 
@@ -20,13 +22,20 @@ class PersistentChains:
         x0: where they start, ``(n_chains, *event)``; copied.
         rng: a Key, a torch.Generator, or None.
         restart: which chains begin anew before they are advanced; None: no chain ever does.
+        energy_kwargs: of the energy; values per chain stay with their chains until they begin anew.
     """
 
     def __init__(
-        self, sampler: Langevin, x0: Tensor, *, rng: Rng = None, restart: Restart | None = None
+        self,
+        sampler: Langevin,
+        x0: Tensor,
+        *,
+        rng: Rng = None,
+        restart: Restart | None = None,
+        energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         self.sampler, self.restart = sampler, restart
-        self.state: LangevinState = sampler.init(x0, rng=rng)
+        self.state: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
 
     @property
     def x(self) -> Tensor:

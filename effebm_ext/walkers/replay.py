@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from effebm_ext.langevin_state import LangevinState
 from effebm_ext.rng import Rng
-from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.samplers import Langevin, StepInfo
 from effebm_ext.walkers.restart import Restart, load_state, state_dict
 
 
 class ReplayBuffer:
     """Chains that rest in a buffer; every iteration some of them are drawn, moved and put back
-    (IGEBM, Du and Mordatch 2019; JEM). Residuals move with their chains.
+    (IGEBM, Du and Mordatch 2019; JEM). Residuals and labels move with their chains.
 
     Args:
         sampler: moves the chains; its energy is the model in training.
@@ -23,6 +25,7 @@ class ReplayBuffer:
         generator: CPU generator of the draws.
         rng: a Key, a torch.Generator, or None.
         restart: which of the drawn chains begin anew; None: none ever does.
+        energy_kwargs: of the energy; values per chain have the first axis ``size``.
 
     Raises:
         ValueError: n_chains is not between 1 and the size of the buffer.
@@ -37,6 +40,7 @@ class ReplayBuffer:
         generator: torch.Generator,
         rng: Rng = None,
         restart: Restart | None = None,
+        energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         if not 1 <= n_chains <= len(x0):
             raise ValueError(
@@ -44,8 +48,8 @@ class ReplayBuffer:
             )
         self.sampler, self.n_chains, self.restart = sampler, n_chains, restart
         self.generator = generator
-        self.buffer: LangevinState = sampler.init(x0, rng=rng)
-        self.state: LangevinState = self._take(torch.arange(n_chains))
+        self.buffer: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
+        self.state: LangevinState = self.buffer.take(torch.arange(n_chains, device=x0.device))
 
     @property
     def x(self) -> Tensor:
@@ -55,15 +59,12 @@ class ReplayBuffer:
     def advance(self, n_steps: int) -> StepInfo:
         """Draws chains from the buffer, moves them by ``n_steps`` steps, and puts them back."""
         rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]
-        self.state = self._take(rows)
+        rows = rows.to(self.buffer.x.device)
+        self.state = self.buffer.take(rows)  # with its step, so that no noise is used twice
         if self.restart is not None:
             self.restart.apply_(self.state)
         info = self.sampler.advance_(self.state, n_steps)
-        rows = rows.to(self.buffer.x.device)
-        self.buffer.x[rows] = self.state.x
-        if self.buffer.residual is not None and self.state.residual is not None:
-            self.buffer.residual[rows] = self.state.residual
-        self.buffer.step = self.state.step
+        self.buffer.put_(rows, self.state)
         return info
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,9 +79,3 @@ class ReplayBuffer:
         """
         buffer = load_state(state["buffer"], self.buffer)
         self.state, self.buffer = load_state(state, self.state), buffer
-
-    def _take(self, rows: Tensor) -> LangevinState:
-        """Copies of some chains. Noise goes on with the buffer's step, so none is used twice."""
-        rows = rows.to(self.buffer.x.device)
-        residual = None if self.buffer.residual is None else self.buffer.residual[rows]
-        return LangevinState(self.buffer.x[rows], residual, self.buffer.key, self.buffer.step)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effebm_ext.langevin_state import LangevinState
 from effebm_ext.rng import Key
-from effebm_ext.samplers import LangevinState
 
 
 @dataclasses.dataclass
@@ -21,6 +21,8 @@ class Restart:
         probability: of every chain, each time it is asked, in [0, 1].
         fresh: maps n to n new starts ``(n, *event)``.
         generator: CPU generator that decides.
+        fresh_kwargs: maps n to new values of energy_kwargs, ``(n, ...)`` each, such as labels; what
+            it leaves out, chains keep.
 
     Raises:
         ValueError: probability is outside [0, 1].
@@ -29,13 +31,18 @@ class Restart:
     probability: float
     fresh: Callable[[int], Tensor]
     generator: torch.Generator
+    fresh_kwargs: Callable[[int], dict[str, Tensor]] = lambda n: {}
 
     def __post_init__(self) -> None:
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability: expected 0 to 1, got {self.probability}")
 
     def apply_(self, state: LangevinState) -> None:
-        """Puts new starts in the place of some chains; their residuals become zero."""
+        """Puts new starts in the place of some chains; their residuals become zero.
+
+        Raises:
+            KeyError: fresh_kwargs names something of which the chains have no value each.
+        """
         chosen = torch.rand(len(state.x), generator=self.generator) < self.probability
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
@@ -45,15 +52,20 @@ class Restart:
         state.x[rows] = new
         if state.residual is not None:
             state.residual[rows] = 0
+        values = state.values_per_chain()
+        for name, value in self.fresh_kwargs(len(rows)).items():
+            values[name][rows] = value.to(values[name])
 
 
 def state_dict(state: LangevinState) -> dict[str, Any]:
-    """Plain tensors and numbers, for a checkpoint."""
+    """Plain tensors and numbers, for a checkpoint. Of the energy_kwargs those with a value per
+    chain; the others do not change."""
     return {
         "x": state.x,
         "residual": state.residual,
         "key": dataclasses.asdict(state.key),
         "step": state.step,
+        "energy_kwargs": state.values_per_chain(),
     }
 
 
@@ -69,7 +81,20 @@ def load_state(saved: dict[str, Any], like: LangevinState) -> LangevinState:
         raise ValueError(f"chains: expected shape {tuple(like.x.shape)}, got {tuple(x.shape)}")
     if (residual is None) != (like.residual is None):
         raise ValueError("chains: expected a residual if and only if the sampler has one")
-    if residual is not None:
-        residual = residual.to(like.x.device, copy=True)
-    x = x.to(like.x.device, copy=True)
-    return LangevinState(x, residual, Key(**saved["key"]), saved["step"])
+    values, own = saved["energy_kwargs"], like.values_per_chain()
+    if _shapes(values) != _shapes(own):
+        raise ValueError(
+            f"chains: expected energy_kwargs of the shapes {_shapes(own)}, got {_shapes(values)}"
+        )
+    device = like.x.device
+    return LangevinState(
+        x.to(device, copy=True),
+        None if residual is None else residual.to(device, copy=True),
+        Key(**saved["key"]),
+        saved["step"],
+        {**like.energy_kwargs, **{n: v.to(own[n].device, copy=True) for n, v in values.items()}},
+    )
+
+
+def _shapes(values: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in values.items()}

@@ -1,0 +1,35 @@
+"""Batches of data by class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class RowsByClass:
+    """Finds rows of data of given classes.
+
+    Args:
+        labels: of all rows, int64 ``(n,)`` from 0 on, on the CPU.
+    """
+
+    def __init__(self, labels: Tensor) -> None:
+        self._order = labels.argsort(stable=True)  # the rows of class 0, then of class 1, ...
+        self._counts = labels.bincount()
+        self._starts = self._counts.cumsum(0) - self._counts
+
+    def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
+        """For every label in ``y`` (int64 ``(m,)``, CPU) one of the rows that have it, drawn with
+        replacement; every label must occur.
+
+        Raises:
+            IndexError, RuntimeError: there is no row of some class.
+        """
+        numbers = torch.randint(2**62, y.shape, generator=generator)
+        return self._order[self._starts[y] + numbers % self._counts[y]]
+
+
+def spread_labels(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """``n`` labels in random order, each as frequent as among ``labels`` as far as n allows."""
+    even = labels.sort().values[torch.arange(n) * len(labels) // n]
+    return even[torch.randperm(n, generator=generator)]

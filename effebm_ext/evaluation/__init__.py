@@ -1,0 +1,21 @@
+"""Is the trained energy a good model? Functions of tensors, and the report of a run."""
+
+from effebm_ext.evaluation.ais import AIS, annealed_importance_sampling, gaussian_base
+from effebm_ext.evaluation.estimates import Estimate, cross_entropy, ess, log_mean_exp
+from effebm_ext.evaluation.kernel_two_sample import TwoSample, kernel_two_sample
+from effebm_ext.evaluation.ranking import auroc
+from effebm_ext.evaluation.trajectory import effective_sample_size
+
+__all__ = [
+    "AIS",
+    "Estimate",
+    "TwoSample",
+    "annealed_importance_sampling",
+    "auroc",
+    "cross_entropy",
+    "effective_sample_size",
+    "ess",
+    "gaussian_base",
+    "kernel_two_sample",
+    "log_mean_exp",
+]

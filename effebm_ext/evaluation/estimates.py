@@ -1,0 +1,85 @@
+"""Estimates with standard errors, from samples and from log weights."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Estimate(NamedTuple):
+    """``value`` and its standard error."""
+
+    value: float
+    error: float
+
+
+def ess(log_weights: Tensor) -> float:
+    """Kish's effective sample size ``1 / sum(w^2)`` of the normalised weights, 1 to n.
+
+    Args:
+        log_weights: ``(n,)``, up to a common constant; -inf is a weight of zero.
+
+    Raises:
+        ValueError: not of one axis, empty, all weights zero, or one is nan or +inf.
+    """
+    w = torch.softmax(_checked(log_weights), 0)
+    return float(1 / w.square().sum())
+
+
+def log_mean_exp(log_weights: Tensor) -> Estimate:
+    """``log mean w``; its standard error by the delta method, ``std(w) / (mean(w) sqrt(n))``.
+
+    The error says nothing of the bias of a logarithm, and misses what rare large weights would
+    change: do not trust it where :func:`ess` is small.
+
+    Args:
+        log_weights: ``(n,)``, summed in float64; with n = 1 the error is infinite.
+
+    Raises:
+        ValueError: as :func:`ess`.
+    """
+    log_w = _checked(log_weights)
+    n = len(log_w)
+    value = float(torch.logsumexp(log_w, 0)) - math.log(n)
+    relative = (log_w - value).exp()  # of mean one
+    return Estimate(value, _error_of_mean(relative))
+
+
+def cross_entropy(log_z: Estimate, data_energies: Tensor) -> Estimate:
+    """``log Z + mean E(data)``, nats per sample: how many the model ``exp(-E) / Z`` needs.
+
+    The parts are independent, so their squared errors add.
+
+    Args:
+        log_z: of the model.
+        data_energies: energies of data ``(n,)`` that it was not trained on.
+
+    Raises:
+        ValueError: data_energies is not of one axis, empty, or not finite.
+    """
+    energies = data_energies.double()
+    if energies.dim() != 1 or len(energies) == 0 or not bool(energies.isfinite().all()):
+        raise ValueError(
+            "data_energies: expected finite values (n,), n >= 1, "
+            f"got shape {tuple(energies.shape)} with {int((~energies.isfinite()).sum())} not finite"
+        )
+    error = math.hypot(log_z.error, _error_of_mean(energies))
+    return Estimate(log_z.value + float(energies.mean()), error)
+
+
+def _error_of_mean(x: Tensor) -> float:
+    return float(x.std()) / math.sqrt(len(x)) if len(x) > 1 else math.inf
+
+
+def _checked(log_weights: Tensor) -> Tensor:
+    if log_weights.dim() != 1 or len(log_weights) == 0:
+        raise ValueError(
+            f"log_weights: expected shape (n,), n >= 1, got {tuple(log_weights.shape)}"
+        )
+    largest = float(log_weights.max())  # nan if there is one
+    if not math.isfinite(largest):
+        raise ValueError(f"log_weights: expected a finite maximum, got {largest}")
+    return log_weights.double()

@@ -1,0 +1,78 @@
+"""Metropolis-adjusted Langevin moves along the geometric path from a standard normal to a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from effebm_ext.energies import energy_and_gradient
+
+
+class Point(NamedTuple):
+    """Chains ``z`` ``(n, *event)`` with the model's energies ``(n,)`` and their gradient there."""
+
+    z: Tensor
+    energy: Tensor
+    gradient: Tensor
+
+    @classmethod
+    def at(cls, energy: Callable[[Tensor], Tensor], z: Tensor) -> Point:
+        """The chains at ``z``."""
+        return cls(z, *energy_and_gradient(energy, z))
+
+    def potential(self, beta: float) -> Tensor:
+        """``(1 - beta) |z|^2 / 2 + beta E(z)``, float64 ``(n,)``."""
+        return (1 - beta) * _half_square(self.z) + beta * self.energy.double()
+
+    def force(self, beta: float) -> Tensor:
+        """Gradient of :meth:`potential`, ``(n, *event)``."""
+        return (1 - beta) * self.z + beta * self.gradient
+
+    def log_ratio(self) -> Tensor:
+        """``|z|^2 / 2 - E(z)``, float64 ``(n,)``: minus what the potential gains per beta."""
+        return _half_square(self.z) - self.energy.double()
+
+
+def mala_step(
+    energy: Callable[[Tensor], Tensor],
+    point: Point,
+    beta: float,
+    step_size: float,
+    generator: torch.Generator,
+) -> tuple[Point, float]:
+    """One step that leaves the law ``exp(-potential(beta))`` as it is, whatever the step size (G.
+    Roberts, R. Tweedie 1996): fresh momenta, one leapfrog step, Metropolis.
+
+    Args:
+        energy: maps ``(n, *event)`` to ``(n,)``; proposals where it is nan or inf are rejected.
+        point: the chains.
+        beta: 0 for the standard normal, 1 for the model.
+        step_size: standard deviation of the proposal's noise.
+        generator: CPU generator of the momenta and the acceptances.
+
+    Returns:
+        The chains moved on, and their mean probability of acceptance.
+    """
+    start = torch.randn(point.z.shape, generator=generator).to(point.z)
+    middle = start - step_size / 2 * point.force(beta)
+    proposal = Point.at(energy, point.z + step_size * middle)
+    end = middle - step_size / 2 * proposal.force(beta)
+    before = point.potential(beta) + _half_square(start)
+    after = proposal.potential(beta) + _half_square(end)
+    probability = (before - after).exp().clamp(max=1).nan_to_num(0.0)
+    uniform = torch.rand(len(start), generator=generator, dtype=torch.float64)
+    accept = uniform.to(probability) < probability
+    row = accept.view(-1, *[1] * (start.dim() - 1))
+    z, gradient = (
+        torch.where(row, new, old)
+        for new, old in ((proposal.z, point.z), (proposal.gradient, point.gradient))
+    )
+    moved = Point(z, torch.where(accept, proposal.energy, point.energy), gradient)
+    return moved, float(probability.mean())
+
+
+def _half_square(z: Tensor) -> Tensor:
+    return z.double().square().flatten(1).sum(1) / 2

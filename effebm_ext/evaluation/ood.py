@@ -1,0 +1,36 @@
+"""Data that a model has not been trained on, for out-of-distribution detection."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from effebm_ext.data import load
+
+
+def out_of_distribution(source: str, x: Tensor, *, seed: int, generator: torch.Generator) -> Tensor:
+    """Rows ``(m, *event)`` to hold against ``x`` ``(n, *event)``.
+
+    Args:
+        source: ``permuted``, the rows of x, each with its elements in an order of its own;
+            ``noise``, n rows of normals with the mean and standard deviation of all of x; or any
+            source of :func:`effebm_ext.data.load`, its rows in random order.
+        x: data of the model.
+        seed: of toy data.
+        generator: CPU generator of the permutations, the noise and the order.
+
+    Raises:
+        ValueError, FileNotFoundError: as load; events of another shape.
+    """
+    if source == "permuted":
+        order = torch.rand(x.flatten(1).shape, generator=generator).argsort(1)
+        return x.flatten(1).gather(1, order).view_as(x)
+    if source == "noise":
+        return x.mean() + x.std(correction=0) * torch.randn(x.shape, generator=generator)
+    other = load(source, seed=seed)
+    if other.x.shape[1:] != x.shape[1:]:
+        raise ValueError(
+            f"ood: expected events of shape {tuple(x.shape[1:])}, "
+            f"got {other.event_shape} from {source!r}"
+        )
+    return other.x[torch.randperm(len(other.x), generator=generator)]
