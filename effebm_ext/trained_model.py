@@ -13,9 +13,9 @@ from torch.optim.swa_utils import AveragedModel
 from effebm_ext import checkpoint
 from effebm_ext.config import TrainConfig
 from effebm_ext.energies import denoise, make_energy
-from effebm_ext.langevin_state import LangevinState
 from effebm_ext.rng import Key
 from effebm_ext.run_folder import CHECKPOINT
+from effebm_ext.samplers import LangevinState
 from effebm_ext.training import make_sampler
 
 

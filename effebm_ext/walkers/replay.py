@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.langevin_state import LangevinState
 from effebm_ext.rng import Rng
-from effebm_ext.samplers import Langevin, StepInfo
+from effebm_ext.samplers import Langevin, LangevinState, StepInfo
 from effebm_ext.walkers.restart import Restart, load_state, state_dict
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.langevin_state import LangevinState
 from effebm_ext.rng import Key
+from effebm_ext.samplers import LangevinState
 
 
 @dataclasses.dataclass

@@ -21,7 +21,6 @@ from ptx_simulator import launch
 
 import effebm_ext as eff
 
-
 FIELDS = ("signs", "zeros", "scales")  # of packed signs
 
 

@@ -1,13 +1,16 @@
-"""The state of Langevin chains."""
+"""The state of Langevin chains, and what a sampler tells of its steps."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from effebm_ext.ops.checks import row_size
 from effebm_ext.rng import Key
+from effebm_ext.samplers.trajectory import PackedTrajectory
 
 
 @dataclasses.dataclass
@@ -65,3 +68,47 @@ class LangevinState:
         for name, value in self.values_per_chain().items():
             value[rows] = chains.energy_kwargs[name]
         self.step = chains.step
+
+
+class StepInfo(NamedTuple):
+    """What a step saw at the state it started from, ``(n_chains,)`` each.
+
+    Attributes:
+        energy: None for a score.
+        grad_norm: Euclidean norm of the energy's gradient; None unless the sampler has
+            ``statistics=True``.
+        fraction_clipped: of the gradient's elements, those that clip changed; None likewise.
+    """
+
+    energy: Tensor | None
+    grad_norm: Tensor | None = None
+    fraction_clipped: Tensor | None = None
+
+    @classmethod
+    def of(cls, energy: Tensor | None, statistics: Tensor | None, x: Tensor) -> StepInfo:
+        """From what :func:`effebm_ext.langevin_step_` fills in, for chains like those of ``x``."""
+        if statistics is None:
+            return cls(energy)
+        squares, clipped = statistics.unbind(1)
+        return cls(energy, squares.sqrt(), clipped / max(1, row_size(x)))
+
+    @classmethod
+    def stack(cls, infos: list[StepInfo]) -> StepInfo:
+        """Of several steps, ``(n_steps, n_chains)``."""
+        fields = zip(*infos, strict=True) if infos else [()] * len(cls._fields)
+        return cls(*(torch.stack(f) if f and f[0] is not None else None for f in fields))
+
+
+class Run(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        x: the final states, ``(n_chains, *event)``.
+        trajectory: the states after every ``thin`` steps, ``(n_kept, n_chains, *event)``; or what
+            they follow from, if the run was asked to pack them.
+        info: of each of those steps, ``(n_kept, n_chains)``.
+    """
+
+    x: Tensor
+    trajectory: Tensor | PackedTrajectory
+    info: StepInfo
