@@ -10,6 +10,9 @@ import torch
 import effebm_ext as eff
 from effebm_ext import _C, extension
 
+# What torch.compile keeps on disk is not told apart by the schemas of the ops.
+torch._inductor.config.force_disable_caches = True
+
 _EMULATED = Path(
     os.environ.get(
         "EFFEBM_EMULATED_KERNELS",

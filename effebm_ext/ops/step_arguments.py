@@ -45,7 +45,7 @@ def step_arguments(
         return arguments
     arguments += [noise, noises]
     if limits:
-        drift += _NO_DRIFT[len(drift) :]
+        drift = drift + _NO_DRIFT[len(drift) :]
     return arguments + drift + limits
 
 
