@@ -94,8 +94,7 @@ class TopKRow:
         t = rng.choice(values, shape[0], p=weight)[:, None]
         size = t * rng.random(shape)
         size[:, 0] = t[:, 0]
-        u = rng.random((shape[0], self.k - 1))
-        size[:, 1 : self.k] = -special.ndtri(u * special.ndtr(-t))
+        size[:, 1 : self.k] = _beyond(np.broadcast_to(t, (shape[0], self.k - 1)), rng)
         return rng.permuted(size, axis=1) * rng.choice([-1, 1], shape)
 
 
@@ -123,21 +122,44 @@ class SignBlock:
         return size * rng.choice([-1, 1], shape)
 
 
-def topk_variances(eigenvalues: Array, ratio: float) -> Array:
-    """Variances under Top-k of the target N(0, 1 / eigenvalues), d large: one threshold for the
-    magnitudes of all gradients, at another quantile for each eigenvalue."""
+@dataclass(frozen=True)
+class FlatTops:
+    """Entries of the target N(0, 1 / eigenvalues) under Top-k of a share ``ratio``, d large: one
+    threshold for the magnitudes of all gradients, at another quantile for each eigenvalue."""
 
-    def excess(threshold: float) -> float:
-        return passed(threshold / np.sqrt(eigenvalues)).mean() - ratio
+    eigenvalues: Array
+    ratio: float
 
-    highest = 2 * math.sqrt(eigenvalues.max() / ratio)
-    t = optimize.brentq(excess, 0, highest) / np.sqrt(eigenvalues)
-    return (t**3 / 3 + t + mills(t)) / (t + mills(t)) / eigenvalues
+    @functools.cached_property
+    def thresholds(self) -> Array:
+        """In units of the target's standard deviations."""
+
+        def excess(threshold: float) -> float:
+            return passed(threshold / np.sqrt(self.eigenvalues)).mean() - self.ratio
+
+        highest = 2 * math.sqrt(self.eigenvalues.max() / self.ratio)
+        return optimize.brentq(excess, 0, highest) / np.sqrt(self.eigenvalues)
+
+    def var(self) -> Array:
+        t = self.thresholds
+        return (t**3 / 3 + t + mills(t)) / (t + mills(t)) / self.eigenvalues
+
+    def sample(self, shape: tuple[int, int], rng: np.random.Generator) -> Array:
+        t = np.broadcast_to(self.thresholds, shape)
+        beyond = rng.random(shape) < passed(t)
+        size = np.where(beyond, _beyond(t, rng), t * rng.random(shape))
+        return size * rng.choice([-1, 1], shape) / np.sqrt(self.eigenvalues)
 
 
-def block_sign_variance(eigenvalues: Array) -> float:
-    """Variance under Block-Sign of every entry of a large block, whatever its own eigenvalue."""
-    return 2 / float(np.mean(eigenvalues))
+def sign_law(eigenvalues: Array) -> Any:
+    """Of every entry of a large block under Block-Sign for the target N(0, 1 / eigenvalues),
+    whatever its own eigenvalue."""
+    return stats.laplace(scale=1 / math.sqrt(np.mean(eigenvalues)))
+
+
+def _beyond(t: Array, rng: np.random.Generator) -> Array:
+    """Normal variables, given that they are beyond t."""
+    return -special.ndtri(rng.random(t.shape) * special.ndtr(-t))
 
 
 def density(grid: Array, slope: Array) -> Array:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import math
 import platform
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from gaussians import ill_conditioned, learned_precision
 from scales import (
     QUICK,
     Scale,
+    delayed_settings,
     few_settings,
     hard_settings,
     isotropic_settings,
@@ -48,6 +50,8 @@ def tasks(scale: Scale) -> Iterator[Task]:
     for dim in scale.dims:
         for setting in few_settings(eff.TopK(ratio=0.1)):
             yield "lengths", lambda s=setting, d=dim: entry_law(s, scale, d)
+    for setting in delayed_settings(scale):
+        yield "delays", lambda s=setting: entry_law(s, scale)
     for setting in few_settings(*map(eff.TopK, scale.skewed_k), eff.BlockSign(scale.dim)):
         yield "skewed", lambda s=setting: skewed(s, scale)
     for setting, rotated in hard_settings(scale):
@@ -57,7 +61,7 @@ def tasks(scale: Scale) -> Iterator[Task]:
 
 
 def plain(value: Any) -> Any:
-    """As JSON has it, to six digits."""
+    """As JSON has it, to six digits; None for what is not finite."""
     if isinstance(value, dict):
         return {name: plain(v) for name, v in value.items()}
     if isinstance(value, (torch.Tensor, np.ndarray)):
@@ -65,7 +69,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [plain(v) for v in value]
     if isinstance(value, (float, np.floating)):
-        return float(f"{value:.6g}")
+        return float(f"{value:.6g}") if math.isfinite(value) else None
     return value
 
 
@@ -102,7 +106,7 @@ def main(quick: bool, out: Path | None) -> None:
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(report, allow_nan=False) + "\n")
         pictures.save_densities(out / "densities.png", found["entries"])
-        pictures.save_bias(out / "bias.png", found["entries"])
+        pictures.save_bias(out / "bias.png", found["entries"], found["delays"])
 
 
 if __name__ == "__main__":

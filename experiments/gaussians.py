@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import closed_forms as forms
 import numpy as np
 import torch
@@ -26,28 +28,19 @@ def ill_conditioned(setting: Setting, rotated: bool, scale: Scale) -> Row:
     deviations, whose covariance should be the identity.
     """
     dim = scale.hard_dim
-    eigenvalues = torch.logspace(0, 2, dim)
+    spectrum = np.logspace(0, 2, dim)
+    eigenvalues = torch.tensor(spectrum).float()
     generator = torch.Generator().manual_seed(0)
     basis = torch.linalg.qr(torch.randn(dim, dim, generator=generator)).Q
     basis = basis if rotated else torch.eye(dim)
     precision = basis * eigenvalues @ basis.T
     to_unit = basis * eigenvalues.sqrt()
-    from_unit = basis / eigenvalues.sqrt()
 
     def gradient(x: Tensor) -> Tensor:
         return (x - MEAN) @ precision if rotated else (x - MEAN) * eigenvalues
 
-    expected = None
-    if setting.compressor is None:
-        expected = (1 / (eigenvalues * (1 - setting.step_size / 4 * eigenvalues))).double().numpy()
-    elif not (setting.error_feedback or rotated):
-        match setting.compressor:
-            case eff.TopK() as c:
-                ratio = c.entries(dim) / dim
-                expected = forms.topk_variances(eigenvalues.double().numpy(), ratio)
-            case eff.BlockSign(size) if size == dim:
-                expected = np.full(dim, forms.block_sign_variance(eigenvalues.numpy()))
-    start = 1.0 if expected is None else torch.tensor(expected).float().mul(eigenvalues).sqrt()
+    target = stats.norm(scale=1 / np.sqrt(spectrum))
+    law = _law(setting, spectrum, rotated)
 
     def observe(seen: Look) -> Tensor:
         z = (seen.x - MEAN) @ to_unit
@@ -56,7 +49,7 @@ def ill_conditioned(setting: Setting, rotated: bool, scale: Scale) -> Row:
 
     seeds = []
     for seed in scale.seeds:
-        x = draw(stats.norm(), (scale.hard_chains, dim), seed) * start @ from_unit.T + MEAN
+        x = draw(law or target, (scale.hard_chains, dim), seed) @ basis.T + MEAN
         looks = look(
             x, gradient, setting, seed,
             burn_in=scale.duration, duration=2 * scale.duration, times=LOOKS,
@@ -76,11 +69,26 @@ def ill_conditioned(setting: Setting, rotated: bool, scale: Scale) -> Row:
     }  # fmt: skip
     if setting.error_feedback:
         found["trace_by_identity"] = mean(1 + setting.step_size / 4 * moved_by[:, 0])
-    if expected is not None:
-        relative = expected * eigenvalues.numpy()
+    if law is not None:
+        relative = law.var() * spectrum
         found["soft_expected"] = float(relative[:eighth].mean())
         found["stiff_expected"] = float(relative[-eighth:].mean())
     return found
+
+
+def _law(setting: Setting, spectrum: np.ndarray[Any, Any], rotated: bool) -> Any:
+    """Expected of the entries, where there is a closed form; that of the compressed chains is for
+    small steps and d large."""
+    if setting.compressor is None:
+        return stats.norm(scale=1 / np.sqrt(spectrum * (1 - setting.step_size / 4 * spectrum)))
+    if not (setting.error_feedback or rotated):
+        dim = len(spectrum)
+        match setting.compressor:
+            case eff.TopK() as c:
+                return forms.FlatTops(spectrum, c.entries(dim) / dim)
+            case eff.BlockSign(size) if size == dim:
+                return forms.sign_law(spectrum)
+    return None
 
 
 class _Gaussian(nn.Module):

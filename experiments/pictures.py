@@ -42,27 +42,27 @@ def _density(axes: Axes, row: Row) -> None:
     axes.tick_params(labelsize=7)
 
 
-def save_bias(path: Path, entries: list[Row]) -> None:
+def save_bias(path: Path, entries: list[Row], delays: list[Row]) -> None:
     """Variance against k/d, against the block size, and with feedback against step * d / k."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     ratio, block, feedback = figure.subplots(1, 3)
-    for i, step in enumerate(sorted({r["step_size"] for r in entries})):
-        rows = [r for r in entries if r["step_size"] == step and not r["feedback"]]
-        for axes, kind in ((ratio, "Top-k"), (block, "Block-Sign")):
-            chosen = [r for r in rows if r["chain"].startswith(kind)]
-            _points(axes, chosen, [_size(r) for r in chosen], f"C{i}o", f"step {step:g}")
-            if i == 0:
-                line = sorted((_size(r), r["variance_expected"]) for r in chosen)
-                axes.plot(*zip(*line, strict=True), "k-", linewidth=1, label="closed form")
-        rows = [r for r in entries if r["step_size"] == step and r["feedback"]]
-        topk = [r for r in rows if r["chain"].startswith("Top-k")]
-        delay = [step / _size(r) for r in topk]
-        _points(feedback, topk, delay, f"C{i}o", f"Top-k, step {step:g}")
-        signs = [r for r in rows if r["chain"].startswith("Block-Sign")]
-        _points(feedback, signs, [step] * len(signs), f"C{i}x", f"Block-Sign, step {step:g}")
-    delays = np.geomspace(0.002, 2, 50)
-    feedback.plot(delays, delays / (2 * math.pi), "k-", linewidth=1, label="first order, Top-k")
-    for axes, label in ((ratio, "k / d"), (block, "block"), (feedback, "step d / k")):
+    plain = [r for r in entries if not r["feedback"]]
+    for axes, kind in ((ratio, "Top-k"), (block, "Block-Sign")):
+        rows = [r for r in plain if r["chain"].startswith(kind)]
+        line = sorted({(_size(r), r["variance_expected"]) for r in rows})
+        axes.plot(*zip(*line, strict=True), "k-", linewidth=1, label="closed form")
+        for step in sorted({r["step_size"] for r in rows}):
+            same = [r for r in rows if r["step_size"] == step]
+            _points(axes, same, [_size(r) for r in same], "o", f"step {step:g}")
+    fed = [r for r in entries + delays if r["feedback"] and _converged(r)]
+    topk = [r for r in fed if r["chain"].startswith("Top-k")]
+    _points(feedback, topk, [r["step_size"] / _size(r) for r in topk], "o", "Top-k")
+    for size in sorted({_size(r) for r in fed if r["chain"].startswith("Block-Sign")}):
+        rows = [r for r in fed if r["chain"].startswith(f"Block-Sign {size:.0f} ")]
+        _points(feedback, rows, [r["step_size"] for r in rows], "x--", f"Block-Sign {size:.0f}")
+    at = np.geomspace(0.002, 6, 50)
+    feedback.plot(at, at / (2 * math.pi), "k-", linewidth=1, label="first order, Top-k")
+    for axes, label in ((ratio, "k / d"), (block, "block"), (feedback, "step d / k, or step")):
         axes.set(xscale="log", yscale="log", xlabel=label, ylabel="variance")
         axes.legend(fontsize=6)
         axes.grid(alpha=0.3)
@@ -70,10 +70,17 @@ def save_bias(path: Path, entries: list[Row]) -> None:
     figure.savefig(path, dpi=100)
 
 
+def _converged(row: Row) -> bool:
+    return None not in row["variance"] and row["variance"][0] < 100
+
+
 def _size(row: Row) -> float:
     return float(row["chain"].split()[1])
 
 
 def _points(axes: Axes, rows: list[Row], at: list[float], style: str, label: str) -> None:
-    value = [r["variance"][0] - r["feedback"] for r in rows]
-    axes.errorbar(at, value, [r["variance"][1] for r in rows], fmt=style, label=label, markersize=4)
+    """Variances, or what is left of them above 1 with feedback, there by the identity, whose errors
+    are the smaller."""
+    kept = [r["variance_by_identity" if r["feedback"] else "variance"] for r in rows]
+    value = [v - r["feedback"] for (v, _), r in zip(kept, rows, strict=True)]
+    axes.errorbar(at, value, [e for _, e in kept], fmt=style, label=label, markersize=3)

@@ -22,6 +22,7 @@ class Scale:
     step_sizes: tuple[float, ...] = (0.002, 0.02, 0.2)
     skewed_k: tuple[int, ...] = (640, 3200)
     dims: tuple[int, ...] = (10, 100, 1000)
+    delays: tuple[int, ...] = (1, 2, 4, 6, 8)
     hard_dim: int = 128
     hard_chains: int = 32
     hard_ratios: tuple[float, ...] = (0.1, 0.5)
@@ -43,7 +44,7 @@ class Scale:
 
 QUICK = Scale(
     chains=16, dim=320, ratios=(0.1,), blocks=(64, 320), step_sizes=(0.02, 0.2),
-    skewed_k=(160,), dims=(10,),
+    skewed_k=(160,), dims=(10,), delays=(4,),
     hard_dim=32, hard_chains=16, hard_ratios=(0.5,), hard_blocks=(32,), hard_step_sizes=(0.01,),
     learned=((eff.TopK(ratio=0.1), 0.05), (eff.BlockSign(64), 0.05)),
     learned_updates=80, duration=10.0,
@@ -57,6 +58,13 @@ def isotropic_settings(scale: Scale) -> Iterator[Setting]:
             if not feedback or compressor != eff.TopK(ratio=1.0):
                 for step_size in scale.step_sizes:
                     yield Setting(compressor, feedback, step_size)
+
+
+def delayed_settings(scale: Scale) -> Iterator[Setting]:
+    """With feedback and a given step_size * d / k."""
+    for ratio in (0.1, 0.01):
+        for delay in scale.delays:
+            yield Setting(eff.TopK(ratio=ratio), True, delay * ratio)
 
 
 def hard_settings(scale: Scale) -> Iterator[tuple[Setting, bool]]:

@@ -39,7 +39,7 @@ def everything(found: dict[str, list[Row]]) -> str:
     """A table for every study."""
     parts = []
     for study, rows in found.items():
-        title, columns = _TABLES["entries" if study == "lengths" else study]
+        title, columns = _TABLES["entries" if study in ("lengths", "delays") else study]
         parts.append(f"{title}\n{_table(rows, columns)}")
     return "\n\n".join(parts)
 
@@ -63,6 +63,8 @@ def number(value: float | list[float] | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
+        if None in value or abs(value[0]) > 1e4:
+            return "diverges"
         digits = 2 if value[1] > 0.1 else 3 if value[1] > 0.01 else 4 if value[1] > 0.001 else 5
         return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
     return f"{value:.4f}"
