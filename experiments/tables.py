@@ -63,7 +63,7 @@ def number(value: float | list[float] | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        if None in value or abs(value[0]) > 1e4:
+        if None in value or abs(value[0]) > 1000:
             return "diverges"
         digits = 2 if value[1] > 0.1 else 3 if value[1] > 0.01 else 4 if value[1] > 0.001 else 5
         return f"{value[0]:.{digits}f} ± {value[1]:.{digits}f}"
