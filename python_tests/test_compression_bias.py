@@ -1,0 +1,203 @@
+"""The closed forms of compressed chains are what they say, and the experiment finds them again."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from scipy import integrate, special, stats
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+
+import chains
+import closed_forms as forms
+import compression_bias
+
+X = np.linspace(-6, 6, 49)
+RATIOS = [0.01, 0.1, 0.5, 0.9]
+
+
+def flat_top(x, threshold):
+    return math.exp(-(max(abs(x), threshold) ** 2 - threshold**2) / 2)
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_flat_top_is_the_integral_of_its_density(ratio):
+    law = forms.FlatTop(ratio)
+    t = law.threshold
+
+    def integral(weight, lower, upper):
+        options = {"points": [p for p in (-t, t) if lower < p < upper], "limit": 200}
+        return integrate.quad(lambda x: weight(x) * flat_top(x, t), lower, upper, **options)[0]
+
+    whole = integral(lambda x: 1, -t - 12, t + 12)
+    beyond = 2 * integral(lambda x: 1, t, t + 12)
+    assert beyond / whole == pytest.approx(ratio, rel=1e-8)
+    assert law.var() == pytest.approx(integral(lambda x: x * x, -t - 12, t + 12) / whole, rel=1e-8)
+    for x in (-t - 1, -0.5 * t, 0.0, 0.5 * t, t + 1):
+        assert law.cdf(x) == pytest.approx(integral(lambda x: 1, -t - 12, x) / whole, abs=1e-8)
+
+
+def test_flat_top_has_the_published_variances_and_tends_to_the_target():
+    assert forms.FlatTop(0.5).var() == pytest.approx(1.09, abs=0.005)
+    assert forms.FlatTop(0.1).var() == pytest.approx(3.45, abs=0.005)
+    assert forms.FlatTop(0.01).var() == pytest.approx(33.3, abs=0.05)
+    np.testing.assert_allclose(forms.FlatTop(1 - 1e-9).cdf(X), stats.norm.cdf(X), atol=1e-6)
+    # the threshold grows like ratio^-1/2, and the law becomes uniform within it
+    assert forms.FlatTop(1e-6).var() == pytest.approx(1e6 / 3, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("law", "power"),
+    [(forms.TopKRow(1, 2), lambda x, y: max(x, y) ** 2 / 2),
+     (forms.SignBlock(2), lambda x, y: (x + y) ** 2 / 4)],
+    ids=str,
+)  # fmt: skip
+def test_laws_of_a_row_of_two_by_quadrature(law, power):
+    def integral(weight, upper):
+        def rest(x):
+            split = integrate.quad(lambda y: math.exp(-power(x, y)), 0, 12, points=[x])
+            return weight(x) * split[0]
+
+        return integrate.quad(rest, 0, upper)[0]
+
+    whole = integral(lambda x: 1, 11)
+    assert law.var() == pytest.approx(integral(lambda x: x * x, 11) / whole, rel=1e-4)
+    for x in (0.3, 1.0, 2.5):
+        expected = (1 + integral(lambda x: 1, x) / whole) / 2
+        assert law.cdf(np.array([x]))[0] == pytest.approx(expected, abs=2e-4)
+
+
+def test_laws_of_rows_tend_to_those_of_entries_and_to_the_target():
+    for row, entry in [
+        (forms.TopKRow(10_000, 100_000), forms.FlatTop(0.1)),
+        (forms.TopKRow(50, 50), stats.norm()),
+        (forms.SignBlock(100_000), stats.laplace()),
+        (forms.SignBlock(1), stats.norm()),
+    ]:
+        np.testing.assert_allclose(row.cdf(X), entry.cdf(X), atol=5e-4)
+        assert row.var() == pytest.approx(entry.var(), rel=5e-4)
+    assert forms.TopKRow(1, 1000).var() == pytest.approx(1002 / 3)
+
+
+@pytest.mark.parametrize("law", [forms.TopKRow(5, 50), forms.SignBlock(10)], ids=str)
+def test_samples_follow_the_law(law):
+    x = law.sample((4000, 50), np.random.default_rng(0))
+    variance = chains.mean(torch.tensor(x).square().mean(1))
+    assert abs(variance.value - law.var()) < 4 * variance.error
+    for at, expected in zip(X[::6], law.cdf(X[::6]), strict=True):
+        share = chains.mean(torch.tensor(x < at).double().mean(1))
+        assert abs(share.value - expected) < 4 * share.error + 1e-4
+
+
+@pytest.mark.parametrize("ratio", RATIOS)
+def test_forms_for_other_energies_agree_on_the_standard_normal(ratio):
+    law = forms.FlatTop(ratio)
+    several = forms.FlatTops(np.full(3, 2.0), ratio)
+    np.testing.assert_allclose(several.var(), law.var() / 2)
+    drawn = torch.tensor(several.sample((20_000, 3), np.random.default_rng(0)))
+    variance = chains.mean(drawn.square().flatten())
+    assert abs(variance.value - law.var() / 2) < 4 * variance.error
+    grid = np.linspace(-30, 30, 60001)
+    weight = forms.topk_density(grid, grid, ratio)
+    assert integrate.trapezoid(weight * grid**2, grid) == pytest.approx(law.var(), rel=2e-3)
+    weight = forms.block_sign_density(grid, grid)
+    np.testing.assert_allclose(weight, stats.laplace.pdf(grid), atol=1e-3)
+    assert forms.sign_law(np.array([1.0, 3.0])).var() == pytest.approx(1)
+
+
+def test_density_of_the_skewed_target():
+    grid = np.linspace(-80, 20, 50001)
+    weight = forms.density(grid, 5 * special.expit(grid) - 1)
+    mean = special.digamma(1) - special.digamma(4)
+    assert integrate.trapezoid(weight * grid, grid) == pytest.approx(mean, rel=1e-5)
+
+
+def test_estimates():
+    samples = torch.tensor([1.0, 2.0, 4.0, 7.0])
+    assert chains.jackknife(torch.mean, samples) == pytest.approx(chains.mean(samples))
+    pair = torch.tensor([[1.0, 2.0], [3.0, -4.0]])
+    assert chains.squared_norm(pair) == -5
+    noisy = torch.randn(2000, 100, generator=torch.Generator().manual_seed(0)) + 0.1
+    found = chains.jackknife(chains.squared_norm, noisy)
+    assert abs(found.value - 1) < 4 * found.error < 0.2
+
+
+@pytest.fixture(scope="module")
+def quick(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("quick")
+    done = CliRunner().invoke(compression_bias.main, ["--quick", "--out", str(folder)])
+    assert done.exit_code == 0, done.output
+    return done.output, folder
+
+
+@pytest.fixture(scope="module")
+def results(quick):
+    return json.loads((quick[1] / "results.json").read_text())["results"]
+
+
+def close(estimate, expected, *, bias=0.0):
+    """Within four standard errors and the stated relative bias."""
+    value, error = estimate
+    return 0 < error < 0.05 * value and abs(value - expected) < 4 * error + bias * expected
+
+
+def test_quick_run_leaves_everything_it_promises(quick):
+    output, folder = quick
+    report = json.loads((folder / "results.json").read_text())
+    assert len(report["settings"]["seeds"]) >= 3
+    assert {"torch", "effebm_ext", "scipy", "seconds"} <= report["environment"].keys()
+    for name in ("densities.png", "bias.png"):
+        assert 0 < (folder / name).stat().st_size < 150_000
+    for text in ("Top-k 0.1 + feedback", "Block-Sign 64", "learned precision", "rotated", "±"):
+        assert text in output
+
+
+def test_plain_chains_follow_the_closed_forms(results):
+    rows = [r for r in results["entries"] + results["lengths"] if not r["feedback"]]
+    assert {r["chain"] for r in rows} == {"Top-k 0.1", "Block-Sign 64", "Block-Sign 320"}
+    for row in rows:
+        assert close(row["variance"], row["variance_expected"], bias=row["step_size"] / 10)
+        distance, error = row["distance_expected"]
+        assert distance < row["distance_by_noise"] + 4 * error + row["step_size"] / 5
+        assert abs(row["mean_bias"][0]) < 4 * row["mean_bias"][1]
+
+
+def test_feedback_restores_the_target_but_for_what_the_identity_says(results):
+    rows = [r for r in results["entries"] + results["lengths"] if r["feedback"]]
+    assert len(rows) == 7
+    for row in rows:
+        assert close(row["variance"], row["variance_by_identity"][0], bias=0.002)
+        if row["step_size"] == 0.02:
+            assert close(row["variance"], 1.0, bias=0.04)
+        elif row["chain"].startswith("Top-k"):
+            assert close(row["variance"], 1.28, bias=0.01)
+
+
+def test_ill_conditioned_and_skewed_targets(results):
+    for row in results["skewed"]:
+        assert close([-row["mean"][0], row["mean"][1]], -row["mean_expected"], bias=0.005)
+    for row in results["ill_conditioned"]:
+        bias, error = row["mean_bias_squared"]
+        assert abs(bias) < 5 * error
+        if "trace_by_identity" in row:
+            assert close(row["trace"], row["trace_by_identity"][0])
+    whole = {r["chain"]: r for r in results["ill_conditioned"] if not r["rotated"]}
+    sign = whole["Block-Sign 32"]
+    assert sign["soft"][0] < 0.2
+    assert sign["stiff"][0] > 5
+    assert whole["Top-k 0.5"]["soft"][0] > 2
+
+
+def test_what_is_learned_is_the_variance_of_the_compressed_chain(results):
+    for row in results["learned"]:
+        if row["feedback"]:
+            assert 1.04 < row["precision"][0] < 1.12
+            assert row["excess"][0] < 0.005
+        else:
+            assert row["precision"][0] == pytest.approx(row["precision_expected"], rel=0.02)
+            assert row["excess"][0] == pytest.approx(row["excess_expected"], rel=0.04)
