@@ -16,7 +16,10 @@ class Fault(NamedTuple):
 
 
 _SYNC = "  __syncthreads();"
-BLOCK, ROWS, TOPK, SIGN = (f"cuda/{name}.cuh" for name in ("block", "rows", "topk", "block_sign"))
+BLOCK, ROWS, STEP, TOPK, SIGN = (
+    f"cuda/{name}.cuh" for name in ("block", "rows", "step_row", "topk", "block_sign")
+)
+CORE, PLAIN, PACK = "core/langevin_step.h", "cuda/langevin_step.cu", "cuda/packing.cu"
 
 FAULTS = [
     # scans and sums
@@ -29,20 +32,22 @@ FAULTS = [
     Fault("sum: one term too many", BLOCK, "return i < n ? term(i)", "return i <= n ? term(i)"),
     Fault("sum: partial sums read before they are written", BLOCK, _SYNC, "", 2),
     # the step of one row
-    Fault("noise: wrong purpose", ROWS, "Purpose::noise", "Purpose::rounding"),
-    Fault("noise: offset of 32 bits", ROWS, "uint64_t(p.key[1]) + uint64_t(p.offset)",
+    Fault("noise: wrong purpose", CORE, "Purpose::noise", "Purpose::rounding"),
+    Fault("noise: offset of 32 bits", CORE, "uint64_t(p.key[1]) + uint64_t(p.offset)",
           "uint32_t(p.key[1] + p.offset)"),
-    Fault("noise: first_chain ignored", ROWS, "uint32_t(p.first_chain + r)", "uint32_t(r)"),
-    Fault("noise: the same for every quad", ROWS, "uint32_t(begin / kQuad)", "0"),
-    Fault("noise: drawn where its size is zero", ROWS, "scalars_.noise_std != A(0)", "true"),
+    Fault("noise: first_chain ignored", STEP, "uint32_t(p.first_chain + r)", "uint32_t(r)"),
+    Fault("noise: the same for every quad", STEP, "uint32_t(begin / kQuad)", "0"),
+    Fault("noise: drawn where its size is zero", STEP, "scalars_.noise_std != A(0)", "true"),
     Fault("rows: misaligned ones read by vectors", ROWS,
           "reinterpret_cast<uintptr_t>(base) % alignof(Quad<V>) == 0", "base != (const void*)1"),
     Fault("rows: partial quads read by vectors", ROWS, "dim % kQuad == 0", "dim >= kQuad"),
     Fault("rows: stores past the end", ROWS, "if (i < n) row[begin + i]", "row[begin + i]"),
-    Fault("residual: keeps all", ROWS, "lost[i] = u[i] - c[i]", "lost[i] = u[i]"),
-    Fault("clip: left out", ROWS, "clip_ == Clip::value", "clip_ == Clip::norm"),
-    Fault("bounds: mirror left out", ROWS, "bounds_ == Bounds::reflect", "false"),
-    Fault("bounds: lose NaN", "core/langevin_step.h",
+    Fault("residual: keeps all", STEP, "lost[i] = u[i] - c[i]", "lost[i] = u[i]"),
+    Fault("clip: left out", CORE, "clip == Clip::value ? clamp(", "clip == Clip::none ? clamp("),
+    Fault("clip by norm: where the norm is the limit's", CORE, "norm > limit ?", "norm < limit ?"),
+    Fault("clip by norm: the same for every row", STEP, "p.norm_scales)[r]", "p.norm_scales)[0]"),
+    Fault("bounds: mirror left out", STEP, "bounds_ == Bounds::reflect", "false"),
+    Fault("bounds: lose NaN", CORE,
           "return v < lower ? lower : (v > upper ? upper : v);",
           "return v > lower ? (v < upper ? v : upper) : lower;"),
     # Top-k
@@ -67,16 +72,36 @@ FAULTS = [
     # Block-Sign
     Fault("block-sign: scale not carried into the next tile", SIGN,
           "if (first < last) carried =", "if (first > last) carried ="),
-    Fault("block-sign: short block divided by the full size", SIGN,
-          "A(size_of(b))", "A(block_size)"),
+    Fault("block-sign: short block divided by the size of the first", SIGN,
+          "A(size_of(b))", "A(size_of(0))"),
     Fault("block-sign: scales read before they are written", SIGN,
           "      __syncthreads();\n      const", "      const"),
     Fault("block-sign: scales overwritten while read", SIGN,
           "__syncthreads();  // before the next", "//"),
     Fault("block-sign: long blocks cut at 1024", SIGN,
-          "block_size <= kSumWidth", "block_size <= 4096"),
+          "size > kSumWidth) continue", "size > 4096) continue"),
     Fault("block-sign: zero gets a sign", "core/block_sign.h", "v == A(0) ? A(0) : ", ""),
     # the plain step
-    Fault("plain: one tile per row too few", "cuda/langevin_step.cu", "(p.dim + kTile - 1) / kTile",
+    Fault("plain: one tile per row too few", PLAIN, "(p.dim + kTile - 1) / kTile",
           "p.dim / kTile"),
+    # drifts and sums over rows
+    Fault("drift: before it is compressed", STEP, "store_quad(drift_, begin, n, vector_, c)",
+          "store_quad(drift_, begin, n, vector_, u)"),
+    Fault("row sums: of the state before it is rounded", STEP, "widen(v[i]) - x", "moved - x"),
+    Fault("row sums: terms read before they are written", STEP, "      __syncthreads();\n      if",
+          "      if"),
+    Fault("row sums: terms overwritten while read", STEP,
+          "__syncthreads();  // before the next tile's", "//"),
+    Fault("row sums: those of a row's last tile are too many", STEP,
+          "warp_sum<A>(n,", "warp_sum<A>(kTile,"),
+    Fault("row sums: groups of the first row", STEP, "+ r * kRowSums *", "+ 0 * kRowSums *"),
+    Fault("row sums: clipped elements counted after the clip", STEP,
+          "is_clipped(clip_, g[i], limit_)", "is_clipped(clip_, u[i], limit_)"),
+    # packing
+    Fault("packing: the sign of zeros behind the end", PACK, ": A(1);", ": A(0);"),
+    Fault("packing: ends of entries dropped", PACK, "found += scan.total;", ""),
+    Fault("packing: last entry read before it is written", PACK, _SYNC, "", 0),
+    Fault("packing: indices within a tile", PACK,
+          "int32_t(begin + i)", "int32_t(begin - tile + i)"),
+    Fault("packing: misfits unnoticed", PACK, "if (misfits)", "if (misfits && zeros)"),
 ]  # fmt: skip
