@@ -76,12 +76,14 @@ __device__ A warp_sum(int n, const Term& term) {
   return __shfl_sync(kAllLanes, sum, 0);
 }
 
+constexpr int kLevels = 3, kTopLevel = 16;  // terms of the last level
+constexpr int kSumTerms = (kLevels - 1) * kSumWidth + kTopLevel;
+
 // The canonical sum of up to 2^34 terms by the whole block: warps sum groups of 1024, and the
 // sums of a level that is full become one term of the next. Every thread calls it and gets the sum.
 template <class A, class Term>
 __device__ A block_sum(int64_t n, const Term& term) {
-  constexpr int kLevels = 3, kTopLevel = 16;  // terms of the last level
-  EFFEBM_SHARED(A, partial, (kLevels - 1) * kSumWidth + kTopLevel);
+  EFFEBM_SHARED(A, partial, kSumTerms);
   EFFEBM_SHARED(A, result, 1);
   const int64_t groups = (n + kSumWidth - 1) / kSumWidth;
   int count[kLevels] = {};              // the same in every thread

@@ -1,7 +1,8 @@
 // A row as the kernels see it: u, what is compressed, four elements at a time, and put(), which
 // takes the compressed c of four elements and does with it what the op is for. load() may be called
 // again and again; read() is for the last pass, once for every element, just before its put(). All
-// threads of a block call end_tile() when those of a tile are through.
+// threads of a block call end_tile() when those of a tile are through, or have been read where
+// notes_on_read().
 #pragma once
 
 #include "../core/block_sign.h"
@@ -48,6 +49,7 @@ template <class T>
 class CompressRow {
  public:
   using A = Compute<T>;
+  static constexpr int64_t kStaticShared = 0;
 
   template <class Params>
   __device__ CompressRow(const Params& p, int64_t r, bool vector)
@@ -72,6 +74,7 @@ class CompressRow {
   }
 
   __device__ void end_tile(int64_t, int) const {}
+  static __device__ bool notes_on_read() { return false; }
 
  private:
   const T* in_;

@@ -30,6 +30,7 @@ template <class T, bool kTold>
 class StepRow {
  public:
   using A = Compute<T>;
+  static constexpr int64_t kStaticShared = kTold ? kRowSums * kTile * sizeof(A) : 0;
 
   __device__ StepRow(const StepParams& p, int64_t r, bool vector)
       : x_(!kTold || p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),
@@ -88,6 +89,8 @@ class StepRow {
       for (int i = 0; i < kQuad; ++i) note(begin, i, term(c[i], delta[i]), term(c[i], c[i]));
     }
   }
+
+  __device__ bool notes_on_read() const { return kTold && sums_of_ == RowSums::statistics; }
 
   // The sums over n elements from `tile` on.
   __device__ void end_tile(int64_t tile, int n) const {

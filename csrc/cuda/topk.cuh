@@ -3,7 +3,7 @@
 #pragma once
 
 #include "block.cuh"
-#include "rows.cuh"
+#include "resident.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
@@ -102,8 +102,17 @@ __global__ void __launch_bounds__(kThreads) topk_rows(Params p, int64_t k, bool 
 
 template <class Row, class Params>
 void launch_topk_rows(const Params& p, int64_t k, bool vector, void* stream) {
-  constexpr auto kernel = &topk_rows<Row, Params>;
-  EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p, k, vector);
+  using A = typename Row::A;
+  constexpr int64_t kStatic = kDigits * sizeof(uint32_t) + 64 + Row::kStaticShared;
+  const int64_t bytes = resident_bytes<A>(p.dim);
+  if (k > 0 && k < p.dim && kStatic + bytes <= cuda::shared_memory_per_block()) {
+    constexpr auto kernel = &topk_rows<Resident<Row>, Params>;
+    cuda::allow_shared_memory(kernel, bytes);
+    EFFEBM_LAUNCH_SHARED(kernel, grid_for(p.rows), kThreads, bytes, stream, p, k, vector);
+  } else {
+    constexpr auto kernel = &topk_rows<Row, Params>;
+    EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p, k, vector);
+  }
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -35,5 +35,8 @@ constexpr int warpSize = 32;
 
 // kernel<<<grid, block, 0, stream>>>(...). A name with commas needs parentheses.
 #define EFFEBM_LAUNCH(kernel, grid, block, stream, ...) \
-  (static_cast<void>(stream),                           \
-   ::effebm::emulator::launch_kernel(grid, block, kernel __VA_OPT__(, ) __VA_ARGS__))
+  EFFEBM_LAUNCH_SHARED(kernel, grid, block, 0, stream __VA_OPT__(, ) __VA_ARGS__)
+// kernel<<<grid, block, bytes, stream>>>(...)
+#define EFFEBM_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...) \
+  (static_cast<void>(stream), ::effebm::emulator::launch_kernel(      \
+                                  grid, block, size_t(bytes), kernel __VA_OPT__(, ) __VA_ARGS__))

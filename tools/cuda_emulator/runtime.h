@@ -29,11 +29,13 @@ Options& options();
 void launch(dim3 grid, dim3 block, size_t dynamic_shared_bytes, unsigned cluster_size,
             bool cooperative, const std::function<void()>& body);
 
-// As <<<grid, block>>>: the arguments are evaluated and converted once, every thread gets copies.
+// As <<<grid, block, bytes>>>: the arguments are evaluated and converted once, every thread gets
+// copies.
 template <class... Parameters, class... Arguments>
-void launch_kernel(dim3 grid, dim3 block, void (*kernel)(Parameters...), Arguments&&... arguments) {
+void launch_kernel(dim3 grid, dim3 block, size_t bytes, void (*kernel)(Parameters...),
+                   Arguments&&... arguments) {
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
-  launch(grid, block, 0, 1, false, [&] { std::apply(kernel, values); });
+  launch(grid, block, bytes, 1, false, [&] { std::apply(kernel, values); });
 }
 
 struct Coordinates {

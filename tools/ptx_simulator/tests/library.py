@@ -21,6 +21,7 @@ DTYPES = {
     torch.float16: "effebm::baseline::core::float16",
 }
 ROWS = 3
+NAMESPACE = "effebm::baseline::cuda_kernels::"
 
 
 class StepParams(ctypes.Structure):
@@ -97,6 +98,11 @@ def compiled(name: str) -> Module:
     if find_nvcc() is None:
         pytest.skip("nvcc is not installed, so there is no PTX to simulate")
     return load(compile_ptx(CUDA / f"{name}.cu"))
+
+
+def resident_row(row: str) -> str:
+    """The type of a row that stays in shared memory."""
+    return f"Resident<{NAMESPACE}{row} >"
 
 
 def array_of(t: Tensor) -> np.ndarray:

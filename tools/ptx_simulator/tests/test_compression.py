@@ -7,6 +7,7 @@ import pytest
 import torch
 from library import (
     DTYPES,
+    NAMESPACE,
     ROWS,
     THREADS,
     Blocks,
@@ -16,6 +17,7 @@ from library import (
     SignsParams,
     TopkParams,
     compiled,
+    resident_row,
 )
 from ptx_simulator import launch
 
@@ -33,7 +35,8 @@ def rows_with_ties(dim: int, dtype: torch.dtype) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("dim", [5, 1024, 1030])
 @pytest.mark.parametrize("compressor", [eff.TopK(ratio=0.3), eff.BlockSign(48)], ids=str)
-def test_compression_equals_the_cpu_kernel(dtype, dim, compressor) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("resident", [False, True])
+def test_compression_equals_the_cpu_kernel(dtype, dim, compressor, resident) -> None:  # type: ignore[no-untyped-def]
     x = rows_with_ties(dim, dtype)
     device = Device(x=x, out=torch.zeros_like(x))
     size = compressor.kernel_arguments(x)[1]
@@ -43,12 +46,17 @@ def test_compression_equals_the_cpu_kernel(dtype, dim, compressor) -> None:  # t
     else:
         kernels, name = compiled("block_sign"), "block_sign_rows"
         how, params = Blocks(dim, size), BlockSignParams(rows=ROWS, dim=dim, **device.pointers())
-    kernel = kernels.find(name, f"CompressRow<{DTYPES[dtype]}>")
+    row, held = f"CompressRow<{DTYPES[dtype]}>", 0
+    if resident:
+        row, held = resident_row(row), -(-dim // 4) * 4 * max(4, x.element_size())
+    kernel = kernels.find(f"{name}<{NAMESPACE}{row}")
     arguments = [params, how, dim % 4 == 0]
-    counters = launch(kernel, ROWS, THREADS, arguments, buffers=device.arrays)
+    counters = launch(kernel, ROWS, THREADS, arguments, buffers=device.arrays, dynamic_shared=held)
     assert device.holds("out", compressor.compress(x))
     assert counters.buffer("out").written_bytes == x.numel() * x.element_size()
     assert counters.buffer("x").written_bytes == 0
+    if resident:  # one pass
+        assert counters.buffer("x").read_bytes == x.numel() * x.element_size()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

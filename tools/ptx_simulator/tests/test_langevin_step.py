@@ -8,7 +8,17 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from library import DTYPES, ROWS, THREADS, Blocks, Device, StepParams, compiled
+from library import (
+    DTYPES,
+    NAMESPACE,
+    ROWS,
+    THREADS,
+    Blocks,
+    Device,
+    StepParams,
+    compiled,
+    resident_row,
+)
 from ptx_simulator import Module, launch
 
 import effebm_ext as eff
@@ -31,7 +41,7 @@ def steps() -> Module:
     return compiled("langevin_step")
 
 
-def run_step(module: Module, params: StepParams, dtype, arrays, sums: bool):  # type: ignore[no-untyped-def]
+def run_step(module: Module, params: StepParams, dtype, arrays, sums: bool, resident: bool):  # type: ignore[no-untyped-def]
     """What launch_langevin_step does; the counters of the step itself."""
     name, rows, dim = DTYPES[dtype], params.rows, params.dim
     groups = -(-dim // TILE)
@@ -46,18 +56,20 @@ def run_step(module: Module, params: StepParams, dtype, arrays, sums: bool):  # 
         launch(module.find("norm_scales", f"<{name}>"), rows, THREADS, [params], buffers=buffers)
     params.group_sums = workspace["group_sums"].ctypes.data
     row = f"StepRow<{name}, {str(sums).lower()}>"
-    vector, grid = dim % 4 == 0, rows
+    vector, grid, held = dim % 4 == 0, rows, 0
+    if resident:
+        row, held = resident_row(row), -(-dim // 4) * 4 * np.dtype(wide).itemsize
     if params.compressor == _C.COMPRESSOR_NONE:
         kernel = module.find("plain_tiles", f"<{name}, {str(sums).lower()}>")
         arguments, grid = [params, np.int64(groups), vector], rows * groups
     elif params.compressor == _C.COMPRESSOR_TOPK:
-        kernel = module.find("topk_rows", row)
+        kernel = module.find(f"topk_rows<{NAMESPACE}{row}")
         arguments = [params, np.int64(params.compressor_size), vector]
     else:
-        kernel = module.find("block_sign_rows", row)
+        kernel = module.find(f"block_sign_rows<{NAMESPACE}{row}")
         blocks = Blocks(dim, params.compressor_size, params.block_offsets, params.n_blocks)
         arguments = [params, blocks, vector]
-    counters = launch(kernel, grid, THREADS, arguments, buffers=buffers)
+    counters = launch(kernel, grid, THREADS, arguments, buffers=buffers, dynamic_shared=held)
     if sums:
         pointers = [np.uint64(params.group_sums), np.int64(groups), np.uint64(params.row_sums)]
         sum_groups = module.find("sum_groups", f"<{'double' if wide is np.float64 else 'float'}>")
@@ -77,7 +89,9 @@ def step_params(compressor, x, device, **options):  # type: ignore[no-untyped-de
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("dim", [5, 1024, 1030])
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
-def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("resident", [False, True])
+def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor, resident) -> None:  # type: ignore[no-untyped-def]
+    resident = resident and compressor is not None
     generator = torch.Generator().manual_seed(dim)
     x, grad, residual = (torch.randn(ROWS, dim, generator=generator).to(dtype) for _ in range(3))
     residual = residual.to(torch.float64 if dtype == torch.float64 else torch.float32)
@@ -98,7 +112,7 @@ def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> No
     if compressor is None:
         params.residual = 0
     params.drift = 0
-    counters = run_step(steps, params, dtype, device.arrays, sums=False)
+    counters = run_step(steps, params, dtype, device.arrays, sums=False, resident=resident)
 
     options = {"compressor": compressor, "clip": eff.ClipValue(LIMIT), "bounds": (LOWER, UPPER)}
     memory = None if compressor is None else residual
@@ -108,6 +122,9 @@ def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> No
         assert device.holds("residual", residual)
     written = sum(t.numel() * t.element_size() for t in (x, memory) if t is not None)
     assert counters.global_written_bytes == written
+    if resident:  # one pass
+        assert counters.buffer("grad").read_bytes == grad.numel() * grad.element_size()
+        assert counters.buffer("residual").read_bytes == residual.nbytes
     if dim % 4 == 0:
         width = min(16, 4 * x.element_size())
         assert set(counters.buffer("x").store_widths) == {width}
@@ -117,7 +134,11 @@ def test_step_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> No
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("dim", [5, 1024, 2049])
 @pytest.mark.parametrize("compressor", COMPRESSORS[:3], ids=str)
-def test_a_transition_equals_the_cpu_kernel(steps: Module, dtype, dim, compressor) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_transition_equals_the_cpu_kernel(
+    steps: Module, dtype, dim, compressor, resident
+) -> None:  # type: ignore[no-untyped-def]
+    resident = resident and compressor is not None
     x, grad = (torch.randn(2, dim, generator=torch.Generator().manual_seed(s)) for s in (dim, 1))
     x, grad = x.to(dtype), grad.to(dtype)
     want = eff.langevin_transition(
@@ -130,7 +151,7 @@ def test_a_transition_equals_the_cpu_kernel(steps: Module, dtype, dim, compresso
         compressor, x, device, row_sums_of=_C.ROW_SUMS_TRANSITION, offset=KEY.offset,
         first_chain=KEY.first_chain, step_size=STEP, clip=_C.CLIP_NORM, clip_limit=LIMIT,
     )  # fmt: skip
-    counters = run_step(steps, params, dtype, device.arrays, sums=True)
+    counters = run_step(steps, params, dtype, device.arrays, sums=True, resident=resident)
     assert device.holds("out", want.x)
     assert device.holds("drift", want.drift)
     assert device.holds("row_sums", torch.stack([want.drift_dot_delta, want.drift_sq], dim=1))
@@ -143,8 +164,9 @@ def test_a_transition_equals_the_cpu_kernel(steps: Module, dtype, dim, compresso
 
 @pytest.mark.parametrize("dim", [5, 1030])
 def test_statistics_equal_the_cpu_kernel(steps: Module, dim: int) -> None:
-    for compressor, clip in itertools.product(
-        [None, eff.TopK(2)], [eff.ClipValue(LIMIT), eff.ClipNorm(LIMIT)]
+    compressors = [(None, False), (eff.TopK(2), False), (eff.TopK(2), True)]
+    for (compressor, resident), clip in itertools.product(
+        compressors, [eff.ClipValue(LIMIT), eff.ClipNorm(LIMIT)]
     ):
         x, grad = (torch.randn(2, dim, generator=torch.Generator().manual_seed(s)) for s in (2, 3))
         device = Device(x=x, grad=grad, key=torch.tensor([KEY.seed, 0]), row_sums=torch.zeros(2, 2))
@@ -154,14 +176,16 @@ def test_statistics_equal_the_cpu_kernel(steps: Module, dim: int) -> None:
             clip=_C.CLIP_VALUE if isinstance(clip, eff.ClipValue) else _C.CLIP_NORM,
             out=device.pointers()["x"],
         )  # fmt: skip
-        counters = run_step(steps, params, torch.float32, device.arrays, sums=True)
+        counters = run_step(
+            steps, params, torch.float32, device.arrays, sums=True, resident=resident
+        )
         statistics = torch.empty(2, 2)
         eff.langevin_step_(
             x, grad, STEP, compressor=compressor, clip=clip, statistics=statistics, rng=KEY
         )
         assert device.holds("x", x)
         assert device.holds("row_sums", statistics)
-        if compressor is None:
+        if compressor is None or resident:
             assert counters.buffer("grad").read_bytes == grad.nbytes
 
 
@@ -170,7 +194,7 @@ def test_the_plain_step_is_one_pass_over_memory(steps: Module) -> None:
     x = torch.zeros(2, dim)
     device = Device(x=x, grad=torch.ones(2, dim), key=torch.zeros(2, dtype=torch.int64))
     params = step_params(None, x, device, out=device.pointers()["x"], step_size=0.1)
-    counters = run_step(steps, params, torch.float32, device.arrays, sums=False)
+    counters = run_step(steps, params, torch.float32, device.arrays, sums=False, resident=False)
     n = 2 * dim
     state, grad = counters.buffer("x"), counters.buffer("grad")
     assert (state.read_bytes, state.written_bytes, grad.read_bytes) == (4 * n, 4 * n, 4 * n)
