@@ -59,9 +59,9 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <class Row, class Params>
 void launch_block_sign_rows(const Params& p, const Blocks& blocks, bool vector, void* stream) {
   using A = typename Row::A;
-  constexpr int64_t kStatic = (kTile + kSumTerms) * int64_t(sizeof(A)) + 64 + Row::kStaticShared;
-  const int64_t bytes = resident_bytes<A>(p.dim);
-  if (kStatic + bytes <= cuda::shared_memory_per_block()) {
+  constexpr int64_t kStatic = (kTile + kSumTerms) * int64_t(sizeof(A)) + 64;
+  if (is_resident<Row>(p.dim, kStatic)) {
+    const int64_t bytes = resident_bytes<A>(p.dim);
     constexpr auto kernel = &block_sign_rows<Resident<Row>, Params>;
     cuda::allow_shared_memory(kernel, bytes);
     EFFEBM_LAUNCH_SHARED(kernel, grid_for(p.rows), kThreads, bytes, stream, p, blocks, vector);

@@ -12,6 +12,14 @@ int64_t resident_bytes(int64_t dim) {
   return (dim + kQuad - 1) / kQuad * kQuad * int64_t(sizeof(A));
 }
 
+// Whether a row fits beside what a kernel and the row's notes take of static shared memory.
+template <class Row>
+bool is_resident(int64_t dim, int64_t static_bytes) {
+  using A = typename Row::A;
+  const int64_t notes = Row::kNotes ? 2 * kTile * int64_t(sizeof(A)) : 0;
+  return static_bytes + notes + resident_bytes<A>(dim) <= cuda::shared_memory_per_block();
+}
+
 // Made by all threads of a block together.
 template <class Row>
 class Resident {

@@ -49,7 +49,7 @@ template <class T>
 class CompressRow {
  public:
   using A = Compute<T>;
-  static constexpr int64_t kStaticShared = 0;
+  static constexpr bool kNotes = false;  // sums of tiles in shared memory, by whole thread blocks
 
   template <class Params>
   __device__ CompressRow(const Params& p, int64_t r, bool vector)

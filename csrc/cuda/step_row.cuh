@@ -30,7 +30,7 @@ template <class T, bool kTold>
 class StepRow {
  public:
   using A = Compute<T>;
-  static constexpr int64_t kStaticShared = kTold ? kRowSums * kTile * sizeof(A) : 0;
+  static constexpr bool kNotes = kTold;
 
   __device__ StepRow(const StepParams& p, int64_t r, bool vector)
       : x_(!kTold || p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),

@@ -4,6 +4,7 @@
 
 #include "block.cuh"
 #include "resident.cuh"
+#include "topk_warps.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
@@ -103,9 +104,13 @@ __global__ void __launch_bounds__(kThreads) topk_rows(Params p, int64_t k, bool 
 template <class Row, class Params>
 void launch_topk_rows(const Params& p, int64_t k, bool vector, void* stream) {
   using A = typename Row::A;
-  constexpr int64_t kStatic = kDigits * sizeof(uint32_t) + 64 + Row::kStaticShared;
-  const int64_t bytes = resident_bytes<A>(p.dim);
-  if (k > 0 && k < p.dim && kStatic + bytes <= cuda::shared_memory_per_block()) {
+  constexpr int64_t kStatic = kDigits * sizeof(uint32_t) + 64;
+  const bool selects = k > 0 && k < p.dim;  // else the row is read once anyhow
+  if constexpr (!Row::kNotes)
+    if (selects && p.dim <= kMaxWarpQuads<A> * kWarpQuads)
+      return launch_topk_warps<Row, 1>(p, k, vector, stream);
+  if (selects && is_resident<Row>(p.dim, kStatic)) {
+    const int64_t bytes = resident_bytes<A>(p.dim);
     constexpr auto kernel = &topk_rows<Resident<Row>, Params>;
     cuda::allow_shared_memory(kernel, bytes);
     EFFEBM_LAUNCH_SHARED(kernel, grid_for(p.rows), kThreads, bytes, stream, p, k, vector);
