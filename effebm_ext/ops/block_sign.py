@@ -193,7 +193,8 @@ def _new_offsets(device: torch.device, offsets: tuple[int, ...]) -> Tensor:
 
 
 # Made once per device: a copy to a device is slow, and a graph that is captured must not make one.
-_cached_offsets = functools.cache(_new_offsets)
+# Autograd may have to save what was first asked for in inference mode.
+_cached_offsets = functools.cache(torch.inference_mode(False)(_new_offsets))
 
 
 def _offsets_for(x: Tensor, offsets: tuple[int, ...]) -> Tensor:
