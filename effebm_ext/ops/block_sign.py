@@ -19,7 +19,7 @@ from effebm_ext.ops.checks import (
     is_differentiated,
     row_size,
 )
-from effebm_ext.ops.packing import PackedSigns, pack_signs
+from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.reference import canonical_sum
 
 
@@ -107,6 +107,7 @@ class BlockSign:
             TypeError: c has another dtype.
             ValueError: c is not such a tensor.
         """
+        check_packable(c)
         return pack_signs(c, *self.blocks(c))
 
     def vjp(self, u: Tensor, v: Tensor) -> Tensor:
