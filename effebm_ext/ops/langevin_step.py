@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.limits import ClipValue, Reflect
-from effebm_ext.ops.black_box import apply_black_box, is_black_box
+from effebm_ext.ops.black_box import apply_black_box, check_apart, is_black_box, overwrite
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
@@ -19,7 +19,7 @@ from effebm_ext.ops.checks import (
     is_differentiated,
     row_size,
 )
-from effebm_ext.ops.drift import clip_gradient
+from effebm_ext.ops.drift import clip_gradient, clip_with_statistics
 from effebm_ext.ops.step_arguments import (
     STEP_SIZE,
     STEP_SIZES,
@@ -92,14 +92,23 @@ def langevin_step_(
     """
     check_state(x)
     check_writable(x, "x")
-    check_not_differentiated("langevin_step_", x, grad, residual, step_size, noise_std)
+    tensors = (x, grad, residual, statistics, step_size, noise_std)
+    check_not_differentiated("langevin_step_", *tensors)
     check_residual(residual, x, compressor)
     if statistics is not None:
         _check_statistics(statistics, x)
     if is_black_box(compressor):
-        check_like(grad, x, "grad", x.dtype)
-        c = apply_black_box(compressor, clip_gradient(grad, clip, statistics), residual)
-        return x.copy_(step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng))
+        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
+        check_apart(x, grad, "x and grad", may_be_same=True)
+        check_residual_apart(residual, x, grad)
+        for other in (x, grad, residual):
+            check_apart(other, statistics, "statistics and x, grad or residual")
+        clipped, sums = clip_with_statistics(grad, clip)
+        c, new_residual = apply_black_box(compressor, clipped, residual)
+        x.copy_(step_along(x, c, bounds, move))
+        overwrite(residual, new_residual)
+        overwrite(statistics, sums)
+        return x
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     _STEP_INPLACE(x, grad, residual, statistics, *arguments)
     for written in (x, residual, statistics):
@@ -116,6 +125,11 @@ def check_residual(residual: Tensor | None, x: Tensor, compressor: Compressor | 
     check_writable(residual, "residual")
 
 
+def check_residual_apart(residual: Tensor | None, x: Tensor, grad: Tensor) -> None:
+    check_apart(x, residual, "residual and x")
+    check_apart(grad, residual, "residual and grad")
+
+
 def _check_statistics(statistics: Tensor, x: Tensor) -> None:
     check_like(statistics, x.new_empty(x.shape[0], 2), "statistics", compute_dtype(x.dtype))
     if not statistics.is_contiguous():
@@ -129,25 +143,17 @@ def increment_version(written: Tensor | None) -> None:
     torch.autograd.graph.increment_version(written)
 
 
-def step_along(
-    x: Tensor,
-    c: Tensor,
-    step_size: float | Tensor,
-    *,
-    noise_std: float | Tensor | None = None,
-    bounds: Bounds | None = None,
-    rng: Rng = None,
-) -> Tensor:
+def step_along(x: Tensor, c: Tensor, bounds: Bounds | None, arguments: list[object]) -> Tensor:
     """The step from ``x`` along a drift ``c`` of the compute dtype, to the bit the one that a
-    compressor which gives ``c`` makes."""
-    if x.dtype == c.dtype:
-        return langevin_step(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+    compressor which gives ``c`` makes. ``arguments`` are the step's, without the drift's."""
     # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
-    if bounds is not None:
+    if bounds is not None and x.dtype != c.dtype:
         low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
         rounded = torch.tensor([low, high], dtype=torch.float32).to(x.dtype).tolist()
         bounds = Reflect(*rounded) if isinstance(bounds, Reflect) else (rounded[0], rounded[1])
-    moved = langevin_step(x.to(c.dtype), c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+        limits = bounds_arguments(bounds)
+        arguments = [*arguments[: -len(limits)], *limits]
+    moved = _step(x.to(c.dtype), c, None, None, bounds, arguments)
     return moved.to(x.dtype)
 
 
@@ -176,10 +182,21 @@ def langevin_step(
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
     if is_black_box(compressor):
-        check_like(grad, x, "grad", x.dtype)
-        c = apply_black_box(compressor, clip_gradient(grad, clip))
-        return step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
+        c, _ = apply_black_box(compressor, clip_gradient(grad, clip))
+        return step_along(x, c, bounds, move)
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
+    return _step(x, grad, compressor, clip, bounds, arguments)
+
+
+def _step(
+    x: Tensor,
+    grad: Tensor,
+    compressor: Compressor | None,
+    clip: Clip | None,
+    bounds: Bounds | None,
+    arguments: list[object],
+) -> Tensor:
     if is_differentiated(x, grad):
         return _Differentiable.apply(x, grad, compressor, clip, bounds, *arguments)
     return _STEP(x, grad, *arguments)
