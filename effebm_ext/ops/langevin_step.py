@@ -146,15 +146,11 @@ def increment_version(written: Tensor | None) -> None:
 def step_along(x: Tensor, c: Tensor, bounds: Bounds | None, arguments: list[object]) -> Tensor:
     """The step from ``x`` along a drift ``c`` of the compute dtype, to the bit the one that a
     compressor which gives ``c`` makes. ``arguments`` are the step's, without the drift's."""
+    if x.dtype == c.dtype or bounds is None:
+        return _step(x.to(c.dtype), c, None, None, bounds, arguments).to(x.dtype)
     # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
-    if bounds is not None and x.dtype != c.dtype:
-        low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
-        rounded = torch.tensor([low, high], dtype=torch.float32).to(x.dtype).tolist()
-        bounds = Reflect(*rounded) if isinstance(bounds, Reflect) else (rounded[0], rounded[1])
-        limits = bounds_arguments(bounds)
-        arguments = [*arguments[: -len(limits)], *limits]
-    moved = _step(x.to(c.dtype), c, None, None, bounds, arguments)
-    return moved.to(x.dtype)
+    free = _step(x.to(c.dtype), c, None, None, None, arguments[: -len(bounds_arguments(bounds))])
+    return _bound(free, bounds, x.dtype).to(x.dtype)
 
 
 def langevin_step(
@@ -322,14 +318,20 @@ def langevin_step_reference(
     xi = normals(n_chains, dim, seed, offset, first_chain).to(dtype)
     state = torch.where(noise != 0, fma(noise, xi, state), state)
     if bounds is not None:
-        low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
-        lower, upper = (torch.tensor(b, dtype=dtype).to(x.dtype).to(dtype) for b in (low, high))
-        if isinstance(bounds, Reflect):
-            mirrored = torch.where(state > upper, (upper + upper) - state, state)
-            state = torch.where(state < lower, (lower + lower) - state, mirrored)
-        state = _clamp(state, lower, upper)
+        state = _bound(state, bounds, x.dtype)
     new_residual = None if residual is None else (u - c).reshape(x.shape)
     return state.to(x.dtype).reshape(x.shape), new_residual
+
+
+def _bound(state: Tensor, bounds: Bounds, dtype: torch.dtype) -> Tensor:
+    """A state in the compute dtype within bounds, which are rounded as states of ``dtype`` are."""
+    low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
+    exact = (torch.full((), b, dtype=torch.float64, device=state.device) for b in (low, high))
+    lower, upper = (b.to(state.dtype).to(dtype).to(state.dtype) for b in exact)
+    if isinstance(bounds, Reflect):
+        mirrored = torch.where(state > upper, (upper + upper) - state, state)
+        state = torch.where(state < lower, (lower + lower) - state, mirrored)
+    return _clamp(state, lower, upper)
 
 
 def _clamp(v: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
