@@ -34,7 +34,7 @@ PAIRS = [
 CLIPS = [None, eff.ClipValue(0.5), eff.ClipNorm(1.5)]
 # 0.7 is no number of 16 bits, 1e30 is beyond float16.
 BOUNDS = [None, (-1.0, 0.7), eff.Reflect(-0.3, 0.7), (-INF, 1e30)]
-SCALES = [(torch.tensor([0.0, 0.1, 1.5]), torch.tensor([0.0, 0.5, 2.0])), (0.3, None)]
+SCALES = [(torch.tensor([0.0, 0.1, 1.5]), torch.tensor([0.0, 0.5, 2.0]))]
 
 
 def check_equal(known, function, x, grad, step_size, residual, **options):
@@ -68,7 +68,7 @@ def test_a_function_gives_the_bits_of_the_compressor_it_is(dtype, known, functio
         check_equal(known, function, x, grad, step_size, residual, **options)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases())
 def test_every_shape_and_layout_gives_the_same_bits(case):
     x, grad, step_size, residual, compressor, options = case
@@ -207,6 +207,20 @@ def test_a_sampler_with_a_function_is_the_sampler_with_its_compressor(dtype):
         for compressor in (eff.TopK(3), top3)
     ]
     assert_same_bits(*samples)
+
+
+def test_parameters_of_a_function_leave_no_graph_on_the_chain():
+    module = torch.nn.Linear(4, 4)
+    x, residual, grad = torch.zeros(3, 4), torch.zeros(3, 4), torch.ones(3, 4)
+    for _ in range(2):
+        eff.langevin_step_(x, grad, 0.1, compressor=module, residual=residual)
+        t = eff.langevin_transition(x, grad, 0.1, compressor=module, residual=residual)
+    written = [x, residual, *t, *eff.drift(grad, compressor=module)]
+    assert not any(v.requires_grad for v in written)
+    eff.langevin_step(
+        x, grad, 0.1, compressor=module
+    ).sum().backward()  # this one is differentiable
+    assert module.weight.grad.abs().sum() > 0
 
 
 def test_a_step_with_a_function_draws_one_key():

@@ -57,7 +57,8 @@ def drift(
     if delta is not None:
         check_like(delta, grad, "delta", compute_dtype(grad.dtype))
     if is_black_box(compressor):
-        grad, _ = apply_black_box(compressor, clip_gradient(grad, clip))
+        with torch.no_grad():  # the function may have parameters
+            grad, _ = apply_black_box(compressor, clip_gradient(grad, clip))
         compressor = clip = None
     arguments = drift_arguments(grad, compressor, clip)
     applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)

@@ -104,7 +104,8 @@ def langevin_step_(
         for other in (x, grad, residual):
             check_apart(other, statistics, "statistics and x, grad or residual")
         clipped, sums = clip_with_statistics(grad, clip)
-        c, new_residual = apply_black_box(compressor, clipped, residual)
+        with torch.no_grad():  # the function may have parameters
+            c, new_residual = apply_black_box(compressor, clipped, residual)
         x.copy_(step_along(x, c, bounds, move))
         overwrite(residual, new_residual)
         overwrite(statistics, sums)

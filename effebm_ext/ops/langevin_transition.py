@@ -79,7 +79,8 @@ def langevin_transition(
     if is_black_box(compressor):
         move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
         check_residual_apart(residual, x, grad)
-        c, new_residual = apply_black_box(compressor, clip_gradient(grad, clip), residual)
+        with torch.no_grad():  # the function may have parameters
+            c, new_residual = apply_black_box(compressor, clip_gradient(grad, clip), residual)
         new_x = step_along(x, c, bounds, move)
         delta = new_x.to(c.dtype) - x.to(c.dtype)
         overwrite(residual, new_residual)
