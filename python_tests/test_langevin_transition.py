@@ -102,7 +102,7 @@ def test_every_combination_of_options_is_the_step_and_its_drift(dtype, compresso
         check_transition(x, grad, step_size, residual, compressor=compressor, **options)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(cases())
 def test_every_shape_and_layout_is_the_step_and_its_drift(case):
     x, grad, step_size, residual, compressor, options = case
