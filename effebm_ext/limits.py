@@ -46,9 +46,10 @@ class ClipNorm:
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
         """``v`` times the derivative of clipping at ``g``."""
-        rows, along = g.flatten(1), v.flatten(1)
+        rows, along = g[:, None].flatten(1), v[:, None].flatten(1)
         norm = rows.norm(dim=1, keepdim=True)
-        radial = rows * (rows * along).sum(1, keepdim=True) / norm.square()
+        direction = rows / norm
+        radial = direction * (direction * along).sum(1, keepdim=True)
         scaled = self.limit / norm * (along - radial)
         return torch.where(norm > self.limit, scaled, along).reshape(v.shape)
 

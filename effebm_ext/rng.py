@@ -90,7 +90,8 @@ def _signed(seed: int) -> int:
 
 
 # Made once per seed and device: a new one at every step would be a copy to the device each time.
-_cached_seed_tensor = functools.lru_cache(maxsize=64)(_seed_tensor)
+# Autograd may have to save what was first asked for in inference mode.
+_cached_seed_tensor = functools.lru_cache(maxsize=64)(torch.inference_mode(False)(_seed_tensor))
 
 
 def _seed_tensor_for(seed: int, x: Tensor) -> Tensor:

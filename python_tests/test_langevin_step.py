@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.ops.langevin_step import langevin_step_reference
+from effebm_ext.reference import canonical_sum, sqrt
 
 pytestmark = pytest.mark.usefixtures("kernels")
 
@@ -185,3 +186,43 @@ def test_a_state_out_of_bounds_comes_back():
     # 0.7 is no bfloat16, 0.69921875 is: a clamped state is a storable one within the bound.
     got = eff.langevin_step(x.bfloat16(), x.bfloat16() * 0, 0.1, noise_std=0, bounds=(-0.3, 0.7))
     assert got[0, 0].item() == torch.tensor(0.7).bfloat16().item()
+
+
+def statistics_reference(grad, clip):
+    """The sum of squares of each chain, and how many of its elements clip changes."""
+    g = grad[:, None].flatten(1).to(compute_dtype(grad.dtype))
+    squares = canonical_sum(g * g)
+    changed = torch.zeros(g.shape, dtype=torch.bool)
+    if isinstance(clip, eff.ClipValue):
+        changed = g.abs() > torch.tensor(clip.limit, dtype=g.dtype)
+    elif clip is not None:
+        limit = torch.tensor(clip.limit, dtype=g.dtype)
+        changed = (sqrt(squares) > limit)[:, None].expand_as(g)
+    return torch.stack([squares, changed.sum(1).to(g.dtype)], dim=1)
+
+
+@settings(max_examples=150, deadline=None)
+@given(cases())
+def test_statistics_are_those_of_the_gradient(case):
+    x, grad, step_size, residual, compressor, options = case
+    want = statistics_reference(grad, options["clip"])
+    got = torch.full_like(want, NAN)
+    state, memory = x.clone(), None if residual is None else residual.clone()
+    options |= {"compressor": compressor, "rng": KEY}
+    eff.langevin_step_(state, state if grad is x else grad, step_size, residual=memory, **options)
+    eff.langevin_step_(x, grad, step_size, residual=residual, statistics=got, **options)
+    assert_same_bits(got, want)
+    assert_same_bits(x, state)
+    if residual is not None:
+        assert_same_bits(residual, memory)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dim", [1, 1023, 1024, 1025, 5000])
+def test_statistics_keep_their_order_where_groups_end(dtype, dim):
+    for clip in CLIPS:
+        x = normal(2, dim, dtype=dtype)
+        got = torch.empty(2, 2, dtype=compute_dtype(dtype))
+        want = statistics_reference(x, clip)
+        eff.langevin_step_(x, x, 0.1, statistics=got, clip=clip)  # the gradient is what moves
+        assert_same_bits(got, want)

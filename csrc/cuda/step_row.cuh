@@ -86,7 +86,9 @@ class StepRow {
     if constexpr (kTold) {
       if (drift_) store_quad(drift_, begin, n, vector_, c);
       if (sums_of_ != RowSums::transition) return;
-      for (int i = 0; i < kQuad; ++i) note(begin, i, term(c[i], delta[i]), term(c[i], c[i]));
+      const bool moved = x_ || delta_;  // else the drift may be anything, times nothing
+      for (int i = 0; i < kQuad; ++i)
+        note(begin, i, moved ? term(c[i], delta[i]) : A(0), term(c[i], c[i]));
     }
   }
 

@@ -169,7 +169,7 @@ template <class T>
 void drift_alone(const cpu::Kernels& table) {
   using A = Compute<T>;
   for (int64_t dim : {5, 1024, 2500}) {
-    Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::plain, Pattern::plain});
+    Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::special, Pattern::plain});
     LangevinStepParams& p = problem.params;
     p.clip = Clip::norm;
     p.row_sums_of = RowSums::transition;

@@ -19,7 +19,7 @@ from effebm_ext.ops.checks import (
     is_differentiated,
     row_size,
 )
-from effebm_ext.ops.packing import PackedSigns, pack_signs
+from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.reference import canonical_sum
 
 
@@ -107,6 +107,7 @@ class BlockSign:
             TypeError: c has another dtype.
             ValueError: c is not such a tensor.
         """
+        check_packable(c)
         return pack_signs(c, *self.blocks(c))
 
     def vjp(self, u: Tensor, v: Tensor) -> Tensor:
@@ -193,7 +194,8 @@ def _new_offsets(device: torch.device, offsets: tuple[int, ...]) -> Tensor:
 
 
 # Made once per device: a copy to a device is slow, and a graph that is captured must not make one.
-_cached_offsets = functools.cache(_new_offsets)
+# Autograd may have to save what was first asked for in inference mode.
+_cached_offsets = functools.cache(torch.inference_mode(False)(_new_offsets))
 
 
 def _offsets_for(x: Tensor, offsets: tuple[int, ...]) -> Tensor:

@@ -57,22 +57,24 @@ def drift(
     if delta is not None:
         check_like(delta, grad, "delta", compute_dtype(grad.dtype))
     if is_black_box(compressor):
-        grad = apply_black_box(compressor, clip_gradient(grad, clip))
+        with torch.no_grad():  # the function may have parameters
+            grad, _ = apply_black_box(compressor, clip_gradient(grad, clip))
         compressor = clip = None
     arguments = drift_arguments(grad, compressor, clip)
     applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)
     return Drift(applied, sums[:, 0], sums[:, 1])
 
 
-def clip_gradient(grad: Tensor, clip: Clip | None, statistics: Tensor | None = None) -> Tensor:
-    """``clip(grad)`` in the compute dtype, differentiable almost everywhere; ``statistics`` are
-    filled as by :func:`effebm_ext.langevin_step_`."""
+def clip_gradient(grad: Tensor, clip: Clip | None) -> Tensor:
+    """``clip(grad)`` in the compute dtype, differentiable almost everywhere."""
     if is_differentiated(grad):
         return _ClipGradient.apply(grad, clip)
-    clipped, sums = _DRIFT(grad, None, _C.ROW_SUMS_STATISTICS, *drift_arguments(grad, None, clip))
-    if statistics is not None:
-        statistics.copy_(sums)
-    return clipped
+    return clip_with_statistics(grad, clip)[0]
+
+
+def clip_with_statistics(grad: Tensor, clip: Clip | None) -> tuple[Tensor, Tensor]:
+    """The same, and the statistics that :func:`effebm_ext.langevin_step_` can be asked for."""
+    return _DRIFT(grad, None, _C.ROW_SUMS_STATISTICS, *drift_arguments(grad, None, clip))
 
 
 class _ClipGradient(torch.autograd.Function):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from effebm_ext.limits import ClipValue, Reflect
-from effebm_ext.ops.black_box import apply_black_box, is_black_box
+from effebm_ext.ops.black_box import apply_black_box, check_apart, is_black_box, overwrite
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
@@ -16,24 +14,21 @@ from effebm_ext.ops.checks import (
     check_state,
     check_writable,
     compute_dtype,
-    is_differentiated,
     row_size,
 )
-from effebm_ext.ops.drift import clip_gradient
+from effebm_ext.ops.drift import clip_gradient, clip_with_statistics
 from effebm_ext.ops.step_arguments import (
-    STEP_SIZE,
-    STEP_SIZES,
     Bounds,
     Clip,
     Compressor,
     bounds_arguments,
     step_arguments,
 )
+from effebm_ext.ops.step_derivative import differentiable_step
 from effebm_ext.ops.topk import TopK, topk_compress_reference
 from effebm_ext.reference import canonical_sum, fma, normals, sqrt
 from effebm_ext.rng import Rng
 
-_STEP = torch.ops.effebm.langevin_step.default
 _STEP_INPLACE = torch.ops.effebm.langevin_step_.default
 
 
@@ -92,14 +87,24 @@ def langevin_step_(
     """
     check_state(x)
     check_writable(x, "x")
-    check_not_differentiated("langevin_step_", x, grad, residual, step_size, noise_std)
+    tensors = (x, grad, residual, statistics, step_size, noise_std)
+    check_not_differentiated("langevin_step_", *tensors)
     check_residual(residual, x, compressor)
     if statistics is not None:
         _check_statistics(statistics, x)
     if is_black_box(compressor):
-        check_like(grad, x, "grad", x.dtype)
-        c = apply_black_box(compressor, clip_gradient(grad, clip, statistics), residual)
-        return x.copy_(step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng))
+        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
+        check_apart(x, grad, "x and grad", may_be_same=True)
+        check_residual_apart(residual, x, grad)
+        for other in (x, grad, residual):
+            check_apart(other, statistics, "statistics and x, grad or residual")
+        clipped, sums = clip_with_statistics(grad, clip)
+        with torch.no_grad():  # the function may have parameters
+            c, new_residual = apply_black_box(compressor, clipped, residual)
+        x.copy_(step_along(x, c, bounds, move))
+        overwrite(residual, new_residual)
+        overwrite(statistics, sums)
+        return x
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     _STEP_INPLACE(x, grad, residual, statistics, *arguments)
     for written in (x, residual, statistics):
@@ -116,6 +121,11 @@ def check_residual(residual: Tensor | None, x: Tensor, compressor: Compressor | 
     check_writable(residual, "residual")
 
 
+def check_residual_apart(residual: Tensor | None, x: Tensor, grad: Tensor) -> None:
+    check_apart(x, residual, "residual and x")
+    check_apart(grad, residual, "residual and grad")
+
+
 def _check_statistics(statistics: Tensor, x: Tensor) -> None:
     check_like(statistics, x.new_empty(x.shape[0], 2), "statistics", compute_dtype(x.dtype))
     if not statistics.is_contiguous():
@@ -129,26 +139,16 @@ def increment_version(written: Tensor | None) -> None:
     torch.autograd.graph.increment_version(written)
 
 
-def step_along(
-    x: Tensor,
-    c: Tensor,
-    step_size: float | Tensor,
-    *,
-    noise_std: float | Tensor | None = None,
-    bounds: Bounds | None = None,
-    rng: Rng = None,
-) -> Tensor:
+def step_along(x: Tensor, c: Tensor, bounds: Bounds | None, arguments: list[object]) -> Tensor:
     """The step from ``x`` along a drift ``c`` of the compute dtype, to the bit the one that a
-    compressor which gives ``c`` makes."""
-    if x.dtype == c.dtype:
-        return langevin_step(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+    compressor which gives ``c`` makes. ``arguments`` are the step's, without the drift's."""
+    if x.dtype == c.dtype or bounds is None:
+        return differentiable_step(x.to(c.dtype), c, None, None, bounds, arguments).to(x.dtype)
     # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
-    if bounds is not None:
-        low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
-        rounded = torch.tensor([low, high], dtype=torch.float32).to(x.dtype).tolist()
-        bounds = Reflect(*rounded) if isinstance(bounds, Reflect) else (rounded[0], rounded[1])
-    moved = langevin_step(x.to(c.dtype), c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
-    return moved.to(x.dtype)
+    free = differentiable_step(
+        x.to(c.dtype), c, None, None, None, arguments[: -len(bounds_arguments(bounds))]
+    )
+    return _bound(free, bounds, x.dtype).to(x.dtype)
 
 
 def langevin_step(
@@ -176,78 +176,11 @@ def langevin_step(
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
     if is_black_box(compressor):
-        check_like(grad, x, "grad", x.dtype)
-        c = apply_black_box(compressor, clip_gradient(grad, clip))
-        return step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
+        c, _ = apply_black_box(compressor, clip_gradient(grad, clip))
+        return step_along(x, c, bounds, move)
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    if is_differentiated(x, grad):
-        return _Differentiable.apply(x, grad, compressor, clip, bounds, *arguments)
-    return _STEP(x, grad, *arguments)
-
-
-class _Differentiable(torch.autograd.Function):
-    """Keeps x and grad alone: what bounds did is found by making the step again without them."""
-
-    @staticmethod
-    def forward(
-        x: Tensor,
-        grad: Tensor,
-        compressor: Compressor | None,
-        clip: Clip | None,
-        bounds: Bounds | None,
-        *arguments: Any,
-    ) -> Tensor:
-        return _STEP(x, grad, *arguments)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, grad, ctx.compressor, ctx.clip, ctx.bounds, *arguments = inputs
-        tensors = [a for a in arguments if isinstance(a, Tensor)]
-        ctx.save_for_backward(x, grad, *tensors)
-        ctx.arguments = [None if isinstance(a, Tensor) else a for a in arguments]
-        ctx.positions = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, grad, *tensors = ctx.saved_tensors
-        arguments = list(ctx.arguments)
-        for position, t in zip(ctx.positions, tensors, strict=True):
-            arguments[position] = t
-        dtype = compute_dtype(x.dtype)
-        to_x = gradient.to(dtype)
-        if ctx.bounds is not None:
-            free = _STEP(x, grad, *arguments[: -len(bounds_arguments(ctx.bounds))]).to(dtype)
-            to_x = to_x * _bounds_derivative(ctx.bounds, free)
-        to_grad = None
-        if ctx.needs_input_grad[1]:
-            u = grad.to(dtype)
-            clipped = u if ctx.clip is None else clip_gradient(grad, ctx.clip)
-            to_u = to_x if ctx.compressor is None else ctx.compressor.vjp(clipped, to_x)
-            if ctx.clip is not None:
-                to_u = ctx.clip.vjp(u, to_u)
-            step = (
-                arguments[STEP_SIZE]
-                if arguments[STEP_SIZES] is None
-                else _per_chain(arguments[STEP_SIZES], x)
-            )
-            to_grad = (-0.5 * step * to_u).to(grad.dtype)
-        return (to_x.to(x.dtype), to_grad, *[None] * (3 + len(arguments)))
-
-
-def _per_chain(values: Tensor, x: Tensor) -> Tensor:
-    """``()`` or ``(n_chains,)`` against the axes of x."""
-    return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() else values
-
-
-def _bounds_derivative(bounds: Bounds, free: Tensor) -> Tensor:
-    """Of a state after the bounds by the state before them."""
-    low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
-    inside = (free >= low) & (free <= high)
-    if not isinstance(bounds, Reflect):
-        return inside.to(free.dtype)
-    mirrored = torch.where(free < low, 2 * low - free, 2 * high - free)
-    back = (mirrored >= low) & (mirrored <= high)
-    return torch.where(inside, 1.0, torch.where(back, -1.0, 0.0)).to(free.dtype)
+    return differentiable_step(x, grad, compressor, clip, bounds, arguments)
 
 
 @torch.library.register_fake("effebm::langevin_step_")
@@ -305,14 +238,20 @@ def langevin_step_reference(
     xi = normals(n_chains, dim, seed, offset, first_chain).to(dtype)
     state = torch.where(noise != 0, fma(noise, xi, state), state)
     if bounds is not None:
-        low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
-        lower, upper = (torch.tensor(b, dtype=dtype).to(x.dtype).to(dtype) for b in (low, high))
-        if isinstance(bounds, Reflect):
-            mirrored = torch.where(state > upper, (upper + upper) - state, state)
-            state = torch.where(state < lower, (lower + lower) - state, mirrored)
-        state = _clamp(state, lower, upper)
+        state = _bound(state, bounds, x.dtype)
     new_residual = None if residual is None else (u - c).reshape(x.shape)
     return state.to(x.dtype).reshape(x.shape), new_residual
+
+
+def _bound(state: Tensor, bounds: Bounds, dtype: torch.dtype) -> Tensor:
+    """A state in the compute dtype within bounds, which are rounded as states of ``dtype`` are."""
+    low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
+    exact = (torch.full((), b, dtype=torch.float64, device=state.device) for b in (low, high))
+    lower, upper = (b.to(state.dtype).to(dtype).to(state.dtype) for b in exact)
+    if isinstance(bounds, Reflect):
+        mirrored = torch.where(state > upper, (upper + upper) - state, state)
+        state = torch.where(state < lower, (lower + lower) - state, mirrored)
+    return _clamp(state, lower, upper)
 
 
 def _clamp(v: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

@@ -7,10 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.black_box import apply_black_box, is_black_box
+from effebm_ext.ops.black_box import apply_black_box, is_black_box, overwrite
 from effebm_ext.ops.checks import check_not_differentiated, check_state, compute_dtype
 from effebm_ext.ops.drift import clip_gradient, drift
-from effebm_ext.ops.langevin_step import check_residual, increment_version, step_along
+from effebm_ext.ops.langevin_step import (
+    check_residual,
+    check_residual_apart,
+    increment_version,
+    step_along,
+)
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, step_arguments
 from effebm_ext.rng import Rng
 
@@ -72,9 +77,13 @@ def langevin_transition(
     check_not_differentiated("langevin_transition", x, grad, residual, step_size, noise_std)
     check_residual(residual, x, compressor)
     if is_black_box(compressor):
-        c = apply_black_box(compressor, clip_gradient(grad, clip), residual)
-        new_x = step_along(x, c, step_size, noise_std=noise_std, bounds=bounds, rng=rng)
+        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
+        check_residual_apart(residual, x, grad)
+        with torch.no_grad():  # the function may have parameters
+            c, new_residual = apply_black_box(compressor, clip_gradient(grad, clip), residual)
+        new_x = step_along(x, c, bounds, move)
         delta = new_x.to(c.dtype) - x.to(c.dtype)
+        overwrite(residual, new_residual)
         return Transition(new_x, *drift(c, delta=delta))
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     new_x, applied, sums = _TRANSITION(x, grad, residual, *arguments)

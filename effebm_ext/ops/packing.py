@@ -7,7 +7,12 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.checks import check_state, compute_dtype, row_size
+from effebm_ext.ops.checks import (
+    check_not_differentiated,
+    check_state,
+    compute_dtype,
+    row_size,
+)
 
 _SMALL_INDEX = 2**15
 
@@ -94,7 +99,6 @@ Packed = PackedSigns | PackedEntries
 
 def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> PackedSigns:
     """See :meth:`effebm_ext.BlockSign.pack`."""
-    _check_packable(c)
     signs, zeros, scales, flags = torch.ops.effebm.signs_pack(c, block_size, block_offsets)
     has_zeros, misfits = flags.tolist()
     if misfits:
@@ -109,7 +113,6 @@ def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> Pack
 
 def pack_entries(c: Tensor, k: int) -> PackedEntries:
     """See :meth:`effebm_ext.TopK.pack`."""
-    _check_packable(c)
     values, indices, flags = torch.ops.effebm.entries_pack(c, k)
     if flags.item():
         raise ValueError(
@@ -120,8 +123,9 @@ def pack_entries(c: Tensor, k: int) -> PackedEntries:
     return PackedEntries(values, indices, tuple(c.shape[1:]))
 
 
-def _check_packable(c: Tensor) -> None:
+def check_packable(c: Tensor) -> None:
     check_state(c, "c")
+    check_not_differentiated("pack", c)
     if c.dtype != compute_dtype(c.dtype):
         raise TypeError(f"c: expected float32 or float64, as drifts are, got {c.dtype}")
 

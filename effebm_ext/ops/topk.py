@@ -11,7 +11,7 @@ from torch import Tensor
 
 from effebm_ext import _C
 from effebm_ext.ops.checks import check_state, is_differentiated, row_size
-from effebm_ext.ops.packing import PackedEntries, pack_entries
+from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
 
 
 def topk_compress(x: Tensor, k: int) -> Tensor:
@@ -101,6 +101,7 @@ class TopK:
 
     def compress(self, x: Tensor) -> Tensor:
         """See :func:`effebm_ext.topk_compress`."""
+        check_state(x)
         return topk_compress(x, self.entries(row_size(x)))
 
     def pack(self, c: Tensor) -> PackedEntries:
@@ -114,6 +115,7 @@ class TopK:
             TypeError: c has another dtype.
             ValueError: a chain of c has more entries that are not zero than this keeps.
         """
+        check_packable(c)
         return pack_entries(c, self.entries(row_size(c)))
 
     def vjp(self, u: Tensor, v: Tensor) -> Tensor:

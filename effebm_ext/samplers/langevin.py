@@ -37,7 +37,7 @@ class Langevin:
         score: maps ``(n, *event)`` to the gradient of the log density, same shape.
         step_size: gamma > 0: a number, a tensor with one per chain, or a callable of the step.
         temperature: of the target ``exp(-E / temperature)``; 0 descends without noise.
-        compressor: None, TopK, BlockSign, or a function of the gradient.
+        compressor: as in :func:`effebm_ext.langevin_step_`.
         error_feedback: feed what compression dropped back into the next step.
         clip, bounds: as in :func:`effebm_ext.langevin_step_`.
         statistics: find the norm of the gradients and the fraction that is clipped, in the pass of

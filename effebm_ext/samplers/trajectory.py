@@ -10,7 +10,7 @@ from torch import Tensor
 
 from effebm_ext.ops.langevin_step import step_along
 from effebm_ext.ops.packing import Packed
-from effebm_ext.ops.step_arguments import Bounds
+from effebm_ext.ops.step_arguments import Bounds, step_arguments
 from effebm_ext.rng import Key
 
 
@@ -45,8 +45,9 @@ class PackedTrajectory:
         x = self.x0
         steps = zip(self.drifts, self.step_sizes, self.noise_stds, strict=True)
         for step, (drift, step_size, noise_std) in enumerate(steps):
-            c, key = drift.unpack(), self.key.at(step)
-            x = step_along(x, c, step_size, noise_std=noise_std, bounds=self.bounds, rng=key)
+            key = self.key.at(step)
+            move = step_arguments(x, x, step_size, None, noise_std, None, self.bounds, key)
+            x = step_along(x, drift.unpack(), self.bounds, move)
             if (step + 1) % self.thin == 0:
                 yield x
 
