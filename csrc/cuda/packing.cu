@@ -38,7 +38,7 @@ __global__ void __launch_bounds__(kThreads) pack_signs(SignsParams p) {
 }
 
 template <class A>
-__global__ void __launch_bounds__(kThreads) unpack_signs(SignsParams p) {
+__global__ void __launch_bounds__(kThreads, 1) unpack_signs(SignsParams p) {
   const Blocks blocks = blocks_of(p);
   const int64_t words = words_of(p.dim), all = p.rows * words;
   for (int64_t w = int64_t(blockIdx.x) * kWarps + warp(); w < all; w += gridDim.x * kWarps) {

@@ -107,8 +107,10 @@ void launch_topk_rows(const Params& p, int64_t k, bool vector, void* stream) {
   constexpr int64_t kStatic = kDigits * sizeof(uint32_t) + 64;
   const bool selects = k > 0 && k < p.dim;  // else the row is read once anyhow
   if constexpr (!Row::kNotes)
-    if (selects && p.dim <= kMaxWarpQuads<A> * kWarpQuads)
-      return launch_topk_warps<Row, 1>(p, k, vector, stream);
+    if (selects && p.dim <= kMostQuads * kWarpQuads)
+      return p.dim <= kFewQuads * kWarpQuads
+                 ? launch_topk_warps<Row, kFewQuads>(p, k, vector, stream)
+                 : launch_topk_warps<Row, kMostQuads>(p, k, vector, stream);
   if (selects && is_resident<Row>(p.dim, kStatic)) {
     const int64_t bytes = resident_bytes<A>(p.dim);
     constexpr auto kernel = &topk_rows<Resident<Row>, Params>;

@@ -86,16 +86,12 @@ __global__ void __launch_bounds__(kThreads, 1) topk_warps(Params p, int64_t k, b
   }
 }
 
-// The most elements that a lane's registers have room for the keys of.
-template <class A>
-constexpr int kMaxWarpQuads = sizeof(A) == 8 ? 8 : 16;
+// Quads per lane for short rows, and for the longest: more keys would crowd a lane's registers.
+constexpr int kFewQuads = 2, kMostQuads = 8;
 
 template <class Row, int kQuads, class Params>
 void launch_topk_warps(const Params& p, int64_t k, bool vector, void* stream) {
   using A = typename Row::A;
-  if constexpr (kQuads < kMaxWarpQuads<A>)
-    if (p.dim > kQuads * kWarpQuads)
-      return launch_topk_warps<Row, 2 * kQuads>(p, k, vector, stream);
   constexpr auto kernel = &topk_warps<Row, Params, kQuads>;
   constexpr int64_t bytes = kWarps * kQuads * kWarpQuads * int64_t(sizeof(A));
   cuda::allow_shared_memory(kernel, bytes);

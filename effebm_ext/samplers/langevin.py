@@ -12,7 +12,7 @@ from torch import Tensor
 
 from effebm_ext.energies import energy_and_gradient
 from effebm_ext.ops.checks import check_state, compute_dtype
-from effebm_ext.ops.drift import clip_gradient
+from effebm_ext.ops.drift import clip_with_statistics
 from effebm_ext.ops.langevin_step import langevin_step_
 from effebm_ext.ops.langevin_transition import langevin_transition
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompressor
@@ -202,9 +202,7 @@ class Langevin:
         record.noise_stds.append(options["noise_std"])
         state.x = move.x
         state.step += 1
-        sums = self._new_statistics(state.x)
-        if sums is not None:
-            clip_gradient(gradient, self.clip, sums)
+        sums = clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
         return StepInfo.of(energy, sums, state.x)
 
     def _options(self, state: LangevinState) -> dict[str, Any]:
