@@ -34,7 +34,8 @@ from effebm_ext.training import NonFiniteError, make_sampler, make_trainer
 
 ARMS: dict[str, dict[str, Any]] = {
     "none": {},
-    "clip": {"clip": "value:5"},
+    "clip 5": {"clip": "value:5"},
+    "clip 10": {"clip": "value:10"},
     "Top-k": {"compressor": "topk:0.1"},
     "Top-k + feedback": {"compressor": "topk:0.1", "error_feedback": True},
     "Block-Sign": {"compressor": "block-sign:64"},
@@ -45,7 +46,7 @@ BASE = TrainConfig(
     data="digits", compressor="none", error_feedback=False, chains=64, batch_size=64,
     langevin_steps=5, iterations=1500, learning_rate=2e-3, data_noise=0.3, ais_steps=400,
 )  # fmt: skip
-QUICK = dataclasses.replace(BASE, chains=8, batch_size=8, iterations=4, ais_steps=4, energy="mlp")
+QUICK = dataclasses.replace(BASE, chains=8, batch_size=8, iterations=2, ais_steps=2, energy="mlp")
 LARGEST_ENERGY = 1000.0  # those of runs that learn stay below a hundred
 
 Row = dict[str, Any]
@@ -87,7 +88,7 @@ def run(config: TrainConfig, dataset: Dataset) -> Row:
         "reverse_ais_error": found.log_z_reverse_error,
         "energy_gap": sum(last) / len(last),
         "chains_std": float(trainer.chains.x.std()),
-        "beyond_clip": float((gradient.abs() > 5).float().mean()),
+        "beyond_5": float((gradient.abs() > 5).float().mean()),
     }
 
 
@@ -164,10 +165,9 @@ def main(quick: bool, seeds: int, out: Path | None) -> None:
     with click.progressbar(list(tasks(base, seeds)), item_show_func=lambda t: t and t[0]) as bar:
         for arm, config in bar:
             if (row := log.find(config)) is None:
-                row = {"arm": arm, "step_size": config.step_size, "seed": config.seed}
-                row |= run(config, dataset) | {"config": dataclasses.asdict(config)}
+                row = run(config, dataset) | {"config": dataclasses.asdict(config)}
                 log.add(row)
-            runs.append(row)
+            runs.append({"arm": arm, "step_size": config.step_size, "seed": config.seed} | row)
     splits = [dataclasses.replace(base, seed=seed) for seed in range(seeds)]
     found = {
         "environment": environment(),

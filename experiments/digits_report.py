@@ -13,6 +13,15 @@ from scipy import stats
 Row = dict[str, Any]
 CONFIDENCE = 0.95
 LARGEST_GAP = 1.0
+_LINES = {
+    "none": "k^-",
+    "clip 5": "C7v-",
+    "clip 10": "C7v--",
+    "Top-k": "C0o-",
+    "Top-k + feedback": "C0s--",
+    "Block-Sign": "C1o-",
+    "Block-Sign + feedback": "C1s--",
+}
 
 
 class Mean(NamedTuple):
@@ -151,25 +160,20 @@ def findings(found: Row) -> list[str]:
     ends = [arm for arm, cell in chosen.items() if cell.step_size in (grid[0], grid[-1])]
     if ends:
         lines.append(f"Best at an end of the grid, so perhaps better beyond it: {', '.join(ends)}.")
-    for reference in ("none", "clip"):
-        if reference in chosen:
-            lines += _against(reference, chosen)
-    lines += _feedback(all_cells)
-    return lines
+    arms = found["settings"]["arms"]
+    compressed = [cell for arm, cell in chosen.items() if "compressor" in arms[arm]]
+    references = [cell for cell in chosen.values() if cell not in compressed]
+    for i, reference in enumerate(references):
+        lines += [_against(cell, reference) for cell in references[i + 1 :]]
+        lines += [_against(cell, reference) for cell in compressed]
+        winners = [cell.arm for cell in compressed if is_better(cell.minus(reference))]
+        said = f"is better than {reference.arm} by more than the seeds' scatter explains"
+        lines.append(f"{' and '.join(winners) or 'No compressed arm'} {said}.")
+    return lines + _feedback(all_cells)
 
 
-def _against(reference: str, chosen: dict[str, Cell]) -> list[str]:
-    """Every other arm against one, each at its best step size."""
-    lines, winners = [], []
-    others = [cell for arm, cell in chosen.items() if arm not in ("none", reference)]
-    for cell in others:
-        difference = cell.minus(chosen[reference])
-        lines.append(f"{_named(cell)} against {_named(chosen[reference])}: {verdict(difference)}.")
-        if difference and difference.value + difference.half_width < 0 and cell.arm != "clip":
-            winners.append(cell.arm)
-    said = f"is better than {reference} by more than the seeds' scatter explains"
-    lines.append(f"{' and '.join(winners) or 'No compressed arm'} {said}.")
-    return lines
+def _against(cell: Cell, reference: Cell) -> str:
+    return f"{_named(cell)} against {_named(reference)}: {verdict(cell.minus(reference))}."
 
 
 def _feedback(all_cells: list[Cell]) -> list[str]:
@@ -182,6 +186,10 @@ def _feedback(all_cells: list[Cell]) -> list[str]:
             said = verdict(fed.minus(cell))
             lines.append(f"Error feedback with {arm} at step size {step_size:g}: {said}.")
     return lines
+
+
+def is_better(difference: Mean | None) -> bool:
+    return difference is not None and difference.value + difference.half_width < 0
 
 
 def verdict(difference: Mean | None) -> str:
@@ -212,24 +220,24 @@ def aligned(rows: list[list[str]]) -> str:
 
 
 def save_plot(path: Path, found: Row) -> None:
-    """Cross-entropy against step size, a line for every arm, bars of one standard error."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
-    all_cells = cells(found)
-    for place, arm in enumerate(found["settings"]["arms"]):
+    """Cross-entropy against step size, bars of one standard error: all arms on the left, those
+    below the Gaussian nearer by on the right."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    all_cells, gaussian = cells(found), mean(found["gaussian"]).value
+    for place, (arm, line) in enumerate(_LINES.items()):
         points = [(c.step_size, s) for c in all_cells if c.arm == arm and (s := c.score())]
-        if not points:
-            continue
-        at = [step_size * 1.02 ** (place - 2.5) for step_size, _ in points]  # so that bars show
+        at = [step_size * 1.03 ** (place - 3) for step_size, _ in points]  # so that all bars show
         values, errors = [s.value for _, s in points], [s.error for _, s in points]
-        style = {"fmt": "s--" if "feedback" in arm else "o-", "color": f"C{(place + 2) // 2}"}
-        if arm in ("none", "clip"):
-            style = {"fmt": "^-", "color": "k" if arm == "none" else "C7"}
-        axes.errorbar(at, values, errors, label=arm, markersize=4, capsize=2, **style)
-    axes.axhline(mean(found["gaussian"]).value, color="k", linestyle=":", label="Gaussian")
-    axes.set(xscale="log", xlabel="step size", ylabel="held-out cross-entropy, nats")
-    axes.set_xticks(found["settings"]["step_sizes"], map(str, found["settings"]["step_sizes"]))
-    axes.minorticks_off()
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+        for axes in panels:
+            axes.errorbar(at, values, errors, fmt=line, label=arm, markersize=4, capsize=2)
+    for axes in panels:
+        axes.axhline(gaussian, color="k", linestyle=":", label="Gaussian")
+        axes.set(xscale="log", xlabel="step size", ylabel="held-out cross-entropy, nats")
+        axes.set_xticks(found["settings"]["step_sizes"], map(str, found["settings"]["step_sizes"]))
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    scores = [cell.score().value for cell in best(all_cells).values()]
+    panels[1].set_ylim(min(scores, default=gaussian) - 1, gaussian + 0.5)
+    panels[0].legend(fontsize=8)
+    figure.savefig(path, dpi=100)
