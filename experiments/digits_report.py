@@ -167,8 +167,8 @@ def findings(found: Row) -> list[str]:
         lines += [_against(cell, reference) for cell in references[i + 1 :]]
         lines += [_against(cell, reference) for cell in compressed]
         winners = [cell.arm for cell in compressed if is_better(cell.minus(reference))]
-        said = f"is better than {reference.arm} by more than the seeds' scatter explains"
-        lines.append(f"{' and '.join(winners) or 'No compressed arm'} {said}.")
+        said = f"better than {reference.arm} by more than the seeds' scatter explains"
+        lines.append(f"Compressed arms {said}: {', '.join(winners) or 'none of them'}.")
     return lines + _feedback(all_cells)
 
 
@@ -177,14 +177,14 @@ def _against(cell: Cell, reference: Cell) -> str:
 
 
 def _feedback(all_cells: list[Cell]) -> list[str]:
-    """Error feedback against none of it, for every compressor and step size."""
+    """What error feedback mends at every step size, and what it leaves."""
     by_name = {(cell.arm, cell.step_size): cell for cell in all_cells}
     lines = []
     for (arm, step_size), cell in by_name.items():
         fed = by_name.get((f"{arm} + feedback", step_size))
         if fed is not None:
-            said = verdict(fed.minus(cell))
-            lines.append(f"Error feedback with {arm} at step size {step_size:g}: {said}.")
+            mended, left = (verdict(fed.minus(c)) for c in (cell, by_name["none", step_size]))
+            lines.append(f"{_named(fed)} against {arm} alone: {mended}; against none: {left}.")
     return lines
 
 
