@@ -90,7 +90,9 @@ def gaussian_cross_entropy(config: TrainConfig, dataset: Dataset) -> float:
     """Of the held-out digits plus noise under the Gaussian of the mean and covariance of the other
     digits plus noise, with the expectation over the noise taken exactly."""
     assert config.data_noise is not None
-    train, held_out = (d.x.flatten(1).double() for d in dataset.split(0.1, seed=config.seed))
+    train, held_out = (
+        d.x.flatten(1).double() for d in dataset.split(config.holdout, seed=config.seed)
+    )
     noise = config.data_noise**2 * torch.eye(train.shape[1], dtype=torch.float64)
     covariance = train.T.cov(correction=0) + noise
     rest = held_out - train.mean(0)
