@@ -42,6 +42,7 @@ _HELP = {
     "holdout": "share of the data kept from training, to evaluate on",
     "energy": "network: auto, mlp or conv",
     "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
+    "clip": "of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
     "chains": "persistent chains, or chains drawn from the replay buffer at a time",
     "buffer_size": "of the replay buffer; 0: no buffer, all chains persist and are moved",
     "restart_probability": "of a chain, before it is moved",

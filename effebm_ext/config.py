@@ -9,6 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from effebm_ext.compressors import parse_compressor
+from effebm_ext.limits import parse_clip
 
 # The share of the learning rate that is left when `done` of all iterations are.
 _SCHEDULES: dict[str, Callable[[float], float]] = {
@@ -23,10 +24,11 @@ class TrainConfig:
     """Everything a training run depends on; the command line's flags have the same names.
 
     ``step_size`` and ``data_noise`` of None are chosen by :meth:`resolved`; ``error_feedback``
-    means nothing without a compressor. The step size of the chains goes geometrically from
-    ``step_size`` to ``step_size_end`` (None: stays) over the run, the learning rate by
-    ``learning_rate_schedule``: cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0
-    keeps an exponential moving average of the parameters, from which samples are drawn later.
+    means nothing without a compressor. ``clip`` bounds the chains' gradients before they are
+    compressed. The step size of the chains goes geometrically from ``step_size`` to
+    ``step_size_end`` (None: stays) over the run, the learning rate by ``learning_rate_schedule``:
+    cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0 keeps an exponential moving
+    average of the parameters, from which samples are drawn later.
     With a ``buffer_size`` > 0, ``chains`` of a replay buffer are moved at a time; before, each
     begins anew with ``restart_probability``. ``conditional`` learns an energy E(x, y) of data and
     their labels; every chain has a label drawn from those of the data. The share ``holdout`` of the
@@ -43,6 +45,7 @@ class TrainConfig:
     conditional: bool = False
     compressor: str = "block-sign:64"
     error_feedback: bool = True
+    clip: str = "none"
     chains: int = 128
     buffer_size: int = 0
     restart_probability: float = 0.0
@@ -80,6 +83,7 @@ class TrainConfig:
             if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
                 raise ValueError(f"{name}: expected a finite number {low}, got {value}")
         parse_compressor(self.compressor)
+        parse_clip(self.clip)
         if self.restart_probability > 1:
             raise ValueError(
                 f"restart_probability: expected 0 to 1, got {self.restart_probability}"

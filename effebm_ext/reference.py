@@ -6,6 +6,7 @@ docs/numerics.md states in words what is written here in code.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -52,8 +53,8 @@ def _two_product(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sqrt(v: Tensor) -> Tensor:
-    """The correctly rounded square root, which ``torch.sqrt`` of a float32 tensor need not be."""
-    return v.double().sqrt().to(v.dtype)
+    """The correctly rounded square root, which ``torch.sqrt`` on the CPU need not be."""
+    return torch.from_numpy(np.sqrt(v.double().cpu().numpy())).to(v)
 
 
 def canonical_sum(terms: Tensor) -> Tensor:

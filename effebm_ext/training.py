@@ -16,6 +16,7 @@ from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy, per_chain
 from effebm_ext.evaluation.hook import cross_entropy_hook
+from effebm_ext.limits import parse_clip
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
@@ -187,6 +188,7 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
         step_size=config.step_sizes(),
         compressor=compressor,
         error_feedback=config.error_feedback and compressor is not None,
+        clip=parse_clip(config.clip),
     )
 
 

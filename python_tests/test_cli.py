@@ -75,6 +75,13 @@ def test_compressors_by_flag(effebm, tmp_path, flags):
     assert (residual is None) == (flags != ["--compressor", "topk:0.5"])
 
 
+def test_clip_by_flag(effebm, tmp_path):
+    out = tmp_path / "run"
+    flags = ["--clip", "norm:0.5", "--compressor", "none"]
+    assert effebm("train", "--data", "rings", *TINY, *flags, "--out", out)[0] == 0
+    assert load_model(out).config.clip == "norm:0.5"
+
+
 def test_sample_from_chains_and_from_noise(effebm, tmp_path):
     run_folder, array = tmp_path / "run", tmp_path / "x.npy"
     effebm("train", "--data", "digits", *TINY, "--out", run_folder)
@@ -123,6 +130,7 @@ def bad_npy(tmp_path):
         (["--data", "BAD"], "data: expected finite values"),
         (["--data", "rings", "--compressor", "topk:3"], "k: expected 0 <= k <= 2"),
         (["--compressor", "huffman"], "compressor: expected none"),
+        (["--clip", "value:0"], "clip: 'value:0': limit: expected a positive finite number"),
         (["--step-size", "-1"], "step_size: expected a finite number > 0, got -1.0"),
         (["--step-size", "abc"], "'abc' is not a valid float"),
         (["--energy", "conv", "--data", "rings"], "event_shape: expected (channels"),

@@ -136,6 +136,15 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
 
 
 @pytest.mark.parametrize(
+    ("text", "clip"),
+    [("none", None), ("value:0.01", eff.ClipValue(0.01)), ("norm:1.0", eff.ClipNorm(1.0))],
+)
+def test_clip_by_name(text, clip):
+    trainer = make_trainer(dataclasses.replace(TINY, clip=text), POINTS)
+    assert trainer.chains.sampler.clip == clip
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"step_size": -0.1}, "step_size: expected a finite number > 0, got -0.1"),
@@ -148,6 +157,9 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
         ({"compressor": "blocksign:64"}, "compressor: expected none, topk:RATIO"),
         ({"compressor": "topk:1.5"}, "ratio: expected 0 < ratio <= 1, got 1.5"),
         ({"compressor": "block-sign:0"}, "block_size: expected at least 1, got 0"),
+        ({"clip": "value"}, "clip: 'value': could not convert"),
+        ({"clip": "value:nan"}, "limit: expected a positive finite number, got nan"),
+        ({"clip": "clamp:1"}, "clip: expected none, value:LIMIT or norm:LIMIT, got 'clamp:1'"),
         ({"step_size_end": 0.0}, "step_size_end: expected a finite number > 0, got 0"),
         ({"restart_probability": 1.5}, "restart_probability: expected 0 to 1, got 1.5"),
         ({"buffer_size": 3}, "buffer_size: expected 0 or at least chains, 8, got 3"),
