@@ -78,7 +78,11 @@ int main() {
       // long and short blocks in turn, some of which end where a tile does
       rows_agree<T>(*table, 3000, 1, {0, 1, 7, 1024, 1030, 2900, 2901, 3000});
       rows_agree<T>(*table, 3000, 1, {0, 1000, 1024, 2048, 2052, 2999, 3000});
-      if (is_emulated(table)) return;
+      if (is_emulated(table)) {
+        // too long for the shared memory of a thread block
+        if (!kForRaces && sizeof(T) == 4) rows_agree<T>(*table, 57'001, 3000);
+        return;
+      }
       rows_agree<T>(*table, 35'001, 1, {0, 3, 9000, 9001, 20'000, 34'000, 34'816, 35'001});
       rows_agree<T>(*table, 35'001, 1, {0, 17'408, 35'001});
       rows_agree<T>(*table, 35'001, 1, {0, 17'400, 17'420, 17'500, 35'001});

@@ -40,6 +40,7 @@ void order() {
 }
 
 constexpr int64_t kSharedRow = 35'001;  // long enough for several threads to work on it
+constexpr int64_t kGlobalRow = 57'001;  // too long for the shared memory of a thread block
 
 // All patterns as the rows of one matrix, for every k, against the ranks of a stable sort.
 template <class T>
@@ -61,7 +62,9 @@ void selection(const cpu::Kernels& table, int64_t dim) {
   }
   const int64_t rows = std::size(kPatterns);
   std::vector<T> out(x.size());
-  const int64_t stride = dim > 5000 ? dim / 7 : is_emulated(&table) ? 1 + dim / 5 : 1;
+  const int64_t stride = is_emulated(&table) ? 1 + dim / (dim > 5000 ? 2 : 5)
+                         : dim > 5000        ? dim / 7
+                                             : 1;
   for (int64_t k = 0; k <= dim; k += stride) {
     std::fill(out.begin(), out.end(), of<T>(99.0));
     const TopkParams params{Storage<T>::dtype, rows, dim, k, x.data(), out.data()};
@@ -95,8 +98,9 @@ int main() {
   for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) {
       using T = decltype(zero);
-      for (int64_t dim : {0, 1, 2, 3, 17, 64, 1030}) selection<T>(*table, dim);
+      for (int64_t dim : {0, 1, 2, 3, 17, 64, 300, 1030}) selection<T>(*table, dim);
       if (!is_emulated(table)) selection<T>(*table, kSharedRow);
+      if (is_emulated(table) && !kForRaces && sizeof(T) == 4) selection<T>(*table, kGlobalRow);
       takes_unaligned_rows<T>(*table);
     });
   return report();

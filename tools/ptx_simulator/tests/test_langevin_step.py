@@ -189,6 +189,30 @@ def test_statistics_equal_the_cpu_kernel(steps: Module, dim: int) -> None:
             assert counters.buffer("grad").read_bytes == grad.nbytes
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("dim", "quads"), [(5, 2), (256, 2), (257, 8), (1000, 8)])
+def test_rows_of_warps_equal_the_cpu_kernel(steps: Module, dtype, dim, quads) -> None:  # type: ignore[no-untyped-def]
+    x, grad = (torch.randn(11, dim, generator=torch.Generator().manual_seed(s)) for s in (dim, 1))
+    x, grad = x.to(dtype), grad.to(dtype)
+    grad[:4] = grad[:4].round()  # ties that are cut, and zeros
+    device = Device(x=x, grad=grad, key=torch.tensor([KEY.seed, 0]))
+    compressor = eff.TopK(ratio=0.3)
+    params = step_params(
+        compressor, x, device, out=device.pointers()["x"], offset=KEY.offset,
+        first_chain=KEY.first_chain, step_size=STEP,
+    )  # fmt: skip
+    row = f"topk_warps<{NAMESPACE}StepRow<{DTYPES[dtype]}, false>"
+    kernel = steps.find(row, f"{NAMESPACE}StepParams, {quads}>")
+    arguments = [params, np.int64(params.compressor_size), dim % 4 == 0]
+    held = 8 * quads * 128 * (8 if dtype == torch.float64 else 4)
+    counters = launch(kernel, 2, THREADS, arguments, buffers=device.arrays, dynamic_shared=held)
+    eff.langevin_step_(x, grad, STEP, compressor=compressor, rng=KEY)
+    assert device.holds("x", x)
+    size = x.numel() * x.element_size()
+    assert counters.buffer("grad").read_bytes == counters.buffer("x").read_bytes == size
+    assert counters.global_written_bytes == size
+
+
 def test_the_plain_step_is_one_pass_over_memory(steps: Module) -> None:
     dim = 4096
     x = torch.zeros(2, dim)
