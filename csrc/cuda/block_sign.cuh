@@ -2,7 +2,8 @@
 // that start in the tile, then the tile's elements.
 #pragma once
 
-#include "topk.cuh"
+#include "block_sign_lanes.cuh"
+#include "resident.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
@@ -59,6 +60,9 @@ __global__ void __launch_bounds__(kThreads, 1)
 template <class Row, class Params>
 void launch_block_sign_rows(const Params& p, const Blocks& blocks, bool vector, void* stream) {
   using A = typename Row::A;
+  if constexpr (!Row::kNotes)
+    if (const int lanes = lanes_of(p.dim, blocks.size()))
+      return launch_block_sign_lanes<Row>(p, lanes, vector, stream);
   constexpr int64_t kStatic = (kTile + kSumTerms) * int64_t(sizeof(A)) + 64;
   if (is_resident<Row>(p.dim, kStatic)) {
     const int64_t bytes = resident_bytes<A>(p.dim);

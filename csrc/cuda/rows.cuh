@@ -13,6 +13,7 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 constexpr int kQuad = 4;  // elements of one random draw, and of one thread's turn
 constexpr int kTile = kThreads * kQuad;
+constexpr int kWarpQuads = kWarpSize * kQuad;  // elements that a warp reads at a time
 
 template <class V>
 struct alignas(kQuad * sizeof(V) < 16 ? kQuad * sizeof(V) : 16) Quad {

@@ -7,8 +7,6 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-constexpr int kWarpQuads = kWarpSize * kQuad;  // elements that a warp reads at a time
-
 // How many of the warp's keys are at least `least`. Every lane calls it.
 template <class K, int kKeys>
 __device__ uint32_t count_from(const K (&keys)[kKeys], K least) {

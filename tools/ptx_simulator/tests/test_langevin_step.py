@@ -213,6 +213,29 @@ def test_rows_of_warps_equal_the_cpu_kernel(steps: Module, dtype, dim, quads) ->
     assert counters.global_written_bytes == size
 
 
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("dim", "block_size"), [(5, 1000), (128, 4), (300, 64), (301, 128)])
+def test_blocks_of_lanes_equal_the_cpu_kernel(steps: Module, dtype, dim, block_size) -> None:  # type: ignore[no-untyped-def]
+    x, grad = (torch.randn(3, dim, generator=torch.Generator().manual_seed(s)) for s in (dim, 1))
+    x, grad = x.to(dtype), grad.to(dtype)
+    grad[:, ::3] = grad[:, ::3].round()  # zeros
+    device = Device(x=x, grad=grad, key=torch.tensor([KEY.seed, 0]))
+    compressor = eff.BlockSign(block_size)
+    params = step_params(
+        compressor, x, device, out=device.pointers()["x"], offset=KEY.offset,
+        first_chain=KEY.first_chain, step_size=STEP,
+    )  # fmt: skip
+    kernel = steps.find(f"block_sign_lanes<{NAMESPACE}StepRow<{DTYPES[dtype]}, false>")
+    lanes = 2 if block_size > dim else block_size // 4
+    arguments = [params, np.int32(lanes), dim % 4 == 0]
+    counters = launch(kernel, 2, THREADS, arguments, buffers=device.arrays)
+    eff.langevin_step_(x, grad, STEP, compressor=compressor, rng=KEY)
+    assert device.holds("x", x)
+    size = x.numel() * x.element_size()
+    assert counters.buffer("grad").read_bytes == counters.buffer("x").read_bytes == size
+    assert counters.global_written_bytes == size
+
+
 def test_the_plain_step_is_one_pass_over_memory(steps: Module) -> None:
     dim = 4096
     x = torch.zeros(2, dim)
