@@ -159,7 +159,7 @@ class Langevin:
 
         ``trajectory="packed"`` keeps the compressed drifts of all steps instead of states, about
         0.19 bytes per element and step for Block-Sign of 64 in float32; the states follow from them
-        to the bit (:class:`effebm_ext.trajectory.PackedTrajectory`).
+        to the bit (:class:`effebm_ext.samplers.PackedTrajectory`).
 
         Raises:
             ValueError: thin is not between 1 and n_steps; trajectory is neither; it is packed, and
@@ -171,20 +171,19 @@ class Langevin:
         if trajectory not in ("dense", "packed"):
             raise ValueError(f"trajectory: expected 'dense' or 'packed', got {trajectory!r}")
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
-        packed = PackedTrajectory(state.x.clone(), state.key, self.bounds, thin)
-        states, infos = [], []
-        for step in range(1, n_steps + 1):
-            if trajectory == "packed":
-                info = self._advance_recorded_(state, packed)
-            else:
-                info = self.advance_(state)
-            if step % thin == 0:
-                infos.append(info)
-                if trajectory == "dense":
-                    states.append(state.x.clone())
+        infos = []
         if trajectory == "packed":
+            packed = PackedTrajectory(state.x.clone(), state.key, self.bounds, thin)
+            for step in range(1, n_steps + 1):
+                info = self._advance_recorded_(state, packed)
+                if step % thin == 0:
+                    infos.append(info)
             return Run(state.x, packed, StepInfo.stack(infos))
-        dense = torch.stack(states) if states else state.x.new_empty(0, *state.x.shape)
+        dense = state.x.new_empty(n_steps // thin, *state.x.shape)
+        for kept in dense:
+            infos.append(self.advance_(state, thin))
+            kept.copy_(state.x)
+        self.advance_(state, n_steps % thin)
         return Run(state.x, dense, StepInfo.stack(infos))
 
     def _advance_recorded_(self, state: LangevinState, record: PackedTrajectory) -> StepInfo:
