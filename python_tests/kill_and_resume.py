@@ -26,7 +26,8 @@ from effebm_ext import checkpoint, cli
 RUN = ["--data", "eight-gaussians", "--compressor", "topk:0.5", "--chains", "8", "--batch-size",
        "8", "--langevin-steps", "2", "--iterations", "60", "--checkpoint-every", "4",
        "--ema-decay", "0.9", "--step-size-end", "0.001", "--buffer-size", "20",
-       "--restart-probability", "0.1", "--evaluate-every", "7", "--ais-steps", "4"]  # fmt: skip
+       "--restart-probability", "0.1", "--evaluate-every", "7", "--ais-steps", "4",
+       "--conditional"]  # fmt: skip
 
 
 def main() -> None:
