@@ -90,8 +90,6 @@ FAULTS = [
     Fault("row sums: of the state before it is rounded", STEP, "widen(v[i]) - x", "moved - x"),
     Fault("row sums: terms read before they are written", STEP, "      __syncthreads();\n      if",
           "      if"),
-    Fault("row sums: terms overwritten while read", STEP,
-          "__syncthreads();  // before the next tile's", "//"),
     Fault("row sums: those of a row's last tile are too many", STEP,
           "warp_sum<A>(n,", "warp_sum<A>(kTile,"),
     Fault("row sums: groups of the first row", STEP, "+ r * kRowSums *", "+ 0 * kRowSums *"),

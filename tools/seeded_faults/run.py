@@ -97,7 +97,7 @@ def failure(tree: Path, build: str, sanitize: str) -> str:
     for test in TESTS:
         try:
             command = [*prefix, folder / f"{test}_test"]
-            done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=600)
         except subprocess.TimeoutExpired:
             return f"{test} never ends"
         if done.returncode:
