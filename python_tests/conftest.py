@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,34 @@ _OPS = (
 
 
 HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
+
+
+@pytest.fixture
+def effebm(monkeypatch, capsys):
+    """Runs the command line, or interrupts it after some iterations as by Ctrl-C; (exit status,
+    standard output, standard error)."""
+    from effebm_ext import cli  # of which the tests of the ops need nothing
+
+    def run(*arguments, stop_after=None):
+        seen = []
+
+        def update(bar):
+            seen.append(bar)
+            if len(seen) == stop_after:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
+            if stop_after is not None:
+                patch.setattr(cli.tqdm, "update", update)
+            try:
+                cli.main()
+                status = 0
+            except SystemExit as stop:
+                status = stop.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture(scope="module", params=["cpu", "emulated cuda", *["cuda"] * HAS_GPU])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext import checkpoint, cli
+from effebm_ext import checkpoint
 from effebm_ext.trained_model import load_model
 from effebm_ext.training import Trainer
 
@@ -21,22 +21,6 @@ FILES = {
     "curves.png",
     "evaluation.json",
 }
-
-
-def run(monkeypatch, capsys, *arguments):
-    """(exit status, standard output, standard error) of the command line."""
-    monkeypatch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
-    status = 0
-    try:
-        cli.main()
-    except SystemExit as error:
-        status = error.code
-    return status, *capsys.readouterr()
-
-
-@pytest.fixture
-def effebm(monkeypatch, capsys):
-    return lambda *arguments: run(monkeypatch, capsys, *arguments)
 
 
 @pytest.mark.parametrize("data", ["digits", "rings"])

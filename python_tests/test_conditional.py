@@ -1,7 +1,6 @@
 """Energies with labels: in samplers, walkers, networks, training and the command line."""
 
 import dataclasses
-import sys
 
 import numpy as np
 import pytest
@@ -9,7 +8,6 @@ import torch
 from helpers import normal
 
 import effebm_ext as eff
-from effebm_ext import cli
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset, load
 from effebm_ext.energies import per_chain
@@ -208,20 +206,6 @@ def test_conditional_training_without_labels_is_refused():
         make_trainer(TINY, Dataset("points", normal(400, 2), False))
 
 
-@pytest.fixture
-def effebm(monkeypatch, capsys):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr().err
-
-    return run
-
-
 def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     run, out = tmp_path / "run", tmp_path / "x.npy"
     options = ["--conditional", "--chains", 64, "--langevin-steps", 10, "--iterations", 150]
@@ -243,7 +227,7 @@ def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     assert torch.equal(model.labels(70), model.state.energy_kwargs["y"][torch.arange(70) % 64])
     assert effebm("sample", run, "--out", tmp_path / "x.png")[0] == 0
     for label, message in ((2, "label: expected 0 to 1, got 2"), (-1, "got -1")):
-        status, error = effebm("sample", run, "--label", label, "--out", out)
+        status, _, error = effebm("sample", run, "--label", label, "--out", out)
         assert (status, message in error) == (2, True)
     model.state.energy_kwargs["y"][:] = 0
     with pytest.raises(ValueError, match="label: no chain is of class 1: start from noise"):
@@ -256,18 +240,18 @@ def test_a_conditional_run_is_evaluated_by_its_marginal(effebm, tmp_path):
     np.savez(file, x=normal(50, 2).numpy(), y=np.arange(50) % 3)
     options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1, "--ais-steps", 5]
     assert effebm("train", "--data", file, "--conditional", *options, "--out", run)[0] == 0
-    assert effebm("evaluate", run, "--ais-chains", 4) == (0, "")
+    assert effebm("evaluate", run, "--ais-chains", 4)[::2] == (0, "")
 
 
 def test_labels_that_are_missing_or_not_asked_for(effebm, tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((5, 2)))
     out = tmp_path / "run"
-    status, error = effebm("train", "--data", tmp_path / "x.npy", "--conditional", "--out", out)
+    status, _, error = effebm("train", "--data", tmp_path / "x.npy", "--conditional", "--out", out)
     assert (status, "expected labels in" in error) == (2, True)
     assert not out.exists()
     options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1, "--ais-steps", 0]
     assert effebm("train", "--data", "rings", *options, "--out", out)[0] == 0
-    status, error = effebm("sample", out, "--label", 0, "--out", tmp_path / "x.npy")
+    status, _, error = effebm("sample", out, "--label", 0, "--out", tmp_path / "x.npy")
     assert (status, "label: expected none, the run is not conditional" in error) == (2, True)
 
 

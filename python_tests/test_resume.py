@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kill_and_resume import result
 
-from effebm_ext import checkpoint, cli
+from effebm_ext import checkpoint
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "3",
@@ -17,36 +17,12 @@ RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "
 
 
 @pytest.fixture
-def effebm(monkeypatch, capsys):
-    """Runs the command line; returns its exit status and what it wrote to stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as stop:
-            status = stop.code
-        return status, capsys.readouterr().err
-
-    return run
-
-
-@pytest.fixture
-def interrupted(effebm, tmp_path, monkeypatch):
-    """Makes a run that stops after some iterations, as by Ctrl-C."""
+def interrupted(effebm, tmp_path):
+    """Makes a run that stops after some iterations."""
 
     def make(iterations, *options):
-        seen = []
-
-        def update(bar):
-            seen.append(bar)
-            if len(seen) == iterations:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(cli.tqdm, "update", update)
-            assert effebm("train", "--out", tmp_path / "run", *RUN, *options)[0] == 130
+        command = ["train", "--out", tmp_path / "run", *RUN, *options]
+        assert effebm(*command, stop_after=iterations)[0] == 130
         return tmp_path / "run"
 
     return make
@@ -97,15 +73,15 @@ def test_kills_at_random_moments():
 
 @pytest.mark.parametrize("flag", [["--seed", "1"], ["--out", "x"], ["--overwrite"]])
 def test_a_resumed_run_has_its_own_configuration(effebm, interrupted, flag):
-    status, message = effebm("train", "--resume", interrupted(4), *flag)
+    status, _, message = effebm("train", "--resume", interrupted(4), *flag)
     assert status == 2
     assert f"resume: the run has its own configuration; leave out {flag[0]}" in message
 
 
 def test_what_holds_no_run_is_not_resumed(effebm, tmp_path):
-    status, message = effebm("train", "--resume", tmp_path)
+    status, _, message = effebm("train", "--resume", tmp_path)
     assert (status, "holds no run" in message) == (2, True)
-    status, message = effebm("train")
+    status, _, message = effebm("train")
     assert (status, "expected --out FOLDER, or --resume RUN" in message) == (2, True)
 
 
@@ -126,7 +102,7 @@ def test_damaged_runs_are_refused(effebm, interrupted, name, content, expected):
         (run / name).unlink()
     else:
         (run / name).write_bytes(content)
-    status, message = effebm("train", "--resume", run)
+    status, _, message = effebm("train", "--resume", run)
     assert status == 2
     assert expected in message
 
@@ -136,7 +112,7 @@ def test_the_checkpoint_of_another_run_is_refused(effebm, interrupted, tmp_path)
     content = checkpoint.load(run / "checkpoint.pt")
     content["trainer"]["chains"]["x"] = content["trainer"]["chains"]["x"][:2]
     checkpoint.save(run / "checkpoint.pt", content)
-    status, message = effebm("train", "--resume", run)
+    status, _, message = effebm("train", "--resume", run)
     assert status == 2
     assert "is not of this run: chains: expected shape (4, 2), got (2, 2)" in message
 
@@ -146,7 +122,7 @@ def test_other_labels_are_refused(effebm, interrupted, tmp_path):
     np.savez(file, x=x, y=np.arange(50) % 2)
     run = interrupted(4, "--data", file, "--conditional")
     np.savez(file, x=x, y=np.arange(50) // 25)
-    status, message = effebm("train", "--resume", run)
+    status, _, message = effebm("train", "--resume", run)
     assert status == 2
     assert "has changed since the run began" in message
 
@@ -156,6 +132,6 @@ def test_other_data_are_refused(effebm, interrupted, tmp_path):
     np.save(file, np.random.default_rng(0).standard_normal((50, 2)))
     run = interrupted(4, "--data", file)
     np.save(file, np.random.default_rng(1).standard_normal((50, 2)))
-    status, message = effebm("train", "--resume", run)
+    status, _, message = effebm("train", "--resume", run)
     assert status == 2
     assert "has changed since the run began" in message

@@ -7,36 +7,9 @@ import pytest
 from kill_and_resume import result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from effebm_ext import cli
-
 RUN = ["--data", "two-moons", "--conditional", "--chains", "4", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "4",
        "--ais-steps", "0"]  # fmt: skip
-
-
-@pytest.fixture
-def effebm(monkeypatch, capsys):
-    """Runs the command line, or interrupts it after some iterations; (exit status, stderr)."""
-
-    def run(*arguments, stop_after=None):
-        seen = []
-
-        def update(bar):
-            seen.append(bar)
-            if len(seen) == stop_after:
-                raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(sys, "argv", ["effebm", *map(str, arguments)])
-            patch.setattr(cli.tqdm, "update", update)
-            try:
-                cli.main()
-                status = 0
-            except SystemExit as stop:
-                status = stop.code
-        return status, capsys.readouterr().err
-
-    return run
 
 
 def shown(run):
@@ -89,7 +62,7 @@ def test_a_run_resumed_with_the_flag_is_shown_from_its_beginning(effebm, tmp_pat
 
 def test_what_is_missing_is_said_before_anything_is_written(effebm, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    status, error = effebm("train", "--out", tmp_path / "run", "--tensorboard", *RUN)
+    status, _, error = effebm("train", "--out", tmp_path / "run", "--tensorboard", *RUN)
     assert status == 2
     assert "tensorboard: it is missing: pip install 'effebm_ext[tensorboard]'" in error
     assert not (tmp_path / "run").exists()
