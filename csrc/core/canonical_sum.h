@@ -12,6 +12,8 @@ namespace effebm::inline EFFEBM_ISA::core {
 
 constexpr int kSumWidth = 1024;
 
+EFFEBM_HD int64_t groups_of(int64_t terms) { return (terms + kSumWidth - 1) / kSumWidth; }
+
 // Sum of v[0..kWidth), which it overwrites. The width is known to the compiler, which makes vector
 // code of this.
 template <int kWidth, class A>

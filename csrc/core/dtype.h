@@ -35,10 +35,16 @@ EFFEBM_HD float widen(float v) { return v; }
 EFFEBM_HD double widen(double v) { return v; }
 EFFEBM_HD float widen(bfloat16 v) { return from_bits(uint32_t(v.bits) << 16); }
 EFFEBM_HD float widen(float16 v) {
+#ifdef __CUDA_ARCH__
+  float wide;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(v.bits));
+  return wide;
+#else
   const uint32_t magnitude = v.bits & 0x7FFFu, sign = uint32_t(v.bits & 0x8000u) << 16;
   // In place, the exponent is 112 too small; the product is exact, also for denormals.
   const uint32_t finite = to_bits(from_bits(magnitude << 13) * 0x1p112f);
   return from_bits((magnitude < 0x7C00u ? finite : magnitude << 13 | 0x7F800000u) | sign);
+#endif
 }
 
 // Rounds to the storage type, to nearest even.
@@ -48,13 +54,24 @@ EFFEBM_HD T narrow(Compute<T> v) {
 }
 template <>
 EFFEBM_HD bfloat16 narrow<bfloat16>(float v) {
+#ifdef __CUDA_ARCH__
+  bfloat16 narrowed;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(narrowed.bits) : "f"(v));
+  return narrowed;
+#else
   const uint32_t b = to_bits(v);
   const uint32_t rounded = (b + 0x7FFFu + (b >> 16 & 1u)) >> 16;
   const uint32_t quiet_nan = b >> 16 | 0x0040u;
   return {uint16_t((b & 0x7FFFFFFFu) > 0x7F800000u ? quiet_nan : rounded)};
+#endif
 }
 template <>
 EFFEBM_HD float16 narrow<float16>(float v) {
+#ifdef __CUDA_ARCH__
+  float16 narrowed;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(narrowed.bits) : "f"(v));
+  return narrowed;
+#else
   const uint32_t b = to_bits(v) & 0x7FFFFFFFu, sign = to_bits(v) >> 16 & 0x8000u;
   const uint32_t least_normal = 0x38800000u, too_large = 0x47800000u;  // 2^-14, 2^16
   // 1/2 has the last place of float16's denormals, so that adding it rounds to them.
@@ -63,6 +80,7 @@ EFFEBM_HD float16 narrow<float16>(float v) {
   const uint32_t normal = (rebiased + 0xFFFu + (rebiased >> 13 & 1u)) >> 13;
   const uint32_t finite = b < least_normal ? denormal : b < too_large ? normal : 0x7C00u;
   return {uint16_t((b > 0x7F800000u ? 0x7E00u : finite) | sign)};
+#endif
 }
 
 // f(T()) with the storage type that dtype names.

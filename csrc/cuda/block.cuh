@@ -8,9 +8,13 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 using namespace core;
 
-constexpr int kThreads = 256, kWarpSize = 32, kWarps = kThreads / kWarpSize;
+// Threads of a block: many where a block has a multiprocessor to itself.
+constexpr int kThreads = 256, kManyThreads = 512;
+constexpr int kWarpSize = 32, kWarps = kThreads / kWarpSize, kMostWarps = kManyThreads / kWarpSize;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
+__device__ inline int threads() { return int(blockDim.x); }
+__device__ inline int warps() { return int(blockDim.x) / kWarpSize; }
 __device__ inline int lane() { return int(threadIdx.x) % kWarpSize; }
 __device__ inline int warp() { return int(threadIdx.x) / kWarpSize; }
 
@@ -20,7 +24,7 @@ struct Scan {
 };
 
 __device__ inline Scan block_scan(uint32_t value) {
-  EFFEBM_SHARED(uint32_t, warp_totals, kWarps);
+  EFFEBM_SHARED(uint32_t, warp_totals, kMostWarps);
   uint32_t inclusive = value;
   for (int distance = 1; distance < kWarpSize; distance *= 2) {
     const uint32_t below = __shfl_up_sync(kAllLanes, inclusive, distance);
@@ -29,7 +33,7 @@ __device__ inline Scan block_scan(uint32_t value) {
   if (lane() == kWarpSize - 1) warp_totals[warp()] = inclusive;
   __syncthreads();
   Scan scan = {inclusive - value, 0};
-  for (int w = 0; w < kWarps; ++w) {
+  for (int w = 0; w < warps(); ++w) {
     if (w < warp()) scan.before += warp_totals[w];
     scan.total += warp_totals[w];
   }
@@ -76,16 +80,18 @@ __device__ A warp_sum(int n, const Term& term) {
   return __shfl_sync(kAllLanes, sum, 0);
 }
 
-constexpr int kLevels = 3, kTopLevel = 16;  // terms of the last level
+constexpr int kMostLevels = 3, kTopLevel = 16;  // terms of the last level
+template <int kLevels>
 constexpr int kSumTerms = (kLevels - 1) * kSumWidth + kTopLevel;
 
-// The canonical sum of up to 2^34 terms by the whole block: warps sum groups of 1024, and the
-// sums of a level that is full become one term of the next. Every thread calls it and gets the sum.
-template <class A, class Term>
+// The canonical sum of up to 2^34 terms (of 2^24 by two levels) by the whole block: warps sum
+// groups of 1024, and the sums of a level that is full become one term of the next. Every thread
+// calls it and gets the sum.
+template <class A, int kLevels = kMostLevels, class Term>
 __device__ A block_sum(int64_t n, const Term& term) {
-  EFFEBM_SHARED(A, partial, kSumTerms);
+  EFFEBM_SHARED(A, partial, kSumTerms<kLevels>);
   EFFEBM_SHARED(A, result, 1);
-  const int64_t groups = (n + kSumWidth - 1) / kSumWidth;
+  const int64_t groups = groups_of(n);
   int count[kLevels] = {};              // the same in every thread
   const auto reduce = [&](int level) {  // into the level above, or the result where that is last
     __syncthreads();
@@ -101,7 +107,7 @@ __device__ A block_sum(int64_t n, const Term& term) {
     if (level + 1 < kLevels) ++count[level + 1];
     count[level] = 0;
   };
-  for (int64_t first = 0; first < groups; first += kWarps) {
+  for (int64_t first = 0; first < groups; first += warps()) {
     const int64_t group = first + warp();
     if (group < groups) {
       const int64_t begin = group * kSumWidth;
@@ -110,7 +116,7 @@ __device__ A block_sum(int64_t n, const Term& term) {
                                 [&](int i) { return term(begin + i); });
       if (lane() == 0) partial[count[0] + warp()] = sum;
     }
-    count[0] += groups - first < kWarps ? int(groups - first) : kWarps;
+    count[0] += groups - first < warps() ? int(groups - first) : warps();
     for (int level = 0; level + 1 < kLevels && count[level] == kSumWidth; ++level) reduce(level);
   }
   for (int level = 0; level < kLevels; ++level)

@@ -1,7 +1,6 @@
 // block_sign_compress on CUDA.
 #include "../ops/block_sign.h"
 
-#include "launch.h"
 #include "stream.h"
 
 namespace effebm::cuda {
@@ -10,7 +9,7 @@ namespace {
 using torch::stable::Tensor;
 
 void run(const BlockSignParams& params, const Tensor& x) {
-  on_stream_of(x, [&](void* stream) { launch_block_sign(params, stream); });
+  run_with_workspace(params, x, &launch_block_sign);
 }
 
 Tensor block_sign_compress(const Tensor& x, int64_t block_size,

@@ -1,45 +1,56 @@
-// Block-Sign, one thread block per row: tile by tile, first the scales of the blocks of entries
-// that start in the tile, then the tile's elements.
+// Block-Sign of blocks that fit into shared memory: a thread block takes a row, or a few blocks of
+// entries of it. Tile by tile, first the scales of the blocks of entries that start in the tile,
+// then the tile's elements.
 #pragma once
 
-#include "block_sign_lanes.cuh"
 #include "resident.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
+constexpr int kResidentLevels = 2;  // of a sum over what fits into shared memory
+
 // One block per multiprocessor is enough: with more asked for, the compiler spills registers.
+// A segment begins where a block of entries does.
 template <class Row, class Params>
-__global__ void __launch_bounds__(kThreads, 1)
-    block_sign_rows(Params p, Blocks blocks, bool vector) {
+__global__ void __launch_bounds__(kMostThreads<typename Row::A>, 1)
+    block_sign_segments(Params p, Blocks blocks, int64_t segment, bool vector) {
   using A = typename Row::A;
-  EFFEBM_SHARED(A, scales, kTile);  // of the blocks that start in the tile
+  EFFEBM_SHARED(A, scales, kMostTile<A>);  // of the blocks that start in the tile
   const auto size_of = [&](int64_t block) { return blocks.end(block) - blocks.begin(block); };
-  for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {
-    const Row row(p, r, vector);
+  const int64_t per_row = (p.dim + segment - 1) / segment;
+  for (int64_t s = blockIdx.x; s < p.rows * per_row; s += gridDim.x) {
+    const int64_t r = s / per_row, start = (s - r * per_row) * segment;
+    const Slice slice = {start, p.dim - start < segment ? p.dim : start + segment};
+    const Resident<Row> row(p, r, vector, slice);
     const auto magnitude = [&](int64_t i) { return core::abs(row.u(i)); };
     A carried = A(0);  // the scale of the block that reaches into the tile
-    for (int64_t tile = 0; tile < p.dim; tile += kTile) {
-      const int64_t tile_end = tile + kTile < p.dim ? tile + kTile : p.dim;
+    for_tiles(slice, [&](int64_t begin, int n, int64_t tile) {
+      const int64_t next = tile + threads() * kQuad, tile_end = next < slice.end ? next : slice.end;
       const int64_t first = blocks.from(tile), last = blocks.from(tile_end);  // one past
-      for (int64_t b = first + warp(); b < last; b += kWarps) {
-        const int64_t begin = blocks.begin(b), size = blocks.end(b) - begin;
+      for (int64_t b = first + warp(); b < last; b += warps()) {
+        const int64_t from = blocks.begin(b), size = size_of(b);
         if (size > kSumWidth) continue;
-        const A sum = warp_sum<A>(int(size), [&](int i) { return magnitude(begin + i); });
+        const A sum = warp_sum<A>(int(size), [&](int i) { return magnitude(from + i); });
         if (lane() == 0) scales[b - first] = sum;
       }
-      if (first < last && size_of(last - 1) > kSumWidth) {  // only the last can be so long
-        const int64_t begin = blocks.begin(last - 1);
-        const A sum =
-            block_sum<A>(size_of(last - 1), [&](int64_t i) { return magnitude(begin + i); });
-        if (threadIdx.x == 0) scales[last - 1 - first] = sum;
+      int64_t before = first;
+      for (int64_t window = tile; window < tile_end; window += kSumWidth) {
+        const int64_t past =
+            blocks.from(window + kSumWidth < tile_end ? window + kSumWidth : tile_end);
+        // Of the blocks that start in a window only the last can be so long.
+        if (before < past && size_of(past - 1) > kSumWidth) {
+          const int64_t from = blocks.begin(past - 1);
+          const A sum = block_sum<A, kResidentLevels>(
+              size_of(past - 1), [&](int64_t i) { return magnitude(from + i); });
+          if (threadIdx.x == 0) scales[past - 1 - first] = sum;
+        }
+        before = past;
       }
       __syncthreads();
-      for (int64_t b = first + int(threadIdx.x); b < last; b += kThreads)
+      for (int64_t b = first + int(threadIdx.x); b < last; b += threads())
         scales[b - first] = divide(scales[b - first], A(size_of(b)));
       __syncthreads();
-      const int64_t begin = tile + int(threadIdx.x) * kQuad;
-      if (begin < tile_end) {
-        const int n = tile_end - begin < kQuad ? int(tile_end - begin) : kQuad;
+      if (n > 0) {
         A u[kQuad], c[kQuad];
         row.read(begin, n, u);
         int64_t block = blocks.at(begin);
@@ -50,28 +61,10 @@ __global__ void __launch_bounds__(kThreads, 1)
         }
         row.put(begin, n, u, c);
       }
-      row.end_tile(tile, int(tile_end - tile));
+      row.end_tile(tile, slice.end);
       if (first < last) carried = scales[last - first - 1];
       __syncthreads();  // before the next tile's scales are written
-    }
-  }
-}
-
-template <class Row, class Params>
-void launch_block_sign_rows(const Params& p, const Blocks& blocks, bool vector, void* stream) {
-  using A = typename Row::A;
-  if constexpr (!Row::kNotes)
-    if (const int lanes = lanes_of(p.dim, blocks.size()))
-      return launch_block_sign_lanes<Row>(p, lanes, vector, stream);
-  constexpr int64_t kStatic = (kTile + kSumTerms) * int64_t(sizeof(A)) + 64;
-  if (is_resident<Row>(p.dim, kStatic)) {
-    const int64_t bytes = resident_bytes<A>(p.dim);
-    constexpr auto kernel = &block_sign_rows<Resident<Row>, Params>;
-    cuda::allow_shared_memory(kernel, bytes);
-    EFFEBM_LAUNCH_SHARED(kernel, grid_for(p.rows), kThreads, bytes, stream, p, blocks, vector);
-  } else {
-    constexpr auto kernel = &block_sign_rows<Row, Params>;
-    EFFEBM_LAUNCH(kernel, grid_for(p.rows), kThreads, stream, p, blocks, vector);
+    });
   }
 }
 

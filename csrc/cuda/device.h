@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 
 #ifdef EFFEBM_CUDA_EMULATOR
 #include "emulator.h"
 #else
+#include <cooperative_groups.h>
 #include <cuda_runtime.h>
 #define EFFEBM_SHARED(T, name, N) __shared__ T name[N]
 // Declared once for all types: a kernel has one such array, of the size its launch gives.
@@ -21,25 +23,119 @@
 
 namespace effebm::cuda {
 
-// Shared memory that a block of the current device may have.
-inline int64_t shared_memory_per_block() {
+// What the current device has.
+struct Device {
+  int multiprocessors;
+  int64_t shared_memory;  // that a block may have, in bytes
+  bool clusters;
+};
+
+// Thread blocks that wait for each other: clusters of them, or, where cluster is 1, all.
+struct Together {
+  unsigned blocks;
+  int threads;
+  int64_t bytes;  // of dynamic shared memory
+  unsigned cluster = 1;
+};
+
 #ifdef EFFEBM_CUDA_EMULATOR
-  return 227 << 10;
+
+inline Device current_device() {
+  return {emulator::kMultiprocessors, int64_t(emulator::kSharedPerBlock), true};
+}
+
+template <class Kernel>
+void allow_shared_memory(Kernel, int64_t) {}
+
+template <class Kernel>
+int blocks_at_once(Kernel, int, int64_t) {
+  return emulator::kMultiprocessors;
+}
+
+template <class Kernel>
+bool can_cluster(Kernel, const Together&) {
+  return true;
+}
+
+template <class... Parameters, class... Arguments>
+void launch_together(void (*kernel)(Parameters...), const Together& shape, void*,
+                     Arguments&&... arguments) {
+  emulator::launch_kernel(shape.blocks, dim3(unsigned(shape.threads)), size_t(shape.bytes),
+                          shape.cluster, shape.cluster == 1, kernel, arguments...);
+}
+
 #else
-  int device = 0, bytes = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  return bytes;
-#endif
+
+inline Device current_device() {
+  const auto attribute = [](cudaDeviceAttr which) {
+    int device = 0, value = 0;
+    cudaGetDevice(&device);
+    cudaDeviceGetAttribute(&value, which, device);
+    return value;
+  };
+  return {attribute(cudaDevAttrMultiProcessorCount),
+          attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+          attribute(cudaDevAttrClusterLaunch) != 0};
 }
 
 // Lets a kernel be launched with so much dynamic shared memory, which above 48 KiB has to be asked
 // for, on every device.
 template <class Kernel>
-void allow_shared_memory([[maybe_unused]] Kernel kernel, [[maybe_unused]] int64_t bytes) {
-#ifndef EFFEBM_CUDA_EMULATOR
+void allow_shared_memory(Kernel kernel, int64_t bytes) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
-#endif
 }
+
+// How many blocks of a kernel the device runs at the same time.
+template <class Kernel>
+int blocks_at_once(Kernel kernel, int threads, int64_t bytes) {
+  int blocks = 0;
+  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, size_t(bytes));
+  return blocks * current_device().multiprocessors;
+}
+
+// The launch of a cluster, or of a grid whose blocks all run at the same time.
+class TogetherConfig {
+ public:
+  TogetherConfig(const Together& shape, void* stream) {
+    attribute_.id =
+        shape.cluster > 1 ? cudaLaunchAttributeClusterDimension : cudaLaunchAttributeCooperative;
+    if (shape.cluster > 1)
+      attribute_.val.clusterDim = {shape.cluster, 1, 1};
+    else
+      attribute_.val.cooperative = 1;
+    config_.gridDim = shape.blocks;
+    config_.blockDim = unsigned(shape.threads);
+    config_.dynamicSmemBytes = size_t(shape.bytes);
+    config_.stream = static_cast<cudaStream_t>(stream);
+    config_.attrs = &attribute_;
+    config_.numAttrs = 1;
+  }
+  TogetherConfig(const TogetherConfig&) = delete;
+  const cudaLaunchConfig_t& operator*() const { return config_; }
+
+ private:
+  cudaLaunchAttribute attribute_ = {};
+  cudaLaunchConfig_t config_ = {};
+};
+
+// Whether the device has room for one such cluster; above 8 blocks not every device has.
+template <class Kernel>
+bool can_cluster(Kernel kernel, const Together& shape) {
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+  int clusters = 0;
+  const TogetherConfig config(shape, nullptr);
+  const cudaError_t error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &*config);
+  if (error != cudaSuccess) cudaGetLastError();  // not an error of the launch that follows
+  return error == cudaSuccess && clusters > 0;
+}
+
+template <class... Parameters, class... Arguments>
+void launch_together(void (*kernel)(Parameters...), const Together& shape, void* stream,
+                     const Arguments&... arguments) {
+  const TogetherConfig config(shape, stream);
+  cudaLaunchKernelEx(&*config, kernel, Parameters(arguments)...);
+}
+
+#endif
 
 }  // namespace effebm::cuda

@@ -12,14 +12,16 @@ namespace effebm::cuda {
 // Counts of a row's entries are 32-bit on the device.
 constexpr int64_t kMaxTopkDim = (int64_t(1) << 32) - 1;
 
-void launch_topk(const TopkParams&, void* stream);
-void launch_block_sign(const BlockSignParams&, void* stream);
+// Bytes of device memory that a launch on the current device is to be given, aligned to 16.
+int64_t workspace_of(const TopkParams&);
+int64_t workspace_of(const BlockSignParams&);
+int64_t workspace_of(const LangevinStepParams&);
+
+void launch_topk(const TopkParams&, void* workspace, void* stream);
+void launch_block_sign(const BlockSignParams&, void* workspace, void* stream);
+void launch_langevin_step(const LangevinStepParams&, void* workspace, void* stream);
 void launch_pack_signs(const SignsParams&, void* stream);
 void launch_unpack_signs(const SignsParams&, void* stream);
 void launch_pack_entries(const EntriesParams&, void* stream);
-
-// `workspace` has room for step_workspace() values of the compute type.
-int64_t step_workspace(const LangevinStepParams&);
-void launch_langevin_step(const LangevinStepParams&, void* workspace, void* stream);
 
 }  // namespace effebm::cuda

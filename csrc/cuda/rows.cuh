@@ -2,8 +2,10 @@
 // takes the compressed c of four elements and does with it what the op is for. load() may be called
 // again and again; read() is for the last pass, once for every element, just before its put(). All
 // threads of a block call end_tile() when those of a tile are through, or have been read where
-// notes_on_read().
+// notes_on_read(); a tile is a quad of every thread, in their order.
 #pragma once
+
+#include <type_traits>
 
 #include "../core/block_sign.h"
 #include "../core/topk.h"
@@ -13,12 +15,45 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 constexpr int kQuad = 4;  // elements of one random draw, and of one thread's turn
 constexpr int kTile = kThreads * kQuad;
+// The most threads of a block that gathers values of type A in shared memory.
+template <class A>
+constexpr int kMostThreads = sizeof(A) == 8 ? kThreads : kManyThreads;
+template <class A>
+constexpr int kMostTile = kMostThreads<A> * kQuad;
 constexpr int kWarpQuads = kWarpSize * kQuad;  // elements that a warp reads at a time
 
+// Four values as the vectors that memory takes at once, 8 or 16 bytes each. Stores of them are
+// spelt out: the compiler makes four of one where the same values may also be stored one by one.
 template <class V>
-struct alignas(kQuad * sizeof(V) < 16 ? kQuad * sizeof(V) : 16) Quad {
-  V v[kQuad];
+struct Quad {
+  using Vector = std::conditional_t<kQuad * sizeof(V) < 16, uint2, uint4>;
+  static constexpr int kVectors = kQuad * sizeof(V) / sizeof(Vector);
+  Vector vector[kVectors];
 };
+
+// A part of a row.
+struct Slice {
+  int64_t begin, end;
+};
+
+// The rows that a block has at once where they are short: each has `width` threads, `before` of
+// them come before this thread's row, and there are `rows` from the first on.
+struct Band {
+  int width;
+  int64_t before, rows;
+};
+
+// f(begin, n, tile) for this thread's quad of every tile of a slice; n = 0 where the slice has
+// ended, so that all threads come along.
+template <class F>
+__device__ void for_tiles(const Slice& slice, const F& f) {
+  const int tile_size = threads() * kQuad;
+  for (int64_t tile = slice.begin; tile < slice.end; tile += tile_size) {
+    const int64_t begin = tile + int(threadIdx.x) * kQuad;
+    const int64_t left = slice.end - begin;
+    f(begin, left <= 0 ? 0 : left < kQuad ? int(left) : kQuad, tile);
+  }
+}
 
 // Elements begin .. begin + n - 1 of a row, n <= 4. `vector` promises that all rows are aligned to
 // quads and have only whole ones.
@@ -26,7 +61,7 @@ template <class V>
 __device__ void load_quad(const V* row, int64_t begin, int n, bool vector, V (&v)[kQuad]) {
   if (vector) {
     const Quad<V> q = *reinterpret_cast<const Quad<V>*>(row + begin);
-    for (int i = 0; i < kQuad; ++i) v[i] = q.v[i];
+    memcpy(v, &q, sizeof q);
   } else {
     for (int i = 0; i < kQuad; ++i)
       if (i < n) v[i] = row[begin + i];
@@ -37,12 +72,21 @@ template <class V>
 __device__ void store_quad(V* row, int64_t begin, int n, bool vector, const V (&v)[kQuad]) {
   if (vector) {
     Quad<V> q;
-    for (int i = 0; i < kQuad; ++i) q.v[i] = v[i];
-    *reinterpret_cast<Quad<V>*>(row + begin) = q;
+    memcpy(&q, v, sizeof q);
+    for (int i = 0; i < Quad<V>::kVectors; ++i)
+      __stwb(reinterpret_cast<Quad<V>*>(row + begin)->vector + i, q.vector[i]);
   } else {
     for (int i = 0; i < kQuad; ++i)
       if (i < n) row[begin + i] = v[i];
   }
+}
+
+// Likewise to shared memory.
+template <class V>
+__device__ void hold_quad(V* row, int64_t begin, const V (&v)[kQuad]) {
+  Quad<V> q;
+  memcpy(&q, v, sizeof q);
+  *reinterpret_cast<Quad<V>*>(row + begin) = q;
 }
 
 // Of topk_compress and block_sign_compress: u is the row itself, and put stores c.
@@ -50,10 +94,10 @@ template <class T>
 class CompressRow {
  public:
   using A = Compute<T>;
-  static constexpr bool kNotes = false;  // sums of tiles in shared memory, by whole thread blocks
+  static constexpr int kNotes = 0;  // sums whose terms thread blocks gather in shared memory
 
   template <class Params>
-  __device__ CompressRow(const Params& p, int64_t r, bool vector)
+  __device__ CompressRow(const Params& p, int64_t r, bool vector, const Slice& = {})
       : in_(static_cast<const T*>(p.x) + r * p.dim),
         out_(static_cast<T*>(p.out) + r * p.dim),
         vector_(vector) {}
@@ -74,7 +118,8 @@ class CompressRow {
     store_quad(out_, begin, n, vector_, v);
   }
 
-  __device__ void end_tile(int64_t, int) const {}
+  __device__ void end_tile(int64_t, int64_t) const {}
+  __device__ void end_tile(int64_t, int64_t, const Band&) const {}
   static __device__ bool notes_on_read() { return false; }
 
  private:

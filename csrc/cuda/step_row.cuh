@@ -14,13 +14,11 @@ struct StepParams : LangevinStepParams {
   void* group_sums;   // (rows, kRowSums, groups), for sums over rows
 };
 
-EFFEBM_HD int64_t groups_of(int64_t dim) { return (dim + kSumWidth - 1) / kSumWidth; }
-
-// The terms of a tile's sums, which are gathered in shared memory: a tile is a group of the sum.
+// The terms of a tile's sums, gathered in shared memory in the order of threads.
 template <class A>
 __device__ A* tile_terms() {
-  static_assert(kTile == kSumWidth);
-  EFFEBM_SHARED(A, terms, kRowSums * kTile);
+  static_assert(kTile % kSumWidth == 0);  // so that groups of a row's sum do not cross tiles
+  EFFEBM_SHARED(A, terms, kRowSums * kMostTile<A>);
   return terms;
 }
 
@@ -30,9 +28,9 @@ template <class T, bool kTold>
 class StepRow {
  public:
   using A = Compute<T>;
-  static constexpr bool kNotes = kTold;
+  static constexpr int kNotes = kTold ? kRowSums : 0;
 
-  __device__ StepRow(const StepParams& p, int64_t r, bool vector)
+  __device__ StepRow(const StepParams& p, int64_t r, bool vector, const Slice& = {})
       : x_(!kTold || p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),
         grad_(static_cast<const T*>(p.grad) + r * p.dim),
         delta_(kTold && p.delta ? static_cast<const A*>(p.delta) + r * p.dim : nullptr),
@@ -54,7 +52,8 @@ class StepRow {
   }
 
   __device__ A u(int64_t i) const {
-    return drift(widen(grad_[i]), residual_ ? residual_[i] : A(0));
+    const A v = clipped(clip_, A(widen(grad_[i])), limit_);
+    return residual_ ? v + residual_[i] : v;
   }
 
   __device__ void load(int64_t begin, int n, A (&u)[kQuad]) const {
@@ -67,8 +66,7 @@ class StepRow {
     load(begin, n, g, u);
     if constexpr (kTold) {
       if (sums_of_ != RowSums::statistics) return;
-      for (int i = 0; i < kQuad; ++i)
-        note(begin, i, term(g[i], g[i]), A(is_clipped(clip_, g[i], limit_)));
+      for (int i = 0; i < kQuad; ++i) note(i, term(g[i], g[i]), A(is_clipped(clip_, g[i], limit_)));
     }
   }
 
@@ -88,66 +86,76 @@ class StepRow {
       if (sums_of_ != RowSums::transition) return;
       const bool moved = x_ || delta_;  // else the drift may be anything, times nothing
       for (int i = 0; i < kQuad; ++i)
-        note(begin, i, moved ? term(c[i], delta[i]) : A(0), term(c[i], c[i]));
+        note(i, moved ? term(c[i], delta[i]) : A(0), term(c[i], c[i]));
     }
   }
 
   __device__ bool notes_on_read() const { return kTold && sums_of_ == RowSums::statistics; }
 
-  // The sums over n elements from `tile` on.
-  __device__ void end_tile(int64_t tile, int n) const {
+  // The sums over the tile's elements before `end`.
+  __device__ void end_tile(int64_t tile, int64_t end, const Band& band) const {
     if constexpr (kTold) {
       if (sums_of_ == RowSums::none) return;
+      const int row_size = band.width * kQuad, size = row_size < kSumWidth ? row_size : kSumWidth;
+      const int sums = threads() * kQuad / size * kRowSums;
+      A* const first_row = group_sums_ - band.before * kRowSums * groups_;
       __syncthreads();
-      if (warp() < kRowSums) {
-        const A* terms = tile_terms<A>() + warp() * kTile;
-        const A sum = warp_sum<A>(n, [&](int i) { return terms[i]; });
-        if (lane() == 0) group_sums_[warp() * groups_ + tile / kTile] = sum;
+      for (int s = warp(); s < sums; s += warps()) {
+        const int at = s / kRowSums * size, which = s % kRowSums, r = at / row_size;
+        const int64_t begin = tile + at % row_size, left = end - begin;
+        if (r >= band.rows || left <= 0) continue;
+        const A* terms = tile_terms<A>() + which * kMostTile<A> + at;
+        const A sum = warp_sum<A>(left < size ? int(left) : size, [&](int i) { return terms[i]; });
+        if (lane() == 0) first_row[(r * kRowSums + which) * groups_ + begin / kSumWidth] = sum;
       }
       __syncthreads();  // before the next tile's terms are written
     }
   }
-
- private:
-  __device__ A drift(A gradient, A residual) const {
-    const A v = clipped(clip_, gradient, limit_);
-    return residual_ ? v + residual : v;
+  __device__ void end_tile(int64_t tile, int64_t end) const {
+    end_tile(tile, end, {threads(), 0, 1});
   }
 
+ private:
   __device__ void load(int64_t begin, int n, A (&g)[kQuad], A (&u)[kQuad]) const {
     T v[kQuad] = {};
-    A e[kQuad] = {};
     load_quad(grad_, begin, n, vector_, v);
-    if (residual_) load_quad<A>(residual_, begin, n, vector_, e);
-    for (int i = 0; i < kQuad; ++i) {
-      g[i] = widen(v[i]);
-      u[i] = drift(g[i], e[i]);
-    }
+    for (int i = 0; i < kQuad; ++i) u[i] = g[i] = widen(v[i]);
+    if (clip_ != Clip::none)
+      for (int i = 0; i < kQuad; ++i) u[i] = clipped(clip_, g[i], limit_);
+    if (!residual_) return;
+    A e[kQuad] = {};
+    load_quad<A>(residual_, begin, n, vector_, e);
+    for (int i = 0; i < kQuad; ++i) u[i] = u[i] + e[i];
   }
 
   // Moves four elements, and says by how much.
   __device__ void step(int64_t begin, int n, const A (&c)[kQuad], A (&delta)[kQuad]) const {
     T v[kQuad] = {};
-    float normal[kQuad] = {};
     load_quad(x_, begin, n, vector_, v);
-    const bool noisy = scalars_.noise_std != A(0);
-    if (noisy) normal4(stream_, chain_, uint32_t(begin / kQuad), normal);
+    A moved[kQuad];
+    for (int i = 0; i < kQuad; ++i) moved[i] = move(widen(v[i]), c[i], scalars_.half_step);
+    // What does not depend on the element is asked once for four of them.
+    if (scalars_.noise_std != A(0)) {
+      float normal[kQuad];
+      normal4(stream_, chain_, uint32_t(begin / kQuad), normal);
+      for (int i = 0; i < kQuad; ++i) moved[i] = fma(scalars_.noise_std, A(normal[i]), moved[i]);
+    }
+    if (bounds_ == Bounds::clamp)
+      for (int i = 0; i < kQuad; ++i) moved[i] = clamp(moved[i], lower_, upper_);
+    else if (bounds_ == Bounds::reflect)
+      for (int i = 0; i < kQuad; ++i) moved[i] = reflect(moved[i], lower_, upper_);
     for (int i = 0; i < kQuad; ++i) {
       const A x = widen(v[i]);
-      A moved = move(x, c[i], scalars_.half_step);
-      if (noisy) moved = fma(scalars_.noise_std, A(normal[i]), moved);
-      if (bounds_ == Bounds::clamp) moved = clamp(moved, lower_, upper_);
-      if (bounds_ == Bounds::reflect) moved = reflect(moved, lower_, upper_);
-      v[i] = narrow<T>(moved);
+      v[i] = narrow<T>(moved[i]);
       if constexpr (kTold) delta[i] = widen(v[i]) - x;
     }
     store_quad(out_, begin, n, vector_, v);
   }
 
-  __device__ void note(int64_t begin, int i, A first, A second) const {
-    A* terms = tile_terms<A>() + begin % kTile + i;
+  __device__ void note(int i, A first, A second) const {
+    A* terms = tile_terms<A>() + int(threadIdx.x) * kQuad + i;
     terms[0] = first;
-    terms[kTile] = second;
+    terms[kMostTile<A>] = second;
   }
 
   const T *x_, *grad_;

@@ -1,7 +1,6 @@
 // topk_compress on CUDA.
 #include "../ops/topk.h"
 
-#include "launch.h"
 #include "stream.h"
 
 namespace effebm::cuda {
@@ -12,7 +11,7 @@ using torch::stable::Tensor;
 void run(const TopkParams& params, const Tensor& x) {
   STD_TORCH_CHECK(params.dim <= kMaxTopkDim,
                   "x: expected fewer than 2**32 elements per row on CUDA");
-  on_stream_of(x, [&](void* stream) { launch_topk(params, stream); });
+  run_with_workspace(params, x, &launch_topk);
 }
 
 Tensor topk_compress(const Tensor& x, int64_t k) { return ops::topk_compress(x, k, &run); }

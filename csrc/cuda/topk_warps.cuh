@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads, 1) topk_warps(Params p, int64_t k, b
       const int begin = begin_of(j), n = size_of(begin);
       A u[kQuad] = {};
       if (n > 0) row.read(begin, n, u);
-      store_quad(held, begin, kQuad, true, u);
+      hold_quad(held, begin, u);
       for (int i = 0; i < kQuad; ++i) keys[j * kQuad + i] = i < n ? order_key(u[i]) : 0;
     }
     const Selection<A> selection = select_in_warp<A>(keys, uint32_t(k));

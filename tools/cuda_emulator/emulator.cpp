@@ -48,7 +48,7 @@ const char* refusal(const Launch& launch) {
     return "the block's size is not allowed";
   if (!launch.cluster_size || launch.cluster_size > kMaxClusterSize || grid.x % launch.cluster_size)
     return "the cluster's size is not allowed";
-  if (launch.dynamic_shared_bytes > 227 << 10) return "too much dynamic shared memory";
+  if (launch.dynamic_shared_bytes > kSharedPerBlock) return "too much dynamic shared memory";
   if (options().schedule < Schedule::in_order || options().schedule > Schedule::starve_block)
     return "there is no such schedule";
   return nullptr;
@@ -108,6 +108,11 @@ struct Running {
   Running& operator=(const Running&) = delete;
 };
 
+LaunchShape& last_launch() {
+  static thread_local LaunchShape shape = {};
+  return shape;
+}
+
 }  // namespace
 
 Options& options() {
@@ -135,6 +140,8 @@ void launch(dim3 grid, dim3 block, size_t dynamic_shared_bytes, unsigned cluster
   Launch launch(grid, block, dynamic_shared_bytes, cluster_size, cooperative, body);
   if (const char* reason = refusal(launch))
     throw std::runtime_error(std::string("cuda emulator: ") + reason);
+  last_launch() = {grid.x * grid.y * grid.z, launch.threads_per_block(), dynamic_shared_bytes,
+                   cluster_size, cooperative};
   launch.random = Random(options().seed);
   launch.host.tsan_fiber = current_tsan_fiber();
   {
@@ -151,4 +158,10 @@ extern "C" __attribute__((visibility("default"))) void effebm_emulator_options(u
                                                                                int fill,
                                                                                int schedule) {
   effebm::emulator::options() = {seed, fill, static_cast<effebm::emulator::Schedule>(schedule)};
+}
+
+// Of the calling thread.
+extern "C" __attribute__((visibility("default"))) const effebm::emulator::LaunchShape*
+effebm_emulator_last_launch() {
+  return &effebm::emulator::last_launch();
 }

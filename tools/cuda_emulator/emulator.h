@@ -37,6 +37,7 @@ constexpr int warpSize = 32;
 #define EFFEBM_LAUNCH(kernel, grid, block, stream, ...) \
   EFFEBM_LAUNCH_SHARED(kernel, grid, block, 0, stream __VA_OPT__(, ) __VA_ARGS__)
 // kernel<<<grid, block, bytes, stream>>>(...)
-#define EFFEBM_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...) \
-  (static_cast<void>(stream), ::effebm::emulator::launch_kernel(      \
-                                  grid, block, size_t(bytes), kernel __VA_OPT__(, ) __VA_ARGS__))
+#define EFFEBM_LAUNCH_SHARED(kernel, grid, block, bytes, stream, ...)      \
+  (static_cast<void>(stream),                                              \
+   ::effebm::emulator::launch_kernel(grid, block, size_t(bytes), 1, false, \
+                                     kernel __VA_OPT__(, ) __VA_ARGS__))

@@ -60,6 +60,11 @@ void __stcs(T* address, std::type_identity_t<T> value) {
   check_alignment(address, sizeof(T));
   *address = value;
 }
+template <class T>
+void __stwb(T* address, std::type_identity_t<T> value) {
+  check_alignment(address, sizeof(T));
+  *address = value;
+}
 
 inline void __threadfence_block() { memory_fence(); }
 inline void __threadfence() { memory_fence(); }

@@ -2,6 +2,7 @@
 // them unchanged.
 #include "../../csrc/cpu/kernels.h"
 
+#include <type_traits>
 #include <vector>
 
 #include "../../csrc/cpu/denormals.h"
@@ -15,12 +16,13 @@ template <auto launch, class Params>
 void run(const Params& p, const cpu::Threads&) {
   if (p.rows == 0 || p.dim == 0) return;
   const cpu_kernels::KeepDenormals as_a_gpu_does;
-  launch(p, nullptr);
-}
-
-void launch_step(const LangevinStepParams& p, void* stream) {
-  std::vector<double> workspace(size_t(cuda::step_workspace(p)));  // wide enough for any type
-  cuda::launch_langevin_step(p, workspace.data(), stream);
+  if constexpr (std::is_invocable_v<decltype(launch), const Params&, void*, void*>) {
+    const size_t doubles = size_t(cuda::workspace_of(p) + 7) / 8;
+    std::vector<double> workspace(doubles, -0x1.5a5a5a5a5a5a5p400);  // as good as garbage
+    launch(p, workspace.data(), nullptr);
+  } else {
+    launch(p, nullptr);
+  }
 }
 
 }  // namespace
@@ -31,7 +33,7 @@ effebm_emulated_kernels() {
   using namespace effebm;
   using emulator::run;
   static const cpu::Kernels table = {"emulated CUDA",
-                                     &run<&emulator::launch_step>,
+                                     &run<&cuda::launch_langevin_step>,
                                      &run<&cuda::launch_topk>,
                                      &run<&cuda::launch_block_sign>,
                                      &run<&cuda::launch_pack_signs>,

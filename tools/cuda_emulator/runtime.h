@@ -24,19 +24,36 @@ struct Options {
 // Of the whole process. The environment gives the defaults.
 Options& options();
 
+// What a thread block may have, and how many blocks of 512 threads a cooperative grid: under
+// ThreadSanitizer fewer.
+constexpr size_t kSharedPerBlock = 227 << 10;  // as compute capability 9.0
+#ifdef __SANITIZE_THREAD__
+constexpr int kMultiprocessors = 8;
+#else
+constexpr int kMultiprocessors = 16;
+#endif
+
 // Runs `body` once per thread and returns when all are done. Throws std::runtime_error when the
 // kernel breaks a rule. A cluster is `cluster_size` blocks that are neighbours in x.
 void launch(dim3 grid, dim3 block, size_t dynamic_shared_bytes, unsigned cluster_size,
             bool cooperative, const std::function<void()>& body);
 
-// As <<<grid, block, bytes>>>: the arguments are evaluated and converted once, every thread gets
-// copies.
+// As <<<grid, block, bytes>>>, or as cudaLaunchKernelEx: the arguments are evaluated and converted
+// once, every thread gets copies.
 template <class... Parameters, class... Arguments>
-void launch_kernel(dim3 grid, dim3 block, size_t bytes, void (*kernel)(Parameters...),
-                   Arguments&&... arguments) {
+void launch_kernel(dim3 grid, dim3 block, size_t bytes, unsigned cluster_size, bool cooperative,
+                   void (*kernel)(Parameters...), Arguments&&... arguments) {
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
-  launch(grid, block, bytes, 1, false, [&] { std::apply(kernel, values); });
+  launch(grid, block, bytes, cluster_size, cooperative, [&] { std::apply(kernel, values); });
 }
+
+// For tests of who is launched how.
+struct LaunchShape {
+  unsigned blocks, threads;
+  size_t dynamic_shared_bytes;
+  unsigned cluster_size;
+  bool cooperative;
+};
 
 struct Coordinates {
   uint3 thread_index, block_index;

@@ -13,7 +13,6 @@
 namespace effebm::emulator {
 namespace {
 
-constexpr size_t kMaxSharedBytes = 227 << 10;  // what compute capability 9.0 grants a block
 constexpr size_t kMaxStaticBytes = 48 << 10;
 constexpr size_t kPage = 128;  // more than any alignment that a kernel asks for
 
@@ -92,7 +91,7 @@ void* shared_array(const void* tag, size_t bytes, size_t alignment) {
   if (!known) {
     block.shared_bytes += bytes;
     if (block.shared_bytes > kMaxStaticBytes) fail("more than 48 KiB of static shared memory");
-    if (block.shared_bytes + running->dynamic_shared_bytes > kMaxSharedBytes)
+    if (block.shared_bytes + running->dynamic_shared_bytes > kSharedPerBlock)
       fail("more than 227 KiB of shared memory");
   }
   return array.data();

@@ -1,0 +1,123 @@
+// Which kernel takes a Top-k of given rows, and its launch.
+#pragma once
+
+#include <algorithm>
+
+#include "tiles.cuh"
+#include "topk.cuh"
+#include "topk_warps.cuh"
+#include "workspace.h"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+using cuda::Workspace;
+
+// A row is read once by all but the last.
+enum class TopkTier { tiles, warp, block, cluster, resident_grid, grid };
+
+struct TopkPlan {
+  TopkTier tier;
+  int threads = kThreads;
+  TeamShape shape = {};
+  int64_t teams = 0;
+  int64_t bytes = 0;  // of shared memory, for a slice
+};
+
+// Clusters have not been timed on a card yet: they have to be asked for.
+inline bool clusters_wanted() {
+  const char* const wish = std::getenv("EFFEBM_CUDA_CLUSTERS");
+  return wish && wish[0] == '1' && cuda::current_device().clusters;
+}
+
+constexpr int64_t kLongRow = 8192;     // a block that holds more has a multiprocessor to itself
+constexpr int64_t kLeastSlice = 4096;  // less is not worth another block's joining in
+
+// A row in about `blocks` slices of whole tiles.
+inline TeamShape share(int64_t dim, int64_t blocks, int64_t tile) {
+  const int64_t slice = ((dim + blocks - 1) / blocks + tile - 1) / tile * tile;
+  return {int((dim + slice - 1) / slice), slice};
+}
+
+template <class Row, class Params>
+TopkPlan topk_plan(const Params& p, int64_t k) {
+  using A = typename Row::A;
+  using std::max, std::min;
+  if (k == 0 || k == p.dim) return {TopkTier::tiles};
+  if (!Row::kNotes && p.dim <= kMostQuads * kWarpQuads) return {TopkTier::warp};
+
+  constexpr int64_t kCounts = kDigits * sizeof(uint32_t) + 256;
+  const int threads = p.dim > kLongRow ? kMostThreads<A> : kThreads;
+  const int64_t tile = threads * kQuad, room = most_resident<Row>(kCounts);
+  if (p.dim <= room) return {TopkTier::block, threads, {}, p.rows, resident_bytes<A>(p.dim)};
+
+  if (clusters_wanted()) {
+    constexpr auto kernel = &topk_rows<Resident<Row>, Cluster, Params>;
+    for (int blocks = 2; blocks <= Cluster::kMostBlocks; blocks *= 2) {
+      const TeamShape shape = {blocks, share(p.dim, blocks, tile).slice};
+      const int64_t bytes = resident_bytes<A>(shape.slice);
+      if (shape.slice > room) continue;
+      cuda::allow_shared_memory(kernel, bytes);
+      if (cuda::can_cluster(kernel, {unsigned(blocks), threads, bytes, unsigned(blocks)}))
+        return {TopkTier::cluster, threads, shape, p.rows, bytes};
+    }
+  }
+
+  const int64_t most_slices = (p.dim + kLeastSlice - 1) / kLeastSlice;
+  const int64_t resident_blocks = cuda::current_device().multiprocessors;
+  const int64_t least = (p.dim + room / tile * tile - 1) / (room / tile * tile);
+  if (least <= resident_blocks) {
+    const TeamShape shape =
+        share(p.dim, max(least, min(resident_blocks / p.rows, most_slices)), tile);
+    return {TopkTier::resident_grid, threads, shape, min(p.rows, resident_blocks / shape.size),
+            resident_bytes<A>(shape.slice)};
+  }
+  // All blocks at one row: what they read again may then still be in the cache.
+  constexpr auto kernel = &topk_rows<Row, Grid, Params>;
+  const int64_t blocks = min<int64_t>(cuda::blocks_at_once(kernel, threads, 0), Grid::kMostBlocks);
+  return {TopkTier::grid, threads, share(p.dim, min(blocks, most_slices), tile), 1};
+}
+
+// What the plan's launch is to be given.
+inline void* take_counters(Workspace& space, const TopkPlan& plan) {
+  const bool counts = plan.tier == TopkTier::resident_grid || plan.tier == TopkTier::grid;
+  return space.take<Grid::Counters>(counts ? plan.teams : 0);
+}
+
+template <class Row, class Params>
+void launch_topk_rows(const Params& p, int64_t k, bool vector, const TopkPlan& plan, void* counters,
+                      void* stream) {
+  const auto launch_team = [&](auto kernel, unsigned cluster) {
+    TeamShape shape = plan.shape;
+    shape.counters = counters;
+    if (plan.bytes) cuda::allow_shared_memory(kernel, plan.bytes);
+    cuda::launch_together(kernel,
+                          {unsigned(plan.teams * shape.size), plan.threads, plan.bytes, cluster},
+                          stream, p, k, vector, shape);
+  };
+  switch (plan.tier) {
+    case TopkTier::tiles:
+      return k == 0 ? launch_tiles<Row>(p, Keep<false>(), vector, stream)
+                    : launch_tiles<Row>(p, Keep<true>(), vector, stream);
+    case TopkTier::warp:
+      if constexpr (!Row::kNotes)
+        return p.dim <= kFewQuads * kWarpQuads
+                   ? launch_topk_warps<Row, kFewQuads>(p, k, vector, stream)
+                   : launch_topk_warps<Row, kMostQuads>(p, k, vector, stream);
+      return;
+    case TopkTier::block: {
+      constexpr auto kernel = &topk_rows<Resident<Row>, Alone, Params>;
+      cuda::allow_shared_memory(kernel, plan.bytes);
+      EFFEBM_LAUNCH_SHARED(kernel, grid_for(plan.teams), plan.threads, plan.bytes, stream, p, k,
+                           vector, plan.shape);
+      return;
+    }
+    case TopkTier::cluster:
+      return launch_team(&topk_rows<Resident<Row>, Cluster, Params>, unsigned(plan.shape.size));
+    case TopkTier::resident_grid:
+      return launch_team(&topk_rows<Resident<Row>, Grid, Params>, 1);
+    case TopkTier::grid:
+      return launch_team(&topk_rows<Row, Grid, Params>, 1);
+  }
+}
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
