@@ -6,7 +6,7 @@ import math
 
 import torch
 from arms import Arm, Case
-from forms import STEP_SIZE
+from forms import STEP_SIZE, moves
 from torch import Tensor
 
 import effebm_ext as eff
@@ -17,11 +17,11 @@ class WrongFormError(AssertionError):
 
 
 def expected(case: Case, x: Tensor, g: Tensor) -> Tensor:
-    """One step of ours without noise, in float64 on the CPU whatever the case is; it is brought to
-    the case's device, where large states are compared faster."""
-    state, grad = (t.cpu().double() for t in (x, g))
-    want = eff.langevin_step(state, grad, STEP_SIZE, compressor=case.compressor, noise_std=0.0)
-    return want.to(case.device)
+    """One step without noise in float64, by the first of the forms in PyTorch."""
+    state = x.to(torch.float64, copy=True)
+    (move, *_) = moves(case.compressor, case.dim, dict).values()
+    move(state, g.double())
+    return state
 
 
 def verify(case: Case, arm: Arm, x: Tensor, g: Tensor, want: Tensor) -> None:
@@ -48,10 +48,10 @@ def verify(case: Case, arm: Arm, x: Tensor, g: Tensor, want: Tensor) -> None:
     what = f"{arm.name} for {case.op} at {case.shape}"
     if not right.all():
         count = int((~right).sum())
-        raise WrongFormError(f"{what} differs from langevin_step_ in {count} elements")
+        raise WrongFormError(f"{what} differs from PyTorch in float64 in {count} elements")
     noise_std = difference(noisy=True).square().mean().sqrt().item() / math.sqrt(STEP_SIZE)
     if not abs(noise_std - 1) <= 0.02 + 5 / math.sqrt(2 * right.numel()):
-        raise WrongFormError(f"{what} adds {noise_std:.3g} times the noise of langevin_step_")
+        raise WrongFormError(f"{what} adds {noise_std:.3g} times the noise that is asked for")
 
 
 def _ties(magnitude: Tensor, k: int) -> Tensor:
