@@ -73,5 +73,5 @@ fi
 step tests "$LIMIT" "$PYTHON" -m pytest python_tests -k "cuda and not emulated" \
   --deselect python_tests/test_cuda_build.py
 wait
-cat "$FOLDER"/{float32,launches,bfloat16}.log "$FOLDER/summary.txt"
+cat "$FOLDER"/{bfloat16,launches,float32}.log "$FOLDER/summary.txt"
 ! grep -q ' rc [1-9]' "$FOLDER/summary.txt"

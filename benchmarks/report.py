@@ -102,7 +102,8 @@ def bandwidth_table(results: Iterable[Result]) -> str:
             for figure in ("of_copy_bandwidth", "compress_of_copy_bandwidth")
         ]
         ratios = [_judged(r[figure], wanted.get(figure), ".2f", "x") for figure in _RIVALS]
-        rows.append([r["op"], r["shape"], _number(r["copy_gb_per_s"]), *shares, *ratios])
+        copy = _judged(r["copy_gb_per_s"], None, ".0f")
+        rows.append([r["op"], r["shape"], copy, *shares, *ratios])
     return "bandwidth, and times as fast as (targets: ok or missed <)\n" + _aligned(rows)
 
 
@@ -186,7 +187,8 @@ def save_json(path: Path, report: dict[str, Any]) -> None:
 def save_plot(path: Path, report: dict[str, Any]) -> None:
     """Time per element against shape: a panel for every op, a row of panels for every number of
     threads."""
-    results: list[Result] = sorted(report["results"], key=lambda r: r["elements"])
+    # States of about one size by the length of their rows.
+    results = sorted(report["results"], key=lambda r: (r["elements"].bit_length(), r["dim"]))
     ops = list(dict.fromkeys(r["op"] for r in report["results"]))
     threads = sorted({r["threads"] for r in results})
     size = (3.2 * len(ops), 3.2 * len(threads) + 1)
