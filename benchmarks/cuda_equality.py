@@ -19,8 +19,10 @@ import torch
 import effebm_ext as eff
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-# One thread, one tile, several; around the widths of warps, sums and tiles; larger than any cache.
-DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 100_003, 1_000_000)
+# One thread, one tile, several; around the widths of warps, sums and tiles, and of what the shared
+# memory of one and of several thread blocks holds; larger than any cache.
+DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 50_000, 56_001,
+        100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
 VALUES = ("normal", "ties", "special", "equal", "tiny")
 
 
@@ -81,22 +83,24 @@ def make_values(kind: str, shape: tuple[int, int], generator: torch.Generator) -
 
 
 def results(case: Case, device: str) -> list[torch.Tensor]:
-    """What the op wrote, on the CPU."""
+    """What the op wrote, and its relatives that return sums too, on the CPU."""
     generator = torch.Generator().manual_seed(case.number)
     shape = (case.rows, case.dim)
-    x, residual = (torch.randn(shape, generator=generator).to(case.dtype) for _ in range(2))
+    x, delta = (torch.randn(shape, generator=generator).to(case.dtype) for _ in range(2))
     grad = make_values(case.values, shape, generator).to(case.dtype)
-    x, grad, residual = (t.to(device) for t in (x, grad, residual))
+    x, grad, delta = (t.to(device) for t in (x, grad, delta))
+    delta = delta.to(torch.float64 if case.dtype == torch.float64 else torch.float32)
     if case.op in ("topk_compress", "block_sign_compress"):
         assert case.compressor is not None
-        return [case.compressor.compress(grad).cpu()]
+        drift = eff.drift(grad, compressor=case.compressor, delta=delta)
+        return [t.cpu() for t in (case.compressor.compress(grad), *drift)]
     if case.op == "langevin_step":
-        return [eff.langevin_step(x, grad, 0.3, compressor=case.compressor, **case.options).cpu()]
-    memory = None
-    if case.compressor is not None and case.number % 2:
-        memory = residual.to(torch.float64 if case.dtype == torch.float64 else torch.float32)
-    eff.langevin_step_(x, grad, 0.3, compressor=case.compressor, residual=memory, **case.options)
-    return [t.cpu() for t in (x, memory) if t is not None]
+        options = {"compressor": case.compressor, **case.options}
+        moved = eff.langevin_step(x, grad, 0.3, **options)
+        return [t.cpu() for t in (moved, *eff.langevin_transition(x, grad, 0.3, **options))]
+    residual = delta if case.compressor is not None and case.number % 2 else None
+    eff.langevin_step_(x, grad, 0.3, compressor=case.compressor, residual=residual, **case.options)
+    return [t.cpu() for t in (x, residual) if t is not None]
 
 
 def same_bits(got: torch.Tensor, want: torch.Tensor) -> bool:
@@ -118,7 +122,11 @@ def main(seconds: float, cases: int, first: int, max_elements: int) -> None:
     number, differing = first, 0
     while number < first + cases and time.monotonic() < end:
         case = random_case(number, max_elements)
-        pairs = zip(results(case, "cuda"), results(case, "cpu"), strict=True)
+        try:
+            pairs = zip(results(case, "cuda"), results(case, "cpu"), strict=True)
+        except RuntimeError:  # after which a device may be unable to go on
+            print(f"FAILS: {case}", flush=True)
+            raise
         if not all(same_bits(got, want) for got, want in pairs):
             differing += 1
             print(f"DIFFERS: {case}", flush=True)

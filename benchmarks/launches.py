@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import time
+import statistics
 from collections.abc import Callable
 
 import torch
 from arms import Step
 from torch import Tensor
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 STEPS = 60
-_REPEATS = 20
+_REPEATS = 21
+_RUNS = 10  # between two events: so that what the first launch waits for counts for little
 
 
 def launch_times(step: Step, x: Tensor, g: Tensor) -> dict[str, float]:
-    """Microseconds per step: of a loop in Python, of a CUDA graph of it, of its kernels alone.
+    """Microseconds per step: of a loop in Python, of a CUDA graph of it, of the loop's kernels
+    alone; and how many kernels and fills the graph has per step.
 
     What the loop has over the graph is the cost of launching; what the graph has over the kernels
-    is the gaps between them.
+    is the gaps between them, and kernels that only a capture needs.
     """
 
     def loop() -> None:
@@ -33,24 +36,34 @@ def launch_times(step: Step, x: Tensor, g: Tensor) -> dict[str, float]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         loop()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
-        loop()
-        torch.cuda.synchronize()
-    kernels = sum(event.self_device_time_total for event in profiler.key_averages())
-    return {
-        "loop_us": _microseconds(loop),
-        "graph_us": _microseconds(graph.replay),
-        "kernels_us": kernels / STEPS,
+    times = {"loop_us": _microseconds(loop), "graph_us": _microseconds(graph.replay)}
+    # Last, as a profiler slows down the launches that come after it.
+    return times | {
+        "kernels_us": sum(_on_device(loop)) / STEPS,
+        "graph_nodes": len(_on_device(graph.replay)) / STEPS,
     }
 
 
 def _microseconds(run: Callable[[], object]) -> float:
-    """Median wall time per step of ``run``, which makes :data:`STEPS` of them."""
+    """Per step of ``run``, which makes :data:`STEPS` of them; the median of several readings."""
+    run()
     times = []
     for _ in range(_REPEATS):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(_RUNS):
+            run()
+        end.record()
         torch.cuda.synchronize()
-        start = time.perf_counter()
+        times.append(1000 * start.elapsed_time(end) / _RUNS / STEPS)
+    return statistics.median(times)
+
+
+def _on_device(run: Callable[[], object]) -> list[float]:
+    """Microseconds of everything that ``run`` had the device do."""
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         run()
         torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[_REPEATS // 2] / STEPS * 1e6
+    events = profiler.events()
+    return [e.time_range.elapsed_us() for e in events if e.device_type == DeviceType.CUDA]

@@ -1,21 +1,15 @@
-"""What comes out: the environment, a table, JSON and a plot."""
+"""What comes out: tables, JSON and a plot."""
 
 from __future__ import annotations
 
-import datetime
 import json
-import os
-import platform
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-
-import effebm_ext as eff
-from effebm_ext import _C
+from targets import GRAPH_OVER_KERNELS
 
 Result = dict[str, Any]
 
@@ -27,43 +21,11 @@ _LINES = {
     "axpy": "k:",
     "noise": "C7--",
 }
-
-
-def environment(device: str) -> dict[str, str | int]:
-    """What the figures depend on and are quoted with."""
-    found: dict[str, str | int] = {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "effebm_ext": eff.__version__,
-        "commit": _commit(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count() or 0,
-        "instruction_set": _C.cpu_capability(),
-        "torch_instruction_set": torch.backends.cpu.get_cpu_capability(),
-    }
-    if device == "cuda":
-        found |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
-    return found
-
-
-def _commit() -> str:
-    """Of the source tree this file is in; marked where there are changes on top of it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
-def _cpu_model() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+_RIVALS = {
+    "speed_up": "PyTorch",
+    "speed_up_over_compile": "compile",
+    "speed_up_over_torchebm": "torchebm",
+}
 
 
 def fastest(result: Result, group: str) -> str | None:
@@ -78,19 +40,31 @@ def fastest(result: Result, group: str) -> str | None:
 
 
 def summarise(result: Result) -> None:
-    """Adds what is quoted to a result: the best PyTorch form, how much faster ours is,
-    the floor of the same run (noise, compression and a copy, each alone) and ours over it, and the
-    bandwidth ours reaches (state and gradient read, state written) relative to a copy's.
-    On a CPU that can reach 150 %, since a copy reads what it overwrites, too, which is not counted.
+    """Adds what is quoted to a result, None where an arm is missing that it takes:
+
+    - how much faster ours is than the best form of each rival;
+    - what a copy of the same run moves, in GB per second, read and written, and the share of it
+      that ours reaches (state and gradient read, state written) and that the compression alone
+      does (one read, one written). On a CPU it can be 150 %, since a copy reads what it overwrites,
+      too, which is not counted;
+    - ours over the sum of the noise, the compression and a copy, each alone.
     """
-    arms = result["arms"]
-    best = result["best_pytorch"] = fastest(result, "pytorch")
-    ours = arms["ours"].get("ns_per_element")
-    result["speed_up"] = arms[best]["ns_per_element"] / ours if best and ours else None
-    copy = arms["copy"].get("ns_per_element")
-    floors = [arms[n].get("ns_per_element") for n in ("noise", "compress", "copy") if n in arms]
-    result["over_floor"] = ours / sum(floors) if ours and all(floors) else None
-    result["of_copy_bandwidth"] = (3 / ours) / (2 / copy) if ours and copy else None
+    result["best_pytorch"] = fastest(result, "pytorch")
+    ours, copy, compress = (_column(result, name) for name in ("ours", "copy", "compress"))
+    for figure, rival in _RIVALS.items():
+        result[figure] = _ratio(_column(result, rival), ours)
+    moved = 2 * getattr(torch, result["dtype"]).itemsize
+    result["copy_gb_per_s"] = _ratio(moved, copy)
+    result["of_copy_bandwidth"] = _ratio(1.5 * copy if copy else None, ours)
+    result["compress_of_copy_bandwidth"] = _ratio(copy, compress)
+    parts = ("noise", "compress", "copy")
+    floor = [arm.get("ns_per_element") for n, arm in result["arms"].items() if n in parts]
+    whole = "noise" in result["arms"] and all(floor)
+    result["over_floor"] = _ratio(ours, sum(floor)) if whole else None
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return a / b if a and b else None
 
 
 def _column(result: Result, column: str, unit: str = "ns_per_element") -> float | None:
@@ -117,6 +91,32 @@ def table(results: Iterable[Result]) -> str:
     return "nanoseconds per element\n" + _aligned(rows)
 
 
+def bandwidth_table(results: Iterable[Result]) -> str:
+    """Shares of the bandwidth of a copy, and how much faster than what; beside targets, if any."""
+    head = ["op", "shape", "copy, GB/s", "step / copy", "compress / copy"]
+    rows = [[*head, *(f"over {rival}" for rival in _RIVALS.values())]]
+    for r in results:
+        wanted = r.get("targets", {})
+        shares = [
+            _judged(r[figure], wanted.get(figure), ".1%")
+            for figure in ("of_copy_bandwidth", "compress_of_copy_bandwidth")
+        ]
+        ratios = [_judged(r[figure], wanted.get(figure), ".2f", "x") for figure in _RIVALS]
+        copy = _judged(r["copy_gb_per_s"], None, ".0f")
+        rows.append([r["op"], r["shape"], copy, *shares, *ratios])
+    return "bandwidth, and times as fast as (targets: ok or missed <)\n" + _aligned(rows)
+
+
+def _judged(value: float | None, target: float | None, form: str, unit: str = "") -> str:
+    """A figure that should not be below its target."""
+    if value is None:
+        return "-"
+    text = f"{value:{form}}{unit}"
+    if target is None:
+        return text
+    return f"{text} ok" if value >= target else f"{text} < {target:{form}}{unit}"
+
+
 def overhead_table(results: Iterable[Result]) -> str:
     """Microseconds per call, for states so small that little else is left."""
     rows = [["op", "shape", "threads", "ours", "a single add_", "PyTorch, every form"]]
@@ -129,18 +129,29 @@ def overhead_table(results: Iterable[Result]) -> str:
 
 
 def launch_table(results: Iterable[Result]) -> str:
-    """Microseconds per step of a loop, of a CUDA graph and of the kernels in it."""
-    rows = [["op", "shape", "arm", "loop", "graph", "kernels"]]
+    """Microseconds per step of a loop, of a CUDA graph and of the kernels in them."""
+    keys = ("loop_us", "graph_us", "kernels_us")
+    rows = [["op", "shape", "arm", "loop", "graph", "kernels", "graph / kernels", "nodes per step"]]
     for r in results:
         for name, times in r.get("launches", {}).items():
-            figures = [_number(times.get(key)) for key in ("loop_us", "graph_us", "kernels_us")]
-            rows.append([r["op"], r["shape"], name, *figures])
+            figures = [_number(times.get(key)) for key in keys]
+            over = _ratio(times.get("graph_us"), times.get("kernels_us"))
+            met = "" if name != "ours" or over is None else _at_most(over, GRAPH_OVER_KERNELS)
+            nodes = _number(times.get("graph_nodes"))
+            rows.append([r["op"], r["shape"], name, *figures, _number(over, "x") + met, nodes])
     return "microseconds per step\n" + _aligned(rows)
 
 
-def missing(results: Iterable[Result]) -> str:
-    """Which arms were not measured, and why: a line for each reason."""
+def _at_most(value: float, target: float) -> str:
+    return " ok" if value <= target else f" > {target:g}x"
+
+
+def missing(results: Iterable[Result], not_measured: list[Result]) -> str:
+    """Which arms and cases were not measured, and why: a line for each reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
+    for case in not_measured:
+        cases = reasons.setdefault(("every arm", case["missing"]), [])
+        cases.append(f"{case['op']} {case['shape']}")
     for r in results:
         launches = {f"launches of {name}": arm for name, arm in r.get("launches", {}).items()}
         for name, arm in (r["arms"] | launches).items():
@@ -176,7 +187,8 @@ def save_json(path: Path, report: dict[str, Any]) -> None:
 def save_plot(path: Path, report: dict[str, Any]) -> None:
     """Time per element against shape: a panel for every op, a row of panels for every number of
     threads."""
-    results: list[Result] = sorted(report["results"], key=lambda r: r["elements"])
+    # States of about one size by the length of their rows.
+    results = sorted(report["results"], key=lambda r: (r["elements"].bit_length(), r["dim"]))
     ops = list(dict.fromkeys(r["op"] for r in report["results"]))
     threads = sorted({r["threads"] for r in results})
     size = (3.2 * len(ops), 3.2 * len(threads) + 1)

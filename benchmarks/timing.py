@@ -7,8 +7,9 @@ On the CPU a sample is a run of calls between two readings of the clock. The cal
 several states and gradients, more than the last-level cache holds, in one order that all arms
 share, so that no arm finds warm what the one before it has touched. (Of small states there are too
 few to fill a cache; they are at home there in use, too.) On a GPU every call is timed by itself, by
-events, after a write of a buffer larger than the L2 cache: this also keeps the GPU busy until the
-call is queued, so that the cost of launching, which ``launches.py`` measures, is not in the time.
+events, after a write of a buffer larger than the L2 cache: what this leaves to be written back
+stands for what the call itself leaves, and it keeps the GPU busy until the call is queued, so that
+the cost of launching, which ``launches.py`` measures, is not in the time.
 """
 
 from __future__ import annotations

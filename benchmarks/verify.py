@@ -6,7 +6,7 @@ import math
 
 import torch
 from arms import Arm, Case
-from forms import STEP_SIZE
+from forms import STEP_SIZE, moves
 from torch import Tensor
 
 import effebm_ext as eff
@@ -17,9 +17,11 @@ class WrongFormError(AssertionError):
 
 
 def expected(case: Case, x: Tensor, g: Tensor) -> Tensor:
-    """One step of ours without noise, in float64 on the CPU whatever the case is."""
-    state, grad = (t.to("cpu", torch.float64) for t in (x, g))
-    return eff.langevin_step(state, grad, STEP_SIZE, compressor=case.compressor, noise_std=0.0)
+    """One step without noise in float64, by the first of the forms in PyTorch."""
+    state = x.to(torch.float64, copy=True)
+    (move, *_) = moves(case.compressor, case.dim, dict).values()
+    move(state, g.double())
+    return state
 
 
 def verify(case: Case, arm: Arm, x: Tensor, g: Tensor, want: Tensor) -> None:
@@ -34,22 +36,22 @@ def verify(case: Case, arm: Arm, x: Tensor, g: Tensor, want: Tensor) -> None:
         return
     compared = torch.ones_like(want, dtype=torch.bool)
     if isinstance(case.compressor, eff.TopK):
-        compared = ~_ties(g.to("cpu", torch.float64).abs(), case.compressor.entries(case.dim))
+        compared = ~_ties(g.double().abs(), case.compressor.entries(case.dim))
 
     def difference(noisy: bool) -> Tensor:
         state = x.clone()
         returned = arm.build(noisy)(state, g.clone())
-        return ((state if returned is None else returned).to("cpu", torch.float64) - want)[compared]
+        return ((state if returned is None else returned).double() - want)[compared]
 
     tolerance = max(1e-5, 4 * torch.finfo(case.dtype).eps)
     right = difference(noisy=False).abs() <= tolerance * (1 + want[compared].abs())
     what = f"{arm.name} for {case.op} at {case.shape}"
     if not right.all():
         count = int((~right).sum())
-        raise WrongFormError(f"{what} differs from langevin_step_ in {count} elements")
+        raise WrongFormError(f"{what} differs from PyTorch in float64 in {count} elements")
     noise_std = difference(noisy=True).square().mean().sqrt().item() / math.sqrt(STEP_SIZE)
     if not abs(noise_std - 1) <= 0.02 + 5 / math.sqrt(2 * right.numel()):
-        raise WrongFormError(f"{what} adds {noise_std:.3g} times the noise of langevin_step_")
+        raise WrongFormError(f"{what} adds {noise_std:.3g} times the noise that is asked for")
 
 
 def _ties(magnitude: Tensor, k: int) -> Tensor:

@@ -13,10 +13,10 @@ import effebm_ext as eff
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
+import environment
 import forms
 import kernels
 from arms import OPS
-from verify import WrongFormError
 
 FLOORS = {"copy", "axpy", "noise"}
 FORMS = {"plain": {"add_"}, "block-sign": {"abs-mean", "norm-sign", "copysign"},
@@ -54,7 +54,7 @@ def test_every_arm_of_every_op_is_in_the_report(tmp_path):
 
 @pytest.mark.parametrize("op", ["plain", "block-sign:64", "topk:0.1"])
 @pytest.mark.parametrize("fault", ["moves double", "does not move", "moves one entry"])
-def test_a_form_that_computes_something_else_stops_the_run(op, fault, monkeypatch):
+def test_a_form_that_computes_something_else_is_not_timed(op, fault, monkeypatch, tmp_path):
     faults = {
         "moves double": lambda move: lambda x, g: move(x, 2 * g),
         "does not move": lambda move: lambda x, g: None,
@@ -68,14 +68,26 @@ def test_a_form_that_computes_something_else_stops_the_run(op, fault, monkeypatc
         return found | {last: faults[fault](found[last])}
 
     monkeypatch.setattr("arms.moves", wrong)
-    done = run("--shapes", "3x100", "--ops", op)
-    assert isinstance(done.exception, WrongFormError)
+    done = run("--shapes", "3x100", "--ops", op, "--out", str(tmp_path))
+    assert_refused(done, tmp_path, list(right(kernels.Case(op, 3, 100).compressor, 100, dict))[-1])
+
+
+def assert_refused(done, folder, name):
+    """One arm has no time, all others do."""
+    assert done.exit_code == 1
+    (result,) = json.loads((folder / "kernels.json").read_text())["results"]
+    missing = {name: arm["missing"] for name, arm in result["arms"].items() if "missing" in arm}
+    missing.pop("torchebm", None)
+    assert list(missing) == [name]
+    assert missing[name].startswith("WrongFormError")
+    assert missing[name] in done.output
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.9])
-def test_a_form_with_other_noise_stops_the_run(noise, monkeypatch):
+def test_a_form_with_other_noise_is_not_timed(noise, monkeypatch, tmp_path):
     monkeypatch.setattr("arms._eager", lambda case, name, noisy: _other_noise(noisy * noise))
-    assert isinstance(run("--shapes", "100x100", "--ops", "plain").exception, WrongFormError)
+    done = run("--shapes", "100x100", "--ops", "plain", "--out", str(tmp_path))
+    assert_refused(done, tmp_path, "add_")
 
 
 def _other_noise(std):
@@ -113,3 +125,36 @@ def test_bad_options_are_refused(option, text):
     done = run(option, text)
     assert done.exit_code == 2
     assert text in done.output
+
+
+def test_what_there_was_no_time_for_and_what_broke_is_told_from_what_was_measured(
+    tmp_path, monkeypatch
+):
+    where = ["--ops", "plain", "--out", str(tmp_path)]
+    done = run("--shapes", "3x100", "--limit", "0", *where)
+    assert done.exit_code == 0, done.output
+    assert "missing: every arm (plain 3x100): --limit was reached before" in done.output
+
+    monkeypatch.setattr(kernels, "make_pairs", _out_of_memory_from(100, kernels.make_pairs))
+    done = run("--shapes", "3x10,3x100,3x20", *where)
+    assert done.exit_code == 1
+    assert "missing: every arm (plain 3x100): OutOfMemoryError: too large" in done.output
+    found = json.loads((tmp_path / "kernels.json").read_text())
+    assert [r["shape"] for r in found["results"]] == ["3x10", "3x20"]
+    assert [r["shape"] for r in found["not_measured"]] == ["3x100"]
+
+
+def _out_of_memory_from(dim, make_pairs):
+    def pairs(case):
+        if case.dim >= dim:
+            raise torch.OutOfMemoryError("too large")
+        return make_pairs(case)
+
+    return pairs
+
+
+def test_a_copy_without_its_history_is_told_its_commit(monkeypatch):
+    monkeypatch.setenv("EFFEBM_COMMIT", "c0ffee")
+    assert environment.environment("cpu")["commit"] != "c0ffee"
+    monkeypatch.setenv("PATH", "")  # no git
+    assert environment.environment("cpu")["commit"] == "c0ffee"
