@@ -41,7 +41,8 @@ struct Together {
 #ifdef EFFEBM_CUDA_EMULATOR
 
 inline Device current_device() {
-  return {emulator::kMultiprocessors, int64_t(emulator::kSharedPerBlock), true};
+  const auto& device = emulator::device_properties();
+  return {device.multiprocessors, int64_t(device.shared_per_block), true};
 }
 
 template <class Kernel>
@@ -49,7 +50,7 @@ void allow_shared_memory(Kernel, int64_t) {}
 
 template <class Kernel>
 int blocks_at_once(Kernel, int, int64_t) {
-  return emulator::kMultiprocessors;
+  return current_device().multiprocessors;
 }
 
 template <class Kernel>

@@ -48,7 +48,7 @@ const char* refusal(const Launch& launch) {
     return "the block's size is not allowed";
   if (!launch.cluster_size || launch.cluster_size > kMaxClusterSize || grid.x % launch.cluster_size)
     return "the cluster's size is not allowed";
-  if (launch.dynamic_shared_bytes > kSharedPerBlock) return "too much dynamic shared memory";
+  if (launch.dynamic_shared_bytes > kMostShared) return "too much dynamic shared memory";
   if (options().schedule < Schedule::in_order || options().schedule > Schedule::starve_block)
     return "there is no such schedule";
   return nullptr;
@@ -120,6 +120,11 @@ Options& options() {
   return global;
 }
 
+DeviceProperties& device_properties() {
+  static DeviceProperties global;
+  return global;
+}
+
 std::string describe(const Thread& thread) {
   const uint3 block = thread.block_index;
   std::string name = "block " + std::to_string(block.x);
@@ -160,7 +165,11 @@ extern "C" __attribute__((visibility("default"))) void effebm_emulator_options(u
   effebm::emulator::options() = {seed, fill, static_cast<effebm::emulator::Schedule>(schedule)};
 }
 
-// Of the calling thread.
+extern "C" __attribute__((visibility("default"))) effebm::emulator::DeviceProperties*
+effebm_emulator_device() {
+  return &effebm::emulator::device_properties();
+}
+
 extern "C" __attribute__((visibility("default"))) const effebm::emulator::LaunchShape*
 effebm_emulator_last_launch() {
   return &effebm::emulator::last_launch();

@@ -24,14 +24,19 @@ struct Options {
 // Of the whole process. The environment gives the defaults.
 Options& options();
 
-// What a thread block may have, and how many blocks of 512 threads a cooperative grid: under
-// ThreadSanitizer fewer.
-constexpr size_t kSharedPerBlock = 227 << 10;  // as compute capability 9.0
+constexpr size_t kMostShared = 227 << 10;  // of a block, in bytes, as of compute capability 9.0
+
+// What kernels are told about the device, of the whole process. Its multiprocessors take a block of
+// 512 threads each; under ThreadSanitizer there are fewer.
+struct DeviceProperties {
 #ifdef __SANITIZE_THREAD__
-constexpr int kMultiprocessors = 8;
+  int multiprocessors = 8;
 #else
-constexpr int kMultiprocessors = 16;
+  int multiprocessors = 16;
 #endif
+  size_t shared_per_block = kMostShared;
+};
+DeviceProperties& device_properties();
 
 // Runs `body` once per thread and returns when all are done. Throws std::runtime_error when the
 // kernel breaks a rule. A cluster is `cluster_size` blocks that are neighbours in x.

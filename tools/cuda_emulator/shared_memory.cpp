@@ -91,7 +91,7 @@ void* shared_array(const void* tag, size_t bytes, size_t alignment) {
   if (!known) {
     block.shared_bytes += bytes;
     if (block.shared_bytes > kMaxStaticBytes) fail("more than 48 KiB of static shared memory");
-    if (block.shared_bytes + running->dynamic_shared_bytes > kSharedPerBlock)
+    if (block.shared_bytes + running->dynamic_shared_bytes > kMostShared)
       fail("more than 227 KiB of shared memory");
   }
   return array.data();
