@@ -35,9 +35,9 @@ def _check_modifiers(at: Instruction, *more: str) -> None:
 
 
 def _kind(at: Instruction, plain: str) -> str:
-    """Strong accesses do not race with each other."""
+    """Strong loads and stores, in capitals, race with atomics and each other as little as those."""
     strong = {"relaxed", "acquire", "release", "acq_rel"} & set(at.modifiers)
-    return "a" if strong else plain
+    return plain.upper() if strong else plain
 
 
 @instruction("ld", "ldu")

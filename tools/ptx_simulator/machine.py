@@ -121,7 +121,7 @@ class Machine:
         kind: str,
         at: Instruction,
     ) -> list[Group]:
-        """Where the lanes' accesses of nbytes lie, after all checks; kind is r, w or a."""
+        """Where the lanes' accesses of nbytes lie, after all checks; kind is r, w, R, W or a."""
         thread = self.number[lanes]
         address = np.broadcast_to(address, thread.shape)
         if (address % np.uint64(nbytes)).any():

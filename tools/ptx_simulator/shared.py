@@ -35,7 +35,7 @@ class SharedMemory:
         kind: str,
         at: Instruction,
     ) -> np.ndarray:
-        """Checks an access and returns the offsets in the region; kind is r, w or a."""
+        """Checks an access and returns the offsets in the region; kind is r, w, R, W or a."""
         outside = address + nbytes > self.stride
         first = np.where(outside, 0, address)
         bad = outside | ~self.valid[first] | ~self.valid[first + nbytes - 1]
@@ -46,7 +46,8 @@ class SharedMemory:
         # One look at the first and last byte would do for accesses that do not overlap; partly
         # written vectors need them all.
         touched = (offset[:, None] + np.arange(nbytes)).reshape(-1)
-        if kind == "w":
+        plain = kind.lower()
+        if plain == "w":
             self.initialised[touched] = True
             self.written_bytes += len(touched)
         else:
@@ -56,11 +57,11 @@ class SharedMemory:
                 raise at.error(
                     f"read of uninitialised shared memory at offset {int(address[lane])}"
                 )
-            if kind == "r":
+            if plain == "r":
                 self.read_bytes += len(touched)
             else:
                 self.atomics += len(address)
-        self.races.access(block, offset, thread, nbytes, kind, at)
+        self.races.access(block, offset, thread, nbytes, kind if kind == plain else "a", at)
         return offset
 
 
