@@ -150,7 +150,7 @@ def build_atomic(frame: Frame, at: Instruction) -> Step:
     operands = list(at.operands)
     target = operands.pop(0) if at.opcode == "atom" else None
     # nvcc keeps the destination also where nobody reads it, and without one the order is free.
-    if isinstance(target, Register) and not _is_read(frame, target):
+    if not observes(frame, at):
         target = None
     write = frame.writer(target, at) if target is not None else None
     address = frame.address(operands[0], at)
@@ -211,6 +211,14 @@ def _is_read(frame: Frame, register: Register) -> bool:
         if other.predicate == register or any(mentions(o) for o in other.operands[first:]):
             return True
     return False
+
+
+def observes(frame: Frame, at: Instruction) -> bool:
+    """Whether it reads what another thread may change meanwhile, so that a loop can wait for it."""
+    if at.opcode == "atom":
+        target = at.operands[0]
+        return isinstance(target, Register) and _is_read(frame, target)
+    return at.opcode == "ld" and bool({"volatile", "relaxed", "acquire"} & set(at.modifiers))
 
 
 @instruction("prefetch", "prefetchu", "membar", "fence", "nanosleep", "discard", "griddepcontrol")

@@ -50,8 +50,9 @@ class Machine:
         global_memory: GlobalMemory,
         shared: SharedMemory,
         dynamic_shared: int,
+        grid_workspace: int = 0,
     ) -> None:
-        self.shape, self.symbols = shape, symbols
+        self.shape, self.symbols, self.grid_workspace = shape, symbols, grid_workspace
         self.global_memory, self.shared, self.dynamic_shared = global_memory, shared, dynamic_shared
         self.padded = shape.warps_per_block * 32
         self.threads = shape.blocks * self.padded
@@ -101,6 +102,9 @@ class Machine:
             "%nclusterid.x": one * (shape.blocks // cluster),
             "%is_explicit_cluster": one * (cluster > 1),
             "%dynamic_smem_size": one * self.dynamic_shared,
+            # Where cooperative_groups looks for the barrier of the grid: high word, low word.
+            "%envreg1": np.full(self.threads, self.grid_workspace >> 32, np.uint64),
+            "%envreg2": np.full(self.threads, self.grid_workspace, np.uint64),
             "%lanemask_eq": one << self.lane,
             "%lanemask_lt": (one << self.lane) - one,
             "%lanemask_ge": ~((one << self.lane) - one),
