@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .syntax import Instruction
 
-_MOVES = {"mov", "cvta", "mapa", "isspacep"}
+_MOVES = {"mov", "cvta", "mapa", "getctarank", "isspacep"}
 _CONTROL = {"bra", "brx", "ret", "exit", "call", "trap"}
 _WARP = {"shfl", "vote", "match", "redux", "activemask", "elect"}
 _BARRIERS = {"bar", "barrier", "fence", "membar"}

@@ -79,27 +79,28 @@ class Machine:
     def special(self, name: str, at: Instruction) -> np.ndarray:
         """A special register for every thread."""
         shape, within = self.shape, self.in_block
-        stem, _, axis = name.partition(".")
-        dimension = "xyz".find(axis) if axis else 0
-        if stem in ("%tid", "%ntid", "%ctaid", "%nctaid") and dimension >= 0:
-            extent = shape.block if "tid" in stem and "cta" not in stem else shape.grid
-            flat = within if stem == "%tid" else self.block
-            if stem.startswith("%n"):
-                return np.full(self.threads, extent[dimension], np.uint32)
-            stride = int(np.prod(extent[:dimension], dtype=np.int64))
-            return (flat // stride % extent[dimension]).astype(np.uint32)
         cluster, one = shape.cluster, np.ones(self.threads, np.uint32)
         rank = self.block % cluster
+        grid_of_clusters = (shape.grid[0] // cluster, *shape.grid[1:])
+        stem, _, axis = name.partition(".")
+        dimension = "xyz".find(axis) if axis else -1
+        for index, count, flat, extent in (
+            ("%tid", "%ntid", within, shape.block),
+            ("%ctaid", "%nctaid", self.block, shape.grid),
+            ("%cluster_ctaid", "%cluster_nctaid", rank, (cluster, 1, 1)),
+            ("%clusterid", "%nclusterid", self.block // cluster, grid_of_clusters),
+        ):
+            if dimension >= 0 and stem == count:
+                return one * np.uint32(extent[dimension])
+            if dimension >= 0 and stem == index:
+                stride = int(np.prod(extent[:dimension], dtype=np.int64))
+                return (flat // stride % extent[dimension]).astype(np.uint32)
         values = {
             "%laneid": self.lane,
             "%warpid": within // 32,
             "%nwarpid": one * shape.warps_per_block,
             "%cluster_ctarank": rank,
             "%cluster_nctarank": one * cluster,
-            "%cluster_ctaid.x": rank,
-            "%cluster_nctaid.x": one * cluster,
-            "%clusterid.x": self.block // cluster,
-            "%nclusterid.x": one * (shape.blocks // cluster),
             "%is_explicit_cluster": one * (cluster > 1),
             "%dynamic_smem_size": one * self.dynamic_shared,
             # Where cooperative_groups looks for the barrier of the grid: high word, low word.
@@ -147,10 +148,9 @@ class Machine:
             return [(self.local.view(dtype)[0], index, None)]
         block = self.block[lanes]
         if space == "generic shared":
-            block = ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            block = generic_owner(address)
         elif space == "shared::cluster":
-            rank = (address >> np.uint64(24)).astype(np.int64)  # 0 is the block's own memory
-            block = np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
+            block = self.owner(address, lanes)
         elif (address > _OFFSET).any():
             raise at.error("shared access out of bounds")
         at_byte = self.shared.access(block, offset, thread, nbytes, kind, at)
@@ -176,20 +176,29 @@ class Machine:
         return groups
 
     def shared_to_generic(self, offset: np.ndarray, lanes: Lanes) -> np.ndarray:
-        rank = (offset >> np.uint64(24)).astype(np.int64)
-        block = self.block[lanes]
-        block = np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
-        window = np.uint64(SHARED_WINDOW) | (block.astype(np.uint64) << np.uint64(24))
+        block = self.owner(offset, lanes).astype(np.uint64)
+        window = np.uint64(SHARED_WINDOW) | (block << np.uint64(24))
         return window | (offset & _OFFSET)
+
+    def owner(self, address: np.ndarray, lanes: Lanes) -> np.ndarray:
+        """The block whose shared memory an address of the cluster's window lies in."""
+        rank = (address >> np.uint64(24)).astype(np.int64)  # 0 is the block's own memory
+        block = self.block[lanes]
+        return np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
 
     def generic_to_shared(self, address: np.ndarray, lanes: Lanes) -> np.ndarray:
         own = self.block[lanes]
-        block = ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        block = generic_owner(address)
         rank = np.where(block == own, 0, block % self.shape.cluster + 1).astype(np.uint64)
         return (rank << np.uint64(24)) | (address & _OFFSET)
 
     def function_frame(self, name: str) -> Frame | None:
         return next((f for f in self.frames if f.function.name == name), None)
+
+
+def generic_owner(address: np.ndarray) -> np.ndarray:
+    """The block whose shared memory a generic address lies in."""
+    return ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def lane_matrix(thread: np.ndarray, value: np.ndarray, threads: int) -> np.ndarray:

@@ -165,6 +165,8 @@ class Scheduler:
     def _exit(self, thread: np.ndarray) -> None:
         self.pc[thread] = self.end
         if self.machine.shape.cluster > 1:
+            gone = (self.pc >= self.end).reshape(-1, self.machine.padded).all(1)
+            self.machine.shared.gone = gone
             waiting = self.state == AT_BARRIER
             self._release(self.barriers.after_exit(self.pc, waiting))
 

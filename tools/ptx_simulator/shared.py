@@ -24,6 +24,7 @@ class SharedMemory:
             self.valid[low:high] = True
         self.initialised = np.zeros(blocks * self.stride, bool)
         self.races = RaceChecker(blocks, self.stride, granule, warps)
+        self.gone = np.zeros(blocks, bool)  # all threads of the block have exited
         self.read_bytes = self.written_bytes = self.atomics = 0
 
     def access(
@@ -42,6 +43,8 @@ class SharedMemory:
         if bad.any():
             lane = int(np.flatnonzero(bad)[0])
             raise at.error(f"shared access out of bounds at offset {int(address[lane])}")
+        if self.gone.any() and self.gone[block].any():
+            raise at.error("access to the shared memory of a block that has exited")
         offset = block * self.stride + address
         # One look at the first and last byte would do for accesses that do not overlap; partly
         # written vectors need them all.
@@ -172,8 +175,10 @@ class RaceChecker:
         times, warps, masks = self.history[kind]
         warp = (thread // 32).astype(np.int32)
         known = warps[word]
-        foreign = (known == _SEVERAL_BLOCKS) | (
-            (known >= 0) & (known // self.warps_per_block != block)
+        foreign = (
+            (known == _SEVERAL_BLOCKS)
+            | ((known >= 0) & (known // self.warps_per_block != block))
+            | (warp // self.warps_per_block != block)
         )
         stale = times[word] < np.where(
             foreign, self.cluster_barrier[block], self.block_barrier[block]

@@ -1,4 +1,4 @@
-"""Blocks that work together: barriers of the grid, and polling."""
+"""Blocks that work together: barriers of the grid, polling, and shared memory of a cluster."""
 
 from __future__ import annotations
 
@@ -159,3 +159,135 @@ def test_polling_for_what_nobody_stores_is_reported(compiled: Compiled) -> None:
     flag, out = device_array(1, np.uint32), device_array(1, np.uint32)
     with pytest.raises(PtxError, match="deadlock: 126 threads wait and 2 poll memory that nobody"):
         launch(compiled(POLLING).find("never"), 2, 64, [flag, out], max_steps=500)
+
+
+CLUSTERS = (
+    HEAD
+    + """
+KERNEL __cluster_dims__(4, 1, 1) histogram(const unsigned* in, unsigned* out, int fault) {
+  __shared__ unsigned bins[16];
+  __shared__ unsigned long long total;
+  auto cluster = cg::this_cluster();
+  const unsigned t = threadIdx.x, rank = cluster.block_rank();
+  if (t < 16) bins[t] = 0;
+  if (t == 0) total = 0;
+  if (fault != 1) cluster.sync();
+  unsigned* leader = cluster.map_shared_rank(bins, 1);
+  const unsigned v = in[blockIdx.x * blockDim.x + t];
+  if (fault == 2) leader[v & 15] += 1; else atomicAdd(&leader[v & 15], 1u);
+  atomicAdd(cluster.map_shared_rank(&total, 1), (unsigned long long)v << 8);
+  if (fault == 3) __syncthreads(); else cluster.sync();
+  if (t < 16)
+    out[blockIdx.x * 17 + t] = leader[t] + 1000 * cluster.query_shared_rank(leader);
+  if (t == 16)
+    out[blockIdx.x * 17 + 16] = unsigned(*cluster.map_shared_rank(&total, 1) >> 8);
+  if (fault == 4) { __syncthreads(); if (rank == 1 && t < 16) bins[t] = 5; }
+  if (fault == 5 && rank == 3) return;
+  cluster.sync();
+  if (fault == 5) { out[0] = cluster.map_shared_rank(bins, 3)[0]; cluster.sync(); }
+}
+// The barrier of one block orders its atomics before nothing that the other one does.
+KERNEL __cluster_dims__(2, 1, 1) unordered(unsigned* out) {
+  __shared__ unsigned count;
+  auto cluster = cg::this_cluster();
+  if (threadIdx.x == 0) count = 0;
+  cluster.sync();
+  if (cluster.block_rank() == 0) atomicAdd(&count, 1u);
+  __syncthreads();
+  volatile unsigned* first = cluster.map_shared_rank(&count, 0);
+  if (cluster.block_rank() == 1 && threadIdx.x == 0)
+    out[0] = atomicAdd((unsigned*)first, 1u) + *first;
+  cluster.sync();
+}
+// A baton goes round in the cluster, by exchanges through both kinds of address.
+KERNEL __cluster_dims__(4, 1, 1) baton(unsigned* out) {
+  __shared__ unsigned slot[2];
+  auto cluster = cg::this_cluster();
+  const unsigned rank = cluster.block_rank(), t = threadIdx.x;
+  if (t < 2) slot[t] = 10 + rank;
+  cluster.sync();
+  const unsigned next = (rank + 1) % cluster.num_blocks();
+  unsigned old = 0;
+  if (t == 0) old = atomicExch(cluster.map_shared_rank(&slot[0], next), 20 + rank);
+  if (t == 1) {
+    const unsigned address =
+        (unsigned)__cvta_generic_to_shared(cluster.map_shared_rank(&slot[1], next));
+    asm volatile("atom.shared::cluster.exch.b32 %0, [%1], %2;"
+                 : "=r"(old) : "r"(address), "r"(30 + rank) : "memory");
+    asm volatile("red.relaxed.cluster.shared::cluster.add.u32 [%0], %1;"
+                 :: "r"(address), "r"(100u) : "memory");
+    asm volatile("st.relaxed.cluster.shared::cluster.u32 [%0], %1;"
+                 :: "r"(address - 4), "r"(0u) : "memory");
+    unsigned owner;
+    asm("getctarank.shared::cluster.u32 %0, %1;" : "=r"(owner) : "r"(address));
+    old += 1000 * owner;
+  }
+  auto token = cluster.barrier_arrive();
+  cluster.barrier_wait(std::move(token));
+  if (t < 2) out[(blockIdx.y * gridDim.x + blockIdx.x) * 4 + t] = old;
+  if (t < 2) out[(blockIdx.y * gridDim.x + blockIdx.x) * 4 + 2 + t] = slot[t];
+}
+KERNEL ranks(uint4* out) {
+  auto cluster = cg::this_cluster();
+  const dim3 index = cluster.block_index(), extent = cluster.dim_blocks();
+  const unsigned i = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  out[i] = make_uint4(index.x + 10 * index.y + 100 * index.z + 1000 * cluster.block_rank(),
+                      extent.x + 10 * extent.y + 100 * extent.z + 1000 * cluster.num_blocks(),
+                      cg::this_grid().cluster_rank(), cg::this_grid().num_clusters());
+}
+"""
+)
+
+
+def histogram(module: Module, fault: int) -> tuple[np.ndarray, np.ndarray]:
+    values = device_copy(np.random.default_rng(0).integers(0, 2**20, 8 * 64, dtype=np.uint32))
+    out = device_array((8, 17), np.uint32)
+    counters = launch(module.find("histogram"), 8, 64, [values, out, fault])
+    assert counters.shared_atomics == 2 * 8 * 64
+    return values, out
+
+
+def test_a_histogram_in_the_shared_memory_of_one_block(compiled: Compiled) -> None:
+    values, out = histogram(compiled(CLUSTERS), 0)
+    for block, row in enumerate(out):
+        own = values.reshape(2, 256)[block // 4]
+        np.testing.assert_array_equal(row[:16] - 1000, np.bincount(own & 15, minlength=16))
+        assert row[16] == own.sum()
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (1, "race: atomic .* and write"),
+        (2, "race: (read|write|two)"),
+        (3, "race: read .* and atomic"),
+        (4, "race: write .* and read"),
+        (5, "a block that has exited"),
+    ],
+)
+def test_faults_across_blocks_are_reported(compiled: Compiled, fault: int, message: str) -> None:
+    with pytest.raises(PtxError, match=message):
+        histogram(compiled(CLUSTERS), fault)
+
+
+def test_a_barrier_of_one_block_does_not_order_the_cluster(compiled: Compiled) -> None:
+    with pytest.raises(PtxError, match=r"race: read .* and atomic"):
+        launch(compiled(CLUSTERS).find("unordered"), 2, 32, [device_array(1, np.uint32)])
+
+
+def test_exchanges_between_blocks(compiled: Compiled) -> None:
+    out = device_array((2, 8, 4), np.uint32)
+    launch(compiled(CLUSTERS).find("baton"), (8, 2), 32, [out])
+    rank = np.arange(4)
+    following, previous = (rank + 1) % 4, (rank - 1) % 4
+    # The relaxed store to the first slot comes after the exchange there.
+    expected = [10 + following, 10 + following + 1000 * following, 0 * rank, 130 + previous]
+    np.testing.assert_array_equal(out.reshape(4, 4, 4), np.tile(np.stack(expected, 1), (4, 1, 1)))
+
+
+def test_places_in_clusters_and_grids(compiled: Compiled) -> None:
+    out = device_array((2, 3, 6, 4), np.uint32)
+    launch(compiled(CLUSTERS).find("ranks"), (6, 3, 2), 1, [out], cluster=3)
+    z, y, x = np.indices((2, 3, 6))
+    expected = [1001 * (x % 3), 0 * x + 3113, (z * 3 + y) * 2 + x // 3, 0 * x + 12]
+    np.testing.assert_array_equal(out, np.stack(expected, -1))
