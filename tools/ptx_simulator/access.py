@@ -9,7 +9,7 @@ import numpy as np
 from .frame import Frame, Lanes
 from .machine import Step, unsupported
 from .registry import instruction
-from .syntax import DTYPES, Instruction, Operand, Register, Vector
+from .syntax import DTYPES, Function, Instruction
 
 _SPACES = ("param", "global", "shared", "local", "const")
 # Caching and ordering hints that change no value here: lanes run in order, memory is one.
@@ -150,7 +150,7 @@ def build_atomic(frame: Frame, at: Instruction) -> Step:
     operands = list(at.operands)
     target = operands.pop(0) if at.opcode == "atom" else None
     # nvcc keeps the destination also where nobody reads it, and without one the order is free.
-    if not observes(frame, at):
+    if not observes(frame.function, at):
         target = None
     write = frame.writer(target, at) if target is not None else None
     address = frame.address(operands[0], at)
@@ -195,29 +195,10 @@ def _in_order(
     return old
 
 
-def _is_read(frame: Frame, register: Register) -> bool:
-    def mentions(operand: Operand) -> bool:
-        if isinstance(operand, Vector):
-            return any(mentions(item) for item in operand.items)
-        return (
-            register == operand
-            or register == getattr(operand, "base", None)
-            or (register == getattr(operand, "operand", None))
-        )
-
-    for other in frame.function.code:
-        # Stores, atomics without a result and the like read all their operands.
-        first = 0 if other.opcode in ("st", "red", "bar", "barrier", "call") else 1
-        if other.predicate == register or any(mentions(o) for o in other.operands[first:]):
-            return True
-    return False
-
-
-def observes(frame: Frame, at: Instruction) -> bool:
+def observes(function: Function, at: Instruction) -> bool:
     """Whether it reads what another thread may change meanwhile, so that a loop can wait for it."""
     if at.opcode == "atom":
-        target = at.operands[0]
-        return isinstance(target, Register) and _is_read(frame, target)
+        return at.operands[0] in function.registers_read
     return at.opcode == "ld" and bool({"volatile", "relaxed", "acquire"} & set(at.modifiers))
 
 

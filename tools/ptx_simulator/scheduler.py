@@ -258,13 +258,13 @@ def _polling_branches(machine: Machine) -> list[int]:
     branches: list[int] = []
     looking: set[str | None] = set()
     for frame in machine.frames:  # callees first
-        code = frame.function.code
+        function, code = frame.function, frame.function.code
         looks = [
-            call_parts(at)[0] in looking if at.opcode == "call" else access.observes(frame, at)
+            call_parts(at)[0] in looking if at.opcode == "call" else access.observes(function, at)
             for at in code
         ]
         if any(looks):
-            looking.add(frame.function.name)
+            looking.add(function.name)
         for i, at in enumerate(code):
             if at.opcode == "bra":
                 target = frame.target(at.operands[0], at) - frame.base_pc
