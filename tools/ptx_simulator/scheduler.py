@@ -36,17 +36,20 @@ class Scheduler:
         self.masks = np.zeros(machine.threads, np.uint32)
         self.barriers = BlockBarriers(machine)
         self.calls = Calls(machine)
-        self.executed = np.zeros(self.end, np.int64)
+        self.executed = [0] * self.end
         self.steps = 0
         self.warp_barriers = 0
         everyone = machine.exists.reshape(-1, 32).astype(np.uint32)
         self.lanes_of_warp = (everyone << np.arange(32, dtype=np.uint32)).sum(1, dtype=np.uint32)
         self.builds: list[Callable[..., None]] = []
         self.kinds: list[str] = []
+        self.predicates: list[np.ndarray | None] = []
         for frame, at in zip(machine.frame_at, machine.code, strict=True):
             kind = _kind(at)
             self.kinds.append(kind)
             self.builds.append(self._build(kind, frame, at))
+            name = at.predicate.name if at.predicate is not None else None
+            self.predicates.append(frame.registers[name] if name is not None else None)
         self.looks = {pc: np.zeros(machine.threads, np.int64) for pc in _polling_branches(machine)}
         self.last_round = b""
 
@@ -95,11 +98,10 @@ class Scheduler:
             races.clock += 1
             if self.steps > self.max_steps:
                 raise code[pc].error(f"still running after {self.max_steps} steps")
-            at, kind = code[pc], self.kinds[pc]
+            at, kind, predicate = code[pc], self.kinds[pc], self.predicates[pc]
             chosen, lanes = thread, full if full is not None else thread
-            if at.predicate is not None:
-                predicate = machine.frame_at[pc].registers[at.predicate.name][lanes]
-                wanted = ~predicate if at.negated else predicate
+            if predicate is not None:
+                wanted = ~predicate[lanes] if at.negated else predicate[lanes]
                 if not wanted.all():
                     chosen = lanes = thread[wanted]
             executed[pc] += len(chosen)
@@ -238,7 +240,7 @@ class Scheduler:
         )
 
     def count(self, counters: Counters) -> None:
-        for pc, executed in enumerate(self.executed.tolist()):
+        for pc, executed in enumerate(self.executed):
             if executed:
                 at = self.machine.code[pc]
                 counters.instructions[self.machine.classes[pc]] += executed
