@@ -167,8 +167,8 @@ class Scheduler:
     def _exit(self, thread: np.ndarray) -> None:
         self.pc[thread] = self.end
         if self.machine.shape.cluster > 1:
-            gone = (self.pc >= self.end).reshape(-1, self.machine.padded).all(1)
-            self.machine.shared.gone = gone
+            exited = (self.pc >= self.end).reshape(-1, self.machine.padded)
+            self.machine.shared.gone[:] = exited.all(1)
             waiting = self.state == AT_BARRIER
             self._release(self.barriers.after_exit(self.pc, waiting))
 
