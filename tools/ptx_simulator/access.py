@@ -9,7 +9,7 @@ import numpy as np
 from .frame import Frame, Lanes
 from .machine import Step, unsupported
 from .registry import instruction
-from .syntax import DTYPES, Instruction, Operand, Register, Vector
+from .syntax import DTYPES, Function, Instruction
 
 _SPACES = ("param", "global", "shared", "local", "const")
 # Caching and ordering hints that change no value here: lanes run in order, memory is one.
@@ -35,9 +35,9 @@ def _check_modifiers(at: Instruction, *more: str) -> None:
 
 
 def _kind(at: Instruction, plain: str) -> str:
-    """Strong accesses do not race with each other."""
+    """Strong loads and stores, in capitals, race with atomics and each other as little as those."""
     strong = {"relaxed", "acquire", "release", "acq_rel"} & set(at.modifiers)
-    return "a" if strong else plain
+    return plain.upper() if strong else plain
 
 
 @instruction("ld", "ldu")
@@ -150,7 +150,7 @@ def build_atomic(frame: Frame, at: Instruction) -> Step:
     operands = list(at.operands)
     target = operands.pop(0) if at.opcode == "atom" else None
     # nvcc keeps the destination also where nobody reads it, and without one the order is free.
-    if isinstance(target, Register) and not _is_read(frame, target):
+    if not observes(frame.function, at):
         target = None
     write = frame.writer(target, at) if target is not None else None
     address = frame.address(operands[0], at)
@@ -195,22 +195,11 @@ def _in_order(
     return old
 
 
-def _is_read(frame: Frame, register: Register) -> bool:
-    def mentions(operand: Operand) -> bool:
-        if isinstance(operand, Vector):
-            return any(mentions(item) for item in operand.items)
-        return (
-            register == operand
-            or register == getattr(operand, "base", None)
-            or (register == getattr(operand, "operand", None))
-        )
-
-    for other in frame.function.code:
-        # Stores, atomics without a result and the like read all their operands.
-        first = 0 if other.opcode in ("st", "red", "bar", "barrier", "call") else 1
-        if other.predicate == register or any(mentions(o) for o in other.operands[first:]):
-            return True
-    return False
+def observes(function: Function, at: Instruction) -> bool:
+    """Whether it reads what another thread may change meanwhile, so that a loop can wait for it."""
+    if at.opcode == "atom":
+        return at.operands[0] in function.registers_read
+    return at.opcode == "ld" and bool({"volatile", "relaxed", "acquire"} & set(at.modifiers))
 
 
 @instruction("prefetch", "prefetchu", "membar", "fence", "nanosleep", "discard", "griddepcontrol")

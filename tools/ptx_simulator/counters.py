@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .syntax import Instruction
 
-_MOVES = {"mov", "cvta", "mapa", "isspacep"}
+_MOVES = {"mov", "cvta", "mapa", "getctarank", "isspacep"}
 _CONTROL = {"bra", "brx", "ret", "exit", "call", "trap"}
 _WARP = {"shfl", "vote", "match", "redux", "activemask", "elect"}
 _BARRIERS = {"bar", "barrier", "fence", "membar"}
@@ -24,6 +24,7 @@ class Traffic:
     load_widths: Counter[int] = field(default_factory=Counter)
     store_widths: Counter[int] = field(default_factory=Counter)
     atomics: int = 0
+    atomic_bytes: int = 0  # once per atomic, though it reads and writes; neither holds them
 
 
 @dataclass
@@ -50,6 +51,14 @@ class Counters:
     @property
     def global_written_bytes(self) -> int:
         return sum(b.written_bytes for b in self.buffers)
+
+    @property
+    def global_atomics(self) -> int:
+        return sum(b.atomics for b in self.buffers)
+
+    @property
+    def global_atomic_bytes(self) -> int:
+        return sum(b.atomic_bytes for b in self.buffers)
 
     @property
     def global_load_widths(self) -> Counter[int]:

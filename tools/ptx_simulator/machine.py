@@ -50,8 +50,9 @@ class Machine:
         global_memory: GlobalMemory,
         shared: SharedMemory,
         dynamic_shared: int,
+        grid_workspace: int = 0,
     ) -> None:
-        self.shape, self.symbols = shape, symbols
+        self.shape, self.symbols, self.grid_workspace = shape, symbols, grid_workspace
         self.global_memory, self.shared, self.dynamic_shared = global_memory, shared, dynamic_shared
         self.padded = shape.warps_per_block * 32
         self.threads = shape.blocks * self.padded
@@ -78,29 +79,33 @@ class Machine:
     def special(self, name: str, at: Instruction) -> np.ndarray:
         """A special register for every thread."""
         shape, within = self.shape, self.in_block
-        stem, _, axis = name.partition(".")
-        dimension = "xyz".find(axis) if axis else 0
-        if stem in ("%tid", "%ntid", "%ctaid", "%nctaid") and dimension >= 0:
-            extent = shape.block if "tid" in stem and "cta" not in stem else shape.grid
-            flat = within if stem == "%tid" else self.block
-            if stem.startswith("%n"):
-                return np.full(self.threads, extent[dimension], np.uint32)
-            stride = int(np.prod(extent[:dimension], dtype=np.int64))
-            return (flat // stride % extent[dimension]).astype(np.uint32)
         cluster, one = shape.cluster, np.ones(self.threads, np.uint32)
         rank = self.block % cluster
+        grid_of_clusters = (shape.grid[0] // cluster, *shape.grid[1:])
+        stem, _, axis = name.partition(".")
+        dimension = "xyz".find(axis) if axis else -1
+        for index, count, flat, extent in (
+            ("%tid", "%ntid", within, shape.block),
+            ("%ctaid", "%nctaid", self.block, shape.grid),
+            ("%cluster_ctaid", "%cluster_nctaid", rank, (cluster, 1, 1)),
+            ("%clusterid", "%nclusterid", self.block // cluster, grid_of_clusters),
+        ):
+            if dimension >= 0 and stem == count:
+                return one * np.uint32(extent[dimension])
+            if dimension >= 0 and stem == index:
+                stride = int(np.prod(extent[:dimension], dtype=np.int64))
+                return (flat // stride % extent[dimension]).astype(np.uint32)
         values = {
             "%laneid": self.lane,
             "%warpid": within // 32,
             "%nwarpid": one * shape.warps_per_block,
             "%cluster_ctarank": rank,
             "%cluster_nctarank": one * cluster,
-            "%cluster_ctaid.x": rank,
-            "%cluster_nctaid.x": one * cluster,
-            "%clusterid.x": self.block // cluster,
-            "%nclusterid.x": one * (shape.blocks // cluster),
             "%is_explicit_cluster": one * (cluster > 1),
             "%dynamic_smem_size": one * self.dynamic_shared,
+            # Where cooperative_groups looks for the barrier of the grid: high word, low word.
+            "%envreg1": np.full(self.threads, self.grid_workspace >> 32, np.uint64),
+            "%envreg2": np.full(self.threads, self.grid_workspace, np.uint64),
             "%lanemask_eq": one << self.lane,
             "%lanemask_lt": (one << self.lane) - one,
             "%lanemask_ge": ~((one << self.lane) - one),
@@ -121,7 +126,7 @@ class Machine:
         kind: str,
         at: Instruction,
     ) -> list[Group]:
-        """Where the lanes' accesses of nbytes lie, after all checks; kind is r, w or a."""
+        """Where the lanes' accesses of nbytes lie, after all checks; kind is r, w, R, W or a."""
         thread = self.number[lanes]
         address = np.broadcast_to(address, thread.shape)
         if (address % np.uint64(nbytes)).any():
@@ -143,10 +148,9 @@ class Machine:
             return [(self.local.view(dtype)[0], index, None)]
         block = self.block[lanes]
         if space == "generic shared":
-            block = ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            block = generic_owner(address)
         elif space == "shared::cluster":
-            rank = (address >> np.uint64(24)).astype(np.int64)  # 0 is the block's own memory
-            block = np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
+            block = self.owner(address, lanes)
         elif (address > _OFFSET).any():
             raise at.error("shared access out of bounds")
         at_byte = self.shared.access(block, offset, thread, nbytes, kind, at)
@@ -172,20 +176,29 @@ class Machine:
         return groups
 
     def shared_to_generic(self, offset: np.ndarray, lanes: Lanes) -> np.ndarray:
-        rank = (offset >> np.uint64(24)).astype(np.int64)
-        block = self.block[lanes]
-        block = np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
-        window = np.uint64(SHARED_WINDOW) | (block.astype(np.uint64) << np.uint64(24))
+        block = self.owner(offset, lanes).astype(np.uint64)
+        window = np.uint64(SHARED_WINDOW) | (block << np.uint64(24))
         return window | (offset & _OFFSET)
+
+    def owner(self, address: np.ndarray, lanes: Lanes) -> np.ndarray:
+        """The block whose shared memory an address of the cluster's window lies in."""
+        rank = (address >> np.uint64(24)).astype(np.int64)  # 0 is the block's own memory
+        block = self.block[lanes]
+        return np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
 
     def generic_to_shared(self, address: np.ndarray, lanes: Lanes) -> np.ndarray:
         own = self.block[lanes]
-        block = ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
+        block = generic_owner(address)
         rank = np.where(block == own, 0, block % self.shape.cluster + 1).astype(np.uint64)
         return (rank << np.uint64(24)) | (address & _OFFSET)
 
     def function_frame(self, name: str) -> Frame | None:
         return next((f for f in self.frames if f.function.name == name), None)
+
+
+def generic_owner(address: np.ndarray) -> np.ndarray:
+    """The block whose shared memory a generic address lies in."""
+    return ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def lane_matrix(thread: np.ndarray, value: np.ndarray, threads: int) -> np.ndarray:

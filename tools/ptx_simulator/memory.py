@@ -91,7 +91,7 @@ class GlobalMemory:
     def resolve(
         self, address: np.ndarray, nbytes: int, dtype: np.dtype, kind: str, at: Instruction
     ) -> list[Group]:
-        """Finds the buffers of an access of nbytes per lane; kind is r, w or a (atomic)."""
+        """Finds the buffers of an access of nbytes per lane; kind is r, w, R, W or a (atomic)."""
         low = int(address.min())
         which = int(np.searchsorted(self._bases, np.uint64(low), side="right")) - 1
         if which >= 0 and int(address.max()) + nbytes <= self.buffers[which].end:
@@ -127,7 +127,7 @@ class GlobalMemory:
         at: Instruction,
     ) -> Group:
         buffer = self.buffers[which]
-        traffic, count = buffer.traffic, len(address)
+        traffic, count, kind = buffer.traffic, len(address), kind.lower()
         if kind != "r" and not buffer.writable:
             raise at.error(f"write to the read-only buffer {traffic.name}")
         if kind == "r":
@@ -138,6 +138,7 @@ class GlobalMemory:
             traffic.store_widths[nbytes] += count
         else:
             traffic.atomics += count
+            traffic.atomic_bytes += count * nbytes
         view, skip = buffer.view(dtype)
         index = (address - np.uint64(buffer.base + skip)).astype(np.int64) // dtype.itemsize
         return view, index, lanes

@@ -23,6 +23,7 @@ from .syntax import DTYPES, Address, Function, Operand, PtxError, Symbol, Variab
 _SHARED_GAP = 16  # invalid bytes between shared variables, so that overruns are seen
 _MAX_SHARED = 227 * 1024
 _MAX_THREADS = 1024
+_WORKSPACE_WORDS = 2  # of cooperative_groups: its size, and the barrier of the grid
 
 Argument = bytes | int | float | np.generic | np.ndarray | ctypes.Structure | None
 Extent = int | tuple[int, ...]
@@ -91,12 +92,14 @@ def launch(
     *,
     cluster: int | None = None,
     dynamic_shared: int = 0,
+    cooperative: bool = False,
     max_steps: int = 10_000_000,
 ) -> Counters:
     """Runs a kernel to its end; raises PtxError at the first fault.
 
     An array among the arguments passes its address and is a buffer too. Buffers are accessed in
     place. `cluster` blocks along x form a cluster; by default what the kernel was compiled for.
+    Only in a `cooperative` launch may a kernel synchronise its grid.
     """
     shape = Shape(_extent(grid), _extent(block), cluster or kernel.function.cluster)
     if not 0 < shape.block_threads <= _MAX_THREADS or shape.blocks < 1:
@@ -104,10 +107,14 @@ def launch(
     if shape.grid[0] % shape.cluster:
         raise ValueError(f"grid {shape.grid} is not a multiple of the cluster size {shape.cluster}")
     functions = _reachable(kernel)
-    memory, symbols = _global_memory(kernel, arguments, buffers)
+    workspace = device_array(_WORKSPACE_WORDS, np.uint32) if cooperative else None
+    memory, symbols = _global_memory(kernel, arguments, buffers, workspace)
     shared, symbols_shared, end = _shared_memory(kernel, functions, shape, dynamic_shared)
     symbols.update(symbols_shared)
-    machine = Machine(functions, shape, symbols, memory[0], shared, dynamic_shared)
+    workspace_address = workspace.ctypes.data if workspace is not None else 0
+    machine = Machine(
+        functions, shape, symbols, memory[0], shared, dynamic_shared, workspace_address
+    )
     scheduler = Scheduler(machine, max_steps)
     scheduler.run()
     counters = Counters(
@@ -148,6 +155,7 @@ def _global_memory(
     kernel: Kernel,
     arguments: Sequence[Argument],
     buffers: Sequence[np.ndarray] | Mapping[str, np.ndarray],
+    workspace: np.ndarray | None,
 ) -> tuple[tuple[GlobalMemory, list[Buffer]], dict[str, int]]:
     if isinstance(buffers, Mapping):
         named = dict(buffers)
@@ -172,6 +180,8 @@ def _global_memory(
         block[start : start + len(data)] = np.frombuffer(data, np.uint8)
     internal = [Buffer.of(block, "the kernel's parameters")]
     internal[0].writable = False
+    if workspace is not None:
+        internal.append(Buffer.of(workspace, "the grid's workspace"))
     symbols = {name: block.ctypes.data + offset for name, offset in offsets.items()}
     for name, array in kernel.module.variables.items():
         symbols[name] = array.ctypes.data

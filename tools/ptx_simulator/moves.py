@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .frame import Frame, Lanes
-from .machine import LOCAL_WINDOW, Step, unsupported
+from .machine import LOCAL_WINDOW, Step, generic_owner, unsupported
 from .registry import instruction
 from .syntax import DTYPES, UNSIGNED, Instruction, Vector
 
@@ -76,5 +76,19 @@ def build_mapa(frame: Frame, at: Instruction) -> Step:
         offset = read(lanes).astype(np.uint64) & np.uint64(0xFFFFFF)
         mapped = ((target.astype(np.uint64) + np.uint64(1)) << np.uint64(24)) | offset
         write(lanes, machine.shared_to_generic(mapped, lanes) if generic else mapped)
+
+    return step
+
+
+@instruction("getctarank")
+def build_getctarank(frame: Frame, at: Instruction) -> Step:
+    machine = frame.machine
+    in_window = any(m.startswith("shared") for m in at.modifiers)
+    write, read = frame.writer(at.operands[0], at), frame.reader(at.operands[1], at.type, at)
+
+    def step(lanes: Lanes) -> None:
+        address = read(lanes).astype(np.uint64)
+        owner = machine.owner(address, lanes) if in_window else generic_owner(address)
+        write(lanes, (owner % machine.shape.cluster).astype(np.uint32))
 
     return step

@@ -1,6 +1,7 @@
 """Runs all threads of a launch, always those at the lowest program counter.
 
-With nvcc's block order that brings diverged threads together again where their paths meet.
+With nvcc's block order that brings diverged threads together again where their paths meet. Threads
+that poll memory let all others go first from time to time, since they may wait for one of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import access, arithmetic, bits, compare, convert, moves  # noqa: F401  they register builders
 from .barriers import BlockBarriers
-from .calls import Calls
+from .calls import Calls, call_parts
 from .counters import Counters
 from .frame import Frame
 from .machine import Machine
@@ -19,7 +20,10 @@ from .registry import BUILDERS
 from .syntax import Instruction, PtxError
 from .warp import WARP_BUILDERS, is_warp_instruction
 
-READY, AT_BARRIER, AT_WARP = 0, 1, 2
+READY, AT_BARRIER, AT_WARP, POLLING = 0, 1, 2, 3
+# How often a thread may look before it lets others go first. A loop that retries an atomic until it
+# wins ends soon, and its threads stay together for what follows.
+_PATIENCE = 8
 
 
 class Scheduler:
@@ -32,17 +36,22 @@ class Scheduler:
         self.masks = np.zeros(machine.threads, np.uint32)
         self.barriers = BlockBarriers(machine)
         self.calls = Calls(machine)
-        self.executed = np.zeros(self.end, np.int64)
+        self.executed = [0] * self.end
         self.steps = 0
         self.warp_barriers = 0
         everyone = machine.exists.reshape(-1, 32).astype(np.uint32)
         self.lanes_of_warp = (everyone << np.arange(32, dtype=np.uint32)).sum(1, dtype=np.uint32)
         self.builds: list[Callable[..., None]] = []
         self.kinds: list[str] = []
+        self.predicates: list[np.ndarray | None] = []
         for frame, at in zip(machine.frame_at, machine.code, strict=True):
             kind = _kind(at)
             self.kinds.append(kind)
             self.builds.append(self._build(kind, frame, at))
+            name = at.predicate.name if at.predicate is not None else None
+            self.predicates.append(frame.registers[name] if name is not None else None)
+        self.looks = {pc: np.zeros(machine.threads, np.int64) for pc in _polling_branches(machine)}
+        self.last_round = b""
 
     def _build(self, kind: str, frame: Frame, at: Instruction) -> Callable[..., None]:
         if kind not in ("warp", "plain"):
@@ -60,6 +69,8 @@ class Scheduler:
             while True:
                 runnable = (self.pc < self.end) & (self.state == READY)
                 if not runnable.any():
+                    if self._look_again():
+                        continue
                     break
                 waiting_pcs = self.pc[runnable]
                 low = int(waiting_pcs.min())
@@ -87,11 +98,10 @@ class Scheduler:
             races.clock += 1
             if self.steps > self.max_steps:
                 raise code[pc].error(f"still running after {self.max_steps} steps")
-            at, kind = code[pc], self.kinds[pc]
+            at, kind, predicate = code[pc], self.kinds[pc], self.predicates[pc]
             chosen, lanes = thread, full if full is not None else thread
-            if at.predicate is not None:
-                predicate = machine.frame_at[pc].registers[at.predicate.name][lanes]
-                wanted = ~predicate if at.negated else predicate
+            if predicate is not None:
+                wanted = ~predicate[lanes] if at.negated else predicate[lanes]
                 if not wanted.all():
                     chosen = lanes = thread[wanted]
             executed[pc] += len(chosen)
@@ -105,6 +115,11 @@ class Scheduler:
                 continue
             if kind == "branch":
                 target = machine.frame_at[pc].target(at.operands[0], at)
+                if pc in self.looks:
+                    pcs[thread] = pc + 1
+                    pcs[chosen] = target
+                    self._poll(chosen, pc)
+                    return
                 if len(chosen) == len(thread):
                     pc = target
                     if pc > stop:
@@ -152,6 +167,8 @@ class Scheduler:
     def _exit(self, thread: np.ndarray) -> None:
         self.pc[thread] = self.end
         if self.machine.shape.cluster > 1:
+            exited = (self.pc >= self.end).reshape(-1, self.machine.padded)
+            self.machine.shared.gone[:] = exited.all(1)
             waiting = self.state == AT_BARRIER
             self._release(self.barriers.after_exit(self.pc, waiting))
 
@@ -191,17 +208,39 @@ class Scheduler:
         self.state[released] = READY
         self.pc[released] = pc + 1
 
+    def _poll(self, thread: np.ndarray, pc: int) -> None:
+        # Counted apart for every branch, so that threads of a loop around a grid's barrier stay
+        # together although only some of them wait in it.
+        looks = self.looks[pc]
+        looks[thread] += 1
+        self.state[thread[looks[thread] % _PATIENCE == 0]] = POLLING
+
+    def _look_again(self) -> bool:
+        """Wakes the polling threads, unless that has changed nothing the last time."""
+        polling = np.flatnonzero(self.state == POLLING)
+        # What they read from memory is in their registers.
+        registers = [r[polling] for f in self.machine.frames for r in f.registers.values()]
+        now = b"".join(part.tobytes() for part in (self.pc, self.state, *registers))
+        if not len(polling) or now == self.last_round:
+            return False
+        self.last_round = now
+        self.state[polling] = READY
+        return True
+
     def _deadlock(self) -> PtxError:
         stuck = np.flatnonzero(self.pc < self.end)
         at = self.machine.code[int(self.pc[stuck[0]])]
         gone = int(((self.pc >= self.end) & self.machine.exists).sum())
         places = sorted({self.machine.code[int(p)].line for p in np.unique(self.pc[stuck])})
+        polling = int((self.state[stuck] == POLLING).sum())
+        polls = f" and {polling} poll memory that nobody changes" if polling else ""
         return at.error(
-            f"deadlock: {len(stuck)} threads wait at lines {places}, {gone} have exited, first"
+            f"deadlock: {len(stuck) - polling} threads wait{polls} at lines {places}, {gone} have"
+            " exited, first"
         )
 
     def count(self, counters: Counters) -> None:
-        for pc, executed in enumerate(self.executed.tolist()):
+        for pc, executed in enumerate(self.executed):
             if executed:
                 at = self.machine.code[pc]
                 counters.instructions[self.machine.classes[pc]] += executed
@@ -214,6 +253,26 @@ class Scheduler:
 
 def _unreachable(*_: object) -> None:
     raise AssertionError("control flow is not built")
+
+
+def _polling_branches(machine: Machine) -> list[int]:
+    """Branches back in loops that look at what other threads may change meanwhile."""
+    branches: list[int] = []
+    looking: set[str | None] = set()
+    for frame in machine.frames:  # callees first
+        function, code = frame.function, frame.function.code
+        looks = [
+            call_parts(at)[0] in looking if at.opcode == "call" else access.observes(function, at)
+            for at in code
+        ]
+        if any(looks):
+            looking.add(function.name)
+        for i, at in enumerate(code):
+            if at.opcode == "bra":
+                target = frame.target(at.operands[0], at) - frame.base_pc
+                if any(looks[target : i + 1]):
+                    branches.append(frame.base_pc + i)
+    return branches
 
 
 def _kind(at: Instruction) -> str:

@@ -22,8 +22,10 @@ class SharedMemory:
         self.valid = np.zeros(self.stride + 16, bool)
         for low, high in ranges:
             self.valid[low:high] = True
-        self.initialised = np.zeros(blocks * self.stride, bool)
+        self.granule = granule  # no access is narrower
+        self.initialised = np.zeros(blocks * self.stride // granule, bool)
         self.races = RaceChecker(blocks, self.stride, granule, warps)
+        self.gone = np.zeros(blocks, bool)  # all threads of the block have exited
         self.read_bytes = self.written_bytes = self.atomics = 0
 
     def access(
@@ -35,32 +37,35 @@ class SharedMemory:
         kind: str,
         at: Instruction,
     ) -> np.ndarray:
-        """Checks an access and returns the offsets in the region; kind is r, w or a."""
+        """Checks an access and returns the offsets in the region; kind is r, w, R, W or a."""
         outside = address + nbytes > self.stride
         first = np.where(outside, 0, address)
         bad = outside | ~self.valid[first] | ~self.valid[first + nbytes - 1]
         if bad.any():
             lane = int(np.flatnonzero(bad)[0])
             raise at.error(f"shared access out of bounds at offset {int(address[lane])}")
+        if self.gone.any() and self.gone[block].any():
+            raise at.error("access to the shared memory of a block that has exited")
         offset = block * self.stride + address
-        # One look at the first and last byte would do for accesses that do not overlap; partly
-        # written vectors need them all.
-        touched = (offset[:, None] + np.arange(nbytes)).reshape(-1)
-        if kind == "w":
-            self.initialised[touched] = True
-            self.written_bytes += len(touched)
+        # Vectors may be written in part, so that their first and last granule do not tell.
+        granules = nbytes // self.granule
+        word = (offset[:, None] // self.granule + np.arange(granules)).reshape(-1)
+        plain = kind.lower()
+        if plain == "w":
+            self.initialised[word] = True
+            self.written_bytes += len(address) * nbytes
         else:
-            known = self.initialised[touched]
+            known = self.initialised[word]
             if not known.all():
-                lane = int(np.flatnonzero(~known)[0]) // nbytes
+                lane = int(np.flatnonzero(~known)[0]) // granules
                 raise at.error(
                     f"read of uninitialised shared memory at offset {int(address[lane])}"
                 )
-            if kind == "r":
-                self.read_bytes += len(touched)
+            if plain == "r":
+                self.read_bytes += len(address) * nbytes
             else:
                 self.atomics += len(address)
-        self.races.access(block, offset, thread, nbytes, kind, at)
+        self.races.access(block, word, thread, granules, kind if kind == plain else "a", at)
         return offset
 
 
@@ -96,18 +101,17 @@ class RaceChecker:
     def access(
         self,
         block: np.ndarray,
-        offset: np.ndarray,
+        word: np.ndarray,
         thread: np.ndarray,
-        nbytes: int,
+        granules: int,
         kind: str,
         at: Instruction,
     ) -> None:
+        """Checks and records an access to words, so many granules for each thread."""
         own_block = (thread // 32) // self.warps_per_block
         foreign = own_block != block
         if foreign.any():
             self.remote[block[foreign]] = True
-        granules = max(nbytes // self.granule, 1)
-        word = (offset[:, None] // self.granule + np.arange(granules)).reshape(-1)
         if granules > 1:
             thread, block, foreign = (np.repeat(v, granules) for v in (thread, block, foreign))
         if kind == "w" and len(word) > 1:
@@ -117,7 +121,7 @@ class RaceChecker:
         limit = np.where(foreign, self.cluster_barrier[block], self.block_barrier[block])
         for other in {"r": "wa", "w": "rwa", "a": "rw"}[kind]:
             self._check(other, kind, word, thread, limit, at)
-        self._record(kind, word, thread, block)
+        self._record(kind, word, thread, block, foreign)
 
     def _check(
         self,
@@ -167,15 +171,24 @@ class RaceChecker:
                 " without a barrier between"
             )
 
-    def _record(self, kind: str, word: np.ndarray, thread: np.ndarray, block: np.ndarray) -> None:
+    def _record(
+        self,
+        kind: str,
+        word: np.ndarray,
+        thread: np.ndarray,
+        block: np.ndarray,
+        foreign: np.ndarray,
+    ) -> None:
         times, warps, masks = self.history[kind]
         warp = (thread // 32).astype(np.int32)
         known = warps[word]
-        foreign = (known == _SEVERAL_BLOCKS) | (
-            (known >= 0) & (known // self.warps_per_block != block)
+        across = (
+            foreign
+            | (known == _SEVERAL_BLOCKS)
+            | ((known >= 0) & (known // self.warps_per_block != block))
         )
         stale = times[word] < np.where(
-            foreign, self.cluster_barrier[block], self.block_barrier[block]
+            across, self.cluster_barrier[block], self.block_barrier[block]
         )
         if stale.any():
             fresh = word[stale]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -127,6 +129,28 @@ class Function:
     labels: dict[str, int] = field(default_factory=dict)
     branch_tables: dict[str, list[str]] = field(default_factory=dict)
     cluster: int = 1
+
+    @functools.cached_property
+    def registers_read(self) -> set[Register]:
+        read: set[Register] = set()
+        for at in self.code:
+            # Stores, atomics without a result and the like read all their operands.
+            first = 0 if at.opcode in ("st", "red", "bar", "barrier", "call") else 1
+            for operand in (*at.operands[first:], at.predicate):
+                read.update(_registers(operand))
+        return read
+
+
+def _registers(operand: Operand | None) -> Iterator[Register]:
+    if isinstance(operand, Register):
+        yield operand
+    elif isinstance(operand, Address):
+        yield from _registers(operand.base)
+    elif isinstance(operand, Negated):
+        yield from _registers(operand.operand)
+    elif isinstance(operand, Vector):
+        for item in operand.items:
+            yield from _registers(item)
 
 
 def lay_out(variables: list[Variable], start: int = 0, gap: int = 0) -> tuple[dict[str, int], int]:

@@ -47,7 +47,7 @@ KERNEL unset(int* o) { __shared__ int s[64]; if (threadIdx.x < 63) s[threadIdx.x
 KERNEL stuck(int* o) { if (threadIdx.x < 40) __syncthreads(); o[0] = 1; }
 KERNEL split(int* o) { if (threadIdx.x & 1) __syncthreads(); else { o[1] = 2; __syncthreads(); } }
 KERNEL wrong_mask(int* o) { if (threadIdx.x & 1) o[threadIdx.x] = __shfl_xor_sync(~0u, o[0], 1); }
-KERNEL endless(volatile int* o) { while (o[0] == 0); }
+KERNEL endless(volatile int* o) { while (o[0] == 0) o[1] = o[1] + 1; }
 KERNEL asserts(int* o) { assert(o[threadIdx.x] < 5); }
 KERNEL unknown(float* o) { o[0] = __expf(o[0]); }
 KERNEL constant(const int* in, int* o) { ((int*)in)[threadIdx.x] = o[0]; }

@@ -143,6 +143,16 @@ KERNEL atomics(const unsigned* in, unsigned* out, unsigned long long* wide, floa
   atomicCAS(&out[23], 0u, v + 1); atomicExch(&out[24], 5u);
   atomicAdd(wide, (unsigned long long)v << 20); atomicMax(wide + 1, (unsigned long long)v << 20);
   atomicAdd(sum, 1.0f);
+}
+KERNEL strong(const unsigned* in, unsigned* out) {
+  __shared__ unsigned flags[64];
+  const int t = threadIdx.x;
+  const unsigned own = (unsigned)__cvta_generic_to_shared(&flags[t]);
+  unsigned a, b;
+  asm volatile("st.release.cta.shared.u32 [%0], %1;" :: "r"(own), "r"(t) : "memory");
+  asm volatile("ld.acquire.cta.shared.u32 %0, [%1];" : "=r"(a) : "r"(own) : "memory");
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(b) : "l"(in + t) : "memory");
+  asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" :: "l"(out + t), "r"(a + b) : "memory");
 }"""
 )
 
@@ -152,7 +162,10 @@ def test_atomics(compiled: Compiled) -> None:
     out, wide = device_array(25, np.uint32), device_array(2, np.uint64)
     out[17] = out[21] = 0xFFFFFFFF
     total, place = device_array(1, np.float32), device_array(128, np.uint32)
-    launch(compiled(ATOMICS).find("atomics"), 1, 128, [v, out, wide, total, place])
+    counters = launch(
+        compiled(ATOMICS).find("atomics"), 1, 128, [v, out, wide, total, place],
+        {"out": out, "wide": wide, "place": place},
+    )  # fmt: skip
     np.testing.assert_array_equal(out[:16], np.bincount(v & 15, minlength=16))
     for i, (value, bin_of) in enumerate(zip(place, v & 15, strict=True)):
         assert value == ((v & 15)[:i] == bin_of).sum()
@@ -163,6 +176,24 @@ def test_atomics(compiled: Compiled) -> None:
     assert out[16:].tolist() == [int(e) for e in expected]
     assert wide.tolist() == [int(v.sum(dtype=np.uint64)) << 20, int(v.max()) << 20]
     assert total[0] == 128
+    assert counters.shared_atomics == 128
+    assert counters.buffer("out").atomics == 9 * 128
+    assert counters.buffer("out").atomic_bytes == 9 * 128 * 4
+    assert counters.buffer("wide").atomic_bytes == 2 * 128 * 8
+    assert counters.buffer("place").atomic_bytes == 0
+    assert (counters.global_atomics, counters.global_atomic_bytes) == (12 * 128, 14 * 128 * 4)
+
+
+def test_strong_loads_and_stores_are_no_atomics(compiled: Compiled) -> None:
+    values, out = device_copy(np.arange(64, dtype=np.uint32)), device_array(64, np.uint32)
+    values.flags.writeable = False
+    counters = launch(
+        compiled(ATOMICS).find("strong"), 1, 64, [values, out], {"in": values, "out": out}
+    )
+    np.testing.assert_array_equal(out, 2 * values)
+    assert counters.buffer("in").load_widths == counters.buffer("out").store_widths == {4: 64}
+    assert counters.shared_read_bytes == counters.shared_written_bytes == 256
+    assert counters.global_atomics == counters.shared_atomics == 0
 
 
 MIXED = (
