@@ -64,8 +64,9 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
 
   const int64_t most_slices = (p.dim + kLeastSlice - 1) / kLeastSlice;
   const int64_t resident_blocks = cuda::current_device().multiprocessors;
-  const int64_t least = (p.dim + room / tile * tile - 1) / (room / tile * tile);
-  if (least <= resident_blocks) {
+  const int64_t tiles_of_block = room / tile;
+  if (p.dim <= resident_blocks * tiles_of_block * tile) {
+    const int64_t least = ((p.dim + tile - 1) / tile + tiles_of_block - 1) / tiles_of_block;
     const TeamShape shape =
         share(p.dim, max(least, min(resident_blocks / p.rows, most_slices)), tile);
     return {TopkTier::resident_grid, threads, shape, min(p.rows, resident_blocks / shape.size),

@@ -56,15 +56,18 @@ void topk_at_real_sizes() {
   shape = topk_of<float>(2, 440'000, 44'000);
   CHECK(shape.cooperative && shape.blocks == 16 && shape.dynamic_shared_bytes == 221'184,
         shape.blocks, shape.dynamic_shared_bytes);
+  {
+    const WithClusters wanted;
+    shape = topk_of<float>(2, 440'000, 44'000);
+    CHECK(shape.cluster_size == 8 && shape.blocks == 16 && !shape.cooperative, shape.cluster_size);
+    shape = topk_of<float>(1, 55'000, 5500);
+    CHECK(shape.cluster_size == 1 && shape.blocks == 1);
+  }
   shape = topk_of<double>(1, 200'000, 20'000);
   CHECK(shape.cooperative && shape.blocks == 16 && shape.dynamic_shared_bytes > 0, shape.blocks);
+  if (kSanitized) return;
   shape = topk_of<bfloat16>(1, 10 * kMillion, kMillion);
   CHECK(shape.cooperative && shape.blocks == 16 && shape.dynamic_shared_bytes == 0, shape.blocks);
-  const WithClusters wanted;
-  shape = topk_of<float>(2, 440'000, 44'000);
-  CHECK(shape.cluster_size == 8 && shape.blocks == 16 && !shape.cooperative, shape.cluster_size);
-  shape = topk_of<float>(1, 55'000, 5500);
-  CHECK(shape.cluster_size == 1 && shape.blocks == 1);
 }
 
 void block_sign_at_real_sizes() {
@@ -98,7 +101,7 @@ void all_tiers(int64_t dim) {
   for (Compressor compressor : {Compressor::topk, Compressor::block_sign})
     for (int64_t size : {dim / 10, int64_t(64), int64_t(1500), int64_t(1)})
       for (bool with_residual : {false, true}) {
-        if (++turn % (kForRaces ? 5 : 2)) continue;
+        if (++turn % (kSanitized || dim > 10'000 ? 5 : 2)) continue;
         p.rows = 2 + int64_t(turn) % 3;
         p.compressor = compressor;
         p.compressor_size = size;
@@ -118,7 +121,7 @@ void on_a_small_device() {
   const emulator::DeviceProperties large = device;
   for_each_dtype([&](auto zero) {
     using T = decltype(zero);
-    device = {5, (24 << 10) + 2049 * sizeof(Compute<T>)};
+    device = {5, (25 << 10) + 2049 * sizeof(Compute<T>)};
     for (int64_t dim : {2500, 7001, 12'000, 33'000})
       if (dim < 30'000 || !kForRaces) all_tiers<T>(dim);
     const WithClusters wanted;
@@ -133,8 +136,10 @@ void on_a_small_device() {
 
 int main() {
   using namespace effebm::test;
-  topk_at_real_sizes();
-  block_sign_at_real_sizes();
+  if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) {  // enough once, under any schedule
+    topk_at_real_sizes();
+    block_sign_at_real_sizes();
+  }
   on_a_small_device();
   return report();
 }

@@ -18,6 +18,12 @@ constexpr bool kForRaces = true;
 constexpr bool kForRaces = false;
 #endif
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = kForRaces;
+#endif
+
 // From the plainest to the best.
 inline std::vector<const cpu::Kernels*> supported_tables() {
   if (kForRaces) return {&cpu::kernels()};

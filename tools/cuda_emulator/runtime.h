@@ -29,7 +29,7 @@ constexpr size_t kMostShared = 227 << 10;  // of a block, in bytes, as of comput
 // What kernels are told about the device, of the whole process. Its multiprocessors take a block of
 // 512 threads each; under ThreadSanitizer there are fewer.
 struct DeviceProperties {
-#ifdef __SANITIZE_THREAD__
+#ifdef EFFEBM_EMULATOR_TSAN
   int multiprocessors = 8;
 #else
   int multiprocessors = 16;
