@@ -7,7 +7,6 @@ device, the number of threads or how chains are split into batches (docs/numeric
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 
 import torch
@@ -79,7 +78,8 @@ def _seed_tensor(seed: int, device: torch.device) -> Tensor:
 
 
 def _captured_seed_tensor(seed: int, device: torch.device) -> Tensor:
-    """The same by kernels alone: a graph that is being captured must not copy from the host."""
+    """The same by kernels alone: a graph that is being captured must not copy from the host. The
+    graph keeps it, and makes it anew at every replay."""
     key = torch.zeros(2, dtype=torch.int64, device=device)
     key[:1].fill_(_signed(seed))
     return key
@@ -90,15 +90,33 @@ def _signed(seed: int) -> int:
 
 
 # Made once per seed and device: a new one at every step would be a copy to the device each time.
-# Autograd may have to save what was first asked for in inference mode.
-_cached_seed_tensor = functools.lru_cache(maxsize=64)(torch.inference_mode(False)(_seed_tensor))
+_MAX_SEED_TENSORS = 64
+_seed_tensors: dict[tuple[int, torch.device], Tensor] = {}
+# What a captured graph reads is never given up.
+_captured: list[Tensor] = []
+
+
+def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
+    known = _seed_tensors.get((seed, device))
+    if known is not None:
+        return known
+    if len(_seed_tensors) >= _MAX_SEED_TENSORS:
+        _seed_tensors.pop(next(iter(_seed_tensors)))
+    with torch.inference_mode(False):  # autograd may have to save it later
+        made = _seed_tensors[seed, device] = _seed_tensor(seed, device)
+    return made
 
 
 def _seed_tensor_for(seed: int, x: Tensor) -> Tensor:
     if type(x) is not Tensor or torch.compiler.is_compiling():
         return _seed_tensor(seed, x.device)
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
-        return _captured_seed_tensor(seed, x.device)  # the graph keeps it; the cache might not
+        known = _seed_tensors.get((seed, x.device))
+        if known is None:  # no step was taken before the capture
+            return _captured_seed_tensor(seed, x.device)
+        if not any(known is kept for kept in _captured):
+            _captured.append(known)
+        return known
     return _cached_seed_tensor(seed, x.device)
 
 

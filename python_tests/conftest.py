@@ -61,6 +61,13 @@ def effebm(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def without_cuda_kernels(monkeypatch):
+    """As in a build without them."""
+    message = "this build of effebm_ext has no CUDA kernels"
+    monkeypatch.setattr(extension, "cuda_missing", message)
+
+
 @pytest.fixture(scope="module", params=["cpu", "emulated cuda", *["cuda"] * HAS_GPU])
 def kernels(request):
     """The module's tests run on the CPU kernels, on the CUDA kernels under the emulator, and on a

@@ -187,6 +187,7 @@ X = torch.zeros(2, 5)
         ),
     ],
 )
+@pytest.mark.usefixtures("without_cuda_kernels")
 def test_what_block_sign_compress_refuses(x, block_size, error, message):
     with pytest.raises(error, match=message):
         eff.block_sign_compress(x, block_size)

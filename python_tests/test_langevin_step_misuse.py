@@ -51,6 +51,7 @@ def fake(device):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("op", [eff.langevin_step, eff.langevin_step_])
+@pytest.mark.usefixtures("without_cuda_kernels")
 def test_what_both_wrappers_refuse(op, changes, error, message):
     arguments = {"x": X.clone(), "grad": X, "step_size": 0.1, **changes}
     with pytest.raises(error, match=message):

@@ -180,6 +180,7 @@ X = torch.zeros(2, 5)
         ),
     ],
 )
+@pytest.mark.usefixtures("without_cuda_kernels")
 def test_what_topk_compress_refuses(x, k, error, message):
     with pytest.raises(error, match=message):
         eff.topk_compress(x, k)

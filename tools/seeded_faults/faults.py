@@ -16,10 +16,14 @@ class Fault(NamedTuple):
 
 
 _SYNC = "  __syncthreads();"
-BLOCK, ROWS, STEP, TOPK, SIGN = (
-    f"cuda/{name}.cuh" for name in ("block", "rows", "step_row", "topk", "block_sign")
+BLOCK, ROWS, TILES, STEP, TOPK, TEAM, SIGN, WINDOWS = (
+    f"cuda/{name}.cuh"
+    for name in (
+        *("block", "rows", "tiles", "step_row", "topk", "team"),
+        *("block_sign", "block_sign_windows"),
+    )
 )
-CORE, PLAIN, PACK = "core/langevin_step.h", "cuda/langevin_step.cu", "cuda/packing.cu"
+CORE, PACK = "core/langevin_step.h", "cuda/packing.cu"
 
 FAULTS = [
     # scans and sums
@@ -56,42 +60,67 @@ FAULTS = [
     Fault("topk: counted before the counts are zero", TOPK,
           "count[digit] = 0;\n    __syncthreads();",
           "count[digit] = 0;"),
-    Fault("topk: counts read too early", TOPK, "    __syncthreads();\n    prefix", "    prefix"),
-    Fault("topk: digit read before it is found", TOPK, "__syncthreads();\n  wanted", "wanted"),
-    Fault("topk: last of a digit missed", TOPK, "wanted <= above + here", "wanted < above + here"),
-    Fault("topk: one tie too many", TOPK, "rank < selection.ties", "rank <= selection.ties"),
+    Fault("topk: counts read too early", TOPK, "    __syncthreads();\n    found", "    found"),
+    Fault("topk: digit read before it is found", TEAM, "__syncthreads();\n  return {found",
+          "return {found"),
+    Fault("topk: last of a digit missed", TEAM, "wanted > above + (", "wanted >= above + ("),
+    Fault("topk: one tie too many", TOPK, "rank < selection.of_row", "rank <= selection.of_row"),
     Fault("topk: ties of earlier tiles forgotten", TOPK, "ties_before += scan.total;", ""),
     Fault("topk: ties of one thread all kept", TOPK, "rank += tie;", ""),
     Fault("topk: threads without elements leave before the scan", TOPK,
           "const Scan scan = block_scan(ties);",
           "if (n == 0) return;\n      const Scan scan = block_scan(ties);"),
-    Fault("topk: k = d drops the last zero", TOPK, "return {0, dim};", "return {0, dim - 1};"),
+    Fault("topk: k = 0 keeps all", "cuda/topk_launch.cuh", "Keep<false>()", "Keep<true>()"),
     Fault("topk: NaN ranked by its payload", "core/topk.h",
           "return magnitude > KeyOf<A>::infinity ? KeyOf<A>::infinity + 1 : magnitude;",
           "return magnitude;"),
+    # blocks that share a row
+    Fault("team: slices beyond the row", TEAM, "end < dim ? end : dim", "end"),
+    Fault("team: counters begin as they are", TEAM, "set < kSets; ++set", "set < 0; ++set"),
+    Fault("team: counters read before all have added", TEAM,
+          "    sync();\n    clear(", "    clear("),
+    Fault("team: the counters of this digit set to zero", TEAM, "set_ + kSets - 1", "set_ + kSets"),
+    Fault("team: the counters of the digit before stay", TEAM,
+          "clear((set_ + kSets - 1) % kSets);", ""),
+    Fault("team: own ties counted twice", TEAM,
+          "block < rank(); block += threads()", "block <= rank(); block += threads()"),
+    Fault("team: ties read before they are said", TEAM,
+          "counters_->said[rank()] = own;\n    sync();", "counters_->said[rank()] = own;"),
+    Fault("team: idle teams do not come along", TEAM, "i < finds + 1", "i < finds"),
+    Fault("cluster: counted anew while others read", TEAM,
+          "sync();  // before the next digit", "//"),
+    Fault("cluster: ties of the first block only", TEAM, "*of(said, block)", "*of(said, 0)"),
     # Block-Sign
     Fault("block-sign: scale not carried into the next tile", SIGN,
           "if (first < last) carried =", "if (first > last) carried ="),
     Fault("block-sign: short block divided by the size of the first", SIGN,
           "A(size_of(b))", "A(size_of(0))"),
     Fault("block-sign: scales read before they are written", SIGN,
-          "      __syncthreads();\n      const", "      const"),
+          "      __syncthreads();\n      if (n > 0)", "      if (n > 0)"),
     Fault("block-sign: scales overwritten while read", SIGN,
           "__syncthreads();  // before the next", "//"),
     Fault("block-sign: long blocks cut at 1024", SIGN,
           "size > kSumWidth) continue", "size > 4096) continue"),
     Fault("block-sign: zero gets a sign", "core/block_sign.h", "v == A(0) ? A(0) : ", ""),
-    # the plain step
-    Fault("plain: one tile per row too few", PLAIN, "(p.dim + kTile - 1) / kTile",
-          "p.dim / kTile"),
+    Fault("windows: a group that ends in the next one is cut", WINDOWS,
+          "blocks.end(b) - begin;", "end - begin;"),
+    Fault("windows: groups of a long block counted from the window", WINDOWS,
+          "first + groups_of(start - first) * kSumWidth", "start"),
+    Fault("windows: sums of blocks overlap", WINDOWS, "return block + begin / kSumWidth;",
+          "return begin / kSumWidth;"),
+    # rows by tiles
+    Fault("tiles: one turn per row too few", TILES, "(p.dim + kTilesPerTurn * kTile - 1)",
+          "(p.dim + kTilesPerTurn - 1)"),
+    Fault("tiles: rows past the last", TILES, "own < p.rows ? end - begin : 0", "end - begin"),
     # drifts and sums over rows
     Fault("drift: before it is compressed", STEP, "store_quad(drift_, begin, n, vector_, c)",
           "store_quad(drift_, begin, n, vector_, u)"),
     Fault("row sums: of the state before it is rounded", STEP, "widen(v[i]) - x", "moved - x"),
-    Fault("row sums: terms read before they are written", STEP, "      __syncthreads();\n      if",
-          "      if"),
+    Fault("row sums: terms read before they are written", STEP, "      __syncthreads();\n      for (int s",
+          "      for (int s"),
     Fault("row sums: those of a row's last tile are too many", STEP,
-          "warp_sum<A>(n,", "warp_sum<A>(kTile,"),
+          "left < size ? int(left) : size", "size"),
+    Fault("row sums: of rows past the last", STEP, "r >= band.rows || ", ""),
     Fault("row sums: groups of the first row", STEP, "+ r * kRowSums *", "+ 0 * kRowSums *"),
     Fault("row sums: clipped elements counted after the clip", STEP,
           "is_clipped(clip_, g[i], limit_)", "is_clipped(clip_, u[i], limit_)"),
