@@ -115,9 +115,9 @@ FAULTS = [
     # drifts and sums over rows
     Fault("drift: before it is compressed", STEP, "store_quad(drift_, begin, n, vector_, c)",
           "store_quad(drift_, begin, n, vector_, u)"),
-    Fault("row sums: of the state before it is rounded", STEP, "widen(v[i]) - x", "moved - x"),
-    Fault("row sums: terms read before they are written", STEP, "      __syncthreads();\n      for (int s",
-          "      for (int s"),
+    Fault("row sums: of the state before it is rounded", STEP, "widen(v[i]) - x", "moved[i] - x"),
+    Fault("row sums: terms read before they are written", STEP,
+          "      __syncthreads();\n      for (int s", "      for (int s"),
     Fault("row sums: those of a row's last tile are too many", STEP,
           "left < size ? int(left) : size", "size"),
     Fault("row sums: of rows past the last", STEP, "r >= band.rows || ", ""),
