@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     raise SystemExit(message) from error
 
 from effebm_ext.compressors import parse_compressor
-from effebm_ext.config import TrainConfig
+from effebm_ext.config import OBJECTIVES, TrainConfig
 from effebm_ext.data import TOYS, load
 from effebm_ext.evaluation.report import evaluate as evaluate_energy
 from effebm_ext.run_folder import RunFolder
@@ -40,8 +40,10 @@ _HELP = {
     "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
     "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
     "holdout": "share of the data kept from training, to evaluate on",
+    "objective": f"method of training: {', '.join(OBJECTIVES)}",
     "energy": "network: auto, mlp or conv",
-    "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE",
+    "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
+    "[default: block-sign:64, of weighted walkers none]",
     "clip": "of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
     "chains": "persistent chains, or chains drawn from the replay buffer at a time",
     "buffer_size": "of the replay buffer; 0: no buffer, all chains persist and are moved",
@@ -55,6 +57,12 @@ _HELP = {
     "learning_rate_schedule": "cosine, linear (both to zero) or constant",
     "ema_decay": "of a moving average of the parameters, from which to sample later; 0: none",
     "data_noise": "standard deviation of noise added to the data [default: 0.3 for images, else 0]",
+    "noise_end": "last of several scales of the noise that denoising takes off; 0: one scale",
+    "fd_epsilon": "size of finite differences [default: 0.1]",
+    "moved_chains": "weighted walkers moved at a time; 0: all",
+    "resampling": "of weighted walkers: systematic, stratified or multinomial",
+    "resample_threshold": "effective sample size, as a share, below which walkers are resampled",
+    "particle_move": "of particles, with the change of the energy: alpha or beta",
     "energy_l2": "weight of the squared energies in the loss",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm",
     "checkpoint_every": "iterations between checkpoints",
@@ -68,7 +76,7 @@ _HELP = {
 def _config_options(command: Any) -> Any:
     for name, text in reversed(_HELP.items()):
         flag, default = "--" + name.replace("_", "-"), getattr(_DEFAULTS, name)
-        kind = float if default is None else type(default)
+        kind = str if name == "compressor" else float if default is None else type(default)
         command = click.option(flag, type=kind, default=default, show_default=True, help=text)(
             command
         )
@@ -103,8 +111,13 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
               callback=_read_config,
               help="a TOML file with the names of these options; flags come before it")  # fmt: skip
 @_config_options
-@click.option("--error-feedback/--no-error-feedback", default=True, show_default=True,
-              help="feed what compression drops back into the next step")  # fmt: skip
+@click.option("--error-feedback/--no-error-feedback", default=None,
+              help="feed what compression drops back into the next step "
+              "[default: yes, but not for weighted walkers]")  # fmt: skip
+@click.option("--adjusted", is_flag=True,
+              help="move weighted walkers by Metropolis-adjusted steps")  # fmt: skip
+@click.option("--step-correction", is_flag=True,
+              help="scale the particles' moves by Var(D) / E|grad D|^2")  # fmt: skip
 @click.option("--conditional", is_flag=True,
               help="learn an energy of data and labels, to sample by class")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="the run folder")
@@ -242,15 +255,16 @@ def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None,
 @cli.command()
 def info() -> None:
     """Print what this installation is made of."""
-    build = _C.build_info()
+    build, defaults = _C.build_info(), _DEFAULTS.resolved(is_image=True)
+    assert defaults.compressor is not None
     rows = {
         "effebm_ext": effebm_ext.__version__,
         "torch": f"{torch.__version__} (any from {build['torch_target']})",
         "compiler": build["compiler"],
         "CPU kernels": f"{_C.cpu_capability()}, {torch.get_num_threads()} threads",
         "CUDA kernels": extension.cuda_missing or "loaded",
-        "train defaults": f"{parse_compressor(_DEFAULTS.compressor)}, "
-        f"error feedback {'on' if _DEFAULTS.error_feedback else 'off'}",
+        "train defaults": f"{parse_compressor(defaults.compressor)}, "
+        f"error feedback {'on' if defaults.error_feedback else 'off'}",
     }
     for name, value in rows.items():
         click.echo(f"{name + ':':<16}{value}")

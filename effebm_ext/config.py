@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -18,13 +19,25 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
 }
 
+SCORE_MATCHING = ("sm", "ssm", "ssm-vr", "dsm", "fd-ssm", "fd-ssm-vr", "fd-dsm")
+DENOISING = ("dsm", "fd-dsm")  # they add the noise to the data themselves
+OBJECTIVES = ("contrastive", "jarzynski", "particle", *SCORE_MATCHING)
+
+
+_NAMES = {
+    "objective": OBJECTIVES,
+    "learning_rate_schedule": tuple(_SCHEDULES),
+    "resampling": ("systematic", "stratified", "multinomial"),
+    "particle_move": ("alpha", "beta"),
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """Everything a training run depends on; the command line's flags have the same names.
 
-    ``step_size`` and ``data_noise`` of None are chosen by :meth:`resolved`; ``error_feedback``
-    means nothing without a compressor. ``clip`` bounds the chains' gradients before they are
+    What is None is chosen by :meth:`resolved`; ``error_feedback`` means nothing without a
+    compressor. ``clip`` bounds the chains' gradients before they are
     compressed. The step size of the chains goes geometrically from ``step_size`` to
     ``step_size_end`` (None: stays) over the run, the learning rate by ``learning_rate_schedule``:
     cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0 keeps an exponential moving
@@ -35,16 +48,26 @@ class TrainConfig:
     data is kept for evaluation: by ``ais_steps`` temperatures at the end (0: none), by a quarter of
     them every ``evaluate_every`` iterations (0: never).
 
+    ``objective`` names the method (:mod:`effebm_ext.objectives`). Of jarzynski: ``adjusted`` moves
+    by Metropolis-adjusted steps, ``moved_chains`` of the walkers are moved at a time (0: all), and
+    all are resampled (``resampling``: systematic, stratified or multinomial) where their effective
+    sample size falls below ``resample_threshold`` times their number. Of particle:
+    ``particle_move`` is alpha or beta, ``step_correction`` scales it. Of score matching:
+    ``fd_epsilon`` is the size of finite differences; denoising takes ``data_noise`` as its noise,
+    or, with a ``noise_end`` > 0, scales from there to that. Their chains move once every
+    ``checkpoint_every`` iterations only.
+
     Raises:
         ValueError: a value is out of range or cannot be parsed.
     """
 
     data: str = "digits"
     holdout: float = 0.1
+    objective: str = "contrastive"
     energy: str = "auto"
     conditional: bool = False
-    compressor: str = "block-sign:64"
-    error_feedback: bool = True
+    compressor: str | None = None
+    error_feedback: bool | None = None
     clip: str = "none"
     chains: int = 128
     buffer_size: int = 0
@@ -58,6 +81,14 @@ class TrainConfig:
     learning_rate_schedule: str = "cosine"
     ema_decay: float = 0.0
     data_noise: float | None = None
+    noise_end: float = 0.0
+    fd_epsilon: float | None = None
+    adjusted: bool = False
+    moved_chains: int = 0
+    resampling: str = "systematic"
+    resample_threshold: float = 0.5
+    particle_move: str = "alpha"
+    step_correction: bool = False
     energy_l2: float = 0.001
     max_grad_norm: float = 1.0
     checkpoint_every: int = 100
@@ -72,18 +103,27 @@ class TrainConfig:
             if isinstance(value, np.generic):  # as Python's numbers, which JSON can hold
                 object.__setattr__(self, field.name, value.item())
         positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
-                    "step_size", "step_size_end", "learning_rate", "max_grad_norm")  # fmt: skip
+                    "step_size", "step_size_end", "learning_rate", "max_grad_norm",
+                    "fd_epsilon")  # fmt: skip
         others = ("data_noise", "energy_l2", "ema_decay", "buffer_size", "restart_probability",
-                  "holdout", "ais_steps", "evaluate_every")  # fmt: skip
+                  "holdout", "ais_steps", "evaluate_every", "noise_end", "moved_chains",
+                  "resample_threshold")  # fmt: skip
         for name in (*positive, *others):
             value = getattr(self, name)
-            if value is None and name in ("step_size", "step_size_end", "data_noise"):
+            if value is None:
                 continue
             low = "> 0" if name in positive else ">= 0"
             if not math.isfinite(value) or value < 0 or (name in positive and value == 0):
                 raise ValueError(f"{name}: expected a finite number {low}, got {value}")
-        parse_compressor(self.compressor)
+        if self.compressor is not None:
+            parse_compressor(self.compressor)
         parse_clip(self.clip)
+        for name, names in _NAMES.items():
+            if getattr(self, name) not in names:
+                raise ValueError(
+                    f"{name}: expected {', '.join(names)}, got {getattr(self, name)!r}"
+                )
+        self._check_objective()
         if self.restart_probability > 1:
             raise ValueError(
                 f"restart_probability: expected 0 to 1, got {self.restart_probability}"
@@ -100,23 +140,43 @@ class TrainConfig:
             )
         if self.ema_decay >= 1:
             raise ValueError(f"ema_decay: expected 0 <= ema_decay < 1, got {self.ema_decay}")
-        if self.learning_rate_schedule not in _SCHEDULES:
-            names = ", ".join(_SCHEDULES)
-            raise ValueError(
-                f"learning_rate_schedule: expected {names}, got {self.learning_rate_schedule!r}"
-            )
         if not -(2**63) <= self.seed < 2**64:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
 
+    def _check_objective(self) -> None:
+        if self.objective != "jarzynski":
+            return
+        if self.error_feedback and self.compressor not in (None, "none"):
+            raise ValueError(
+                "error_feedback: expected none with objective jarzynski, whose weights need a "
+                "drift that depends on the walker alone and not on its past"
+            )
+        for name in ("conditional", "buffer_size", "restart_probability"):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name}: not with objective jarzynski, whose walkers are weighted samples of "
+                    f"one density all along, got {getattr(self, name)}"
+                )
+        if self.moved_chains > self.chains:
+            raise ValueError(
+                f"moved_chains: expected 0 to chains, {self.chains}, got {self.moved_chains}"
+            )
+
     def resolved(self, *, is_image: bool) -> TrainConfig:
         """With a step size and data noise that suit data of about unit scale: 0.02 and 0.3 for
-        images, whose noise can be taken off again, 0.005 and 0 for others."""
-        step_size, data_noise = (0.02, 0.3) if is_image else (0.005, 0.0)
-        return dataclasses.replace(
-            self,
-            step_size=step_size if self.step_size is None else self.step_size,
-            data_noise=data_noise if self.data_noise is None else self.data_noise,
-        )
+        images, whose noise can be taken off again, 0.005 and 0 (0.1 to be denoised) for others.
+        Chains are compressed by Block-Sign of 64 with error feedback, weighted walkers not."""
+        denoising = self.objective in DENOISING
+        weighted = self.objective == "jarzynski"
+        defaults: dict[str, Any] = {
+            "step_size": 0.02 if is_image else 0.005,
+            "data_noise": 0.3 if is_image else 0.1 if denoising else 0.0,
+            "compressor": "none" if weighted else "block-sign:64",
+            "error_feedback": not weighted,
+            "fd_epsilon": 0.1,
+        }
+        missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **missing)
 
     def step_sizes(self) -> float | Callable[[int], float]:
         """Of the chains, for a sampler: a number, or a function of the step."""

@@ -180,7 +180,7 @@ class RunFolder:
         plotting.save(self.path / "samples.png", _draw_samples(dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
         if config.ais_steps:
-            self.save(evaluate(config, dataset, trainer.model, trainer.chains.x))
+            self.save(evaluate(config, dataset, trainer.model, trainer.chains.state.x))
         return history
 
     def save(self, evaluation: Evaluation) -> None:

@@ -1,4 +1,4 @@
-"""Training an energy by persistent contrastive divergence with compressed Langevin chains."""
+"""The training loop, whatever the objective."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from effebm_ext.batches import RowsByClass, spread_labels
-from effebm_ext.compressors import parse_compressor
-from effebm_ext.config import TrainConfig
+from effebm_ext.batches import RowsByClass
+from effebm_ext.config import DENOISING, TrainConfig
 from effebm_ext.data import Dataset
-from effebm_ext.energies import make_energy, per_chain
+from effebm_ext.energies import make_energy
 from effebm_ext.evaluation.hook import cross_entropy_hook
-from effebm_ext.limits import parse_clip
-from effebm_ext.losses.contrastive import contrastive_divergence
-from effebm_ext.rng import Key
-from effebm_ext.samplers import Langevin
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
-from effebm_ext.walkers.restart import Restart
+from effebm_ext.objectives import Chains, Objective
+from effebm_ext.objectives.make import Setting, make_objective
 
 
 class NonFiniteError(RuntimeError):
@@ -33,18 +27,16 @@ Hook = Callable[["Trainer"], dict[str, float]]
 
 
 class Trainer:
-    """Algorithm 1 of EFF-EBM: move the persistent chains, then step the parameters along
-    ``mean E(data) - mean E(chains)``.
+    """Moves the parameters of an energy along the gradient of an objective, and keeps what a run
+    needs to go on.
 
     Args:
-        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
         optimizer: any torch optimiser of the energy's parameters.
-        chains: move by this energy.
+        objective: what is minimised, with its chains (:mod:`effebm_ext.objectives`).
         data: ``(n, *event)``, on the device of the energy.
         batch_size: rows of data per iteration, drawn with replacement.
-        langevin_steps: steps of the chains per iteration.
         data_noise: standard deviation of Gaussian noise added to the data.
-        energy_l2: weight of the squared energies in the loss.
         max_grad_norm: larger gradients of the parameters are scaled down to this norm.
         schedule: of the optimiser's learning rate, stepped once per iteration.
         ema: moving average of the energy's parameters, updated once per iteration.
@@ -65,13 +57,11 @@ class Trainer:
         self,
         energy: nn.Module,
         optimizer: torch.optim.Optimizer,
-        chains: PersistentChains | ReplayBuffer,
+        objective: Objective,
         data: Tensor,
         *,
         batch_size: int,
-        langevin_steps: int,
         data_noise: float = 0.0,
-        energy_l2: float = 0.0,
         max_grad_norm: float = math.inf,
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: AveragedModel | None = None,
@@ -82,9 +72,8 @@ class Trainer:
     ) -> None:
         if hook_every < 1:
             raise ValueError(f"hook_every: expected at least 1, got {hook_every}")
-        self.energy, self.optimizer, self.chains, self.data = energy, optimizer, chains, data
-        self.batch_size, self.langevin_steps = batch_size, langevin_steps
-        self.data_noise, self.energy_l2 = data_noise, energy_l2
+        self.energy, self.optimizer, self.objective = energy, optimizer, objective
+        self.data, self.batch_size, self.data_noise = data, batch_size, data_noise
         self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
         self.rows_by_class = None if labels is None else RowsByClass(labels)
@@ -96,42 +85,42 @@ class Trainer:
         """The energy that was learnt: that of the averaged parameters where they are kept."""
         return self.energy if self.ema is None else self.ema.module
 
+    @property
+    def chains(self) -> Chains:
+        """Of the objective."""
+        return self.objective.chains
+
     def iteration(self) -> dict[str, float]:
-        """One iteration; what it saw: energies, their gap (samples minus data), gradient norm, and
+        """One iteration; what it saw: the loss, its gradient's norm, what the objective tells, and
         what the hook returns.
 
         Raises:
-            NonFiniteError: one of these is not finite. The parameters are then those of the
-                iteration before.
+            NonFiniteError: one of these is not finite. Unless it is what was seen after they moved,
+                the parameters are then those of the iteration before.
         """
         self.iterations += 1
-        self.chains.advance(self.langevin_steps)
-        batch, labels = self._batch()
-        state = self.chains.state
-        data_energy = per_chain(self.energy(batch, **labels), len(batch))
-        sample_energy = per_chain(self.energy(state.x, **state.energy_kwargs), len(state.x))
-        loss, gap = contrastive_divergence(data_energy, sample_energy, energy_l2=self.energy_l2)
+        self.objective.advance()
+        loss, seen = self.objective.loss(*self._batch())
         self.optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.energy.parameters(), self.max_grad_norm)
-        metrics = {
-            "energy_gap": float(gap),
-            "data_energy": float(data_energy.detach().mean()),
-            "sample_energy": float(sample_energy.detach().mean()),
-            "loss": float(loss.detach()),
-            "grad_norm": float(norm),
-        }
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                raise NonFiniteError(f"iteration {self.iterations}: {name} is {value}")
+        seen = {**seen, "loss": loss.detach(), "grad_norm": norm}
+        metrics = self._finite({name: float(value) for name, value in seen.items()})
         self.optimizer.step()
         if self.schedule is not None:
             self.schedule.step()
         if self.ema is not None:
             self.ema.update_parameters(self.energy)
+        metrics |= self._finite(self.objective.parameters_moved())
         if self.hook is not None and self.iterations % self.hook_every == 0:
             with torch.random.fork_rng(devices=[]):  # the run may draw from it too
                 metrics |= self.hook(self)
+        return metrics
+
+    def _finite(self, metrics: dict[str, float]) -> dict[str, float]:
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise NonFiniteError(f"iteration {self.iterations}: {name} is {value}")
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
@@ -180,18 +169,6 @@ class Trainer:
         return batch, labels
 
 
-def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
-    """The Langevin sampler that a resolved configuration describes."""
-    compressor = parse_compressor(config.compressor)
-    return Langevin(
-        energy,
-        step_size=config.step_sizes(),
-        compressor=compressor,
-        error_feedback=config.error_feedback and compressor is not None,
-        clip=parse_clip(config.clip),
-    )
-
-
 def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
     """A trainer as the command line builds it: Adam with beta_1 = 0, chains that start from
     Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
@@ -219,47 +196,19 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         n_classes = dataset.n_classes if config.conditional else None
         energy = make_energy(config.energy, dataset.event_shape, n_classes).to(device)
     assert config.data_noise is not None
-    compressor = parse_compressor(config.compressor)
-    if compressor is not None:
-        compressor.kernel_arguments(torch.empty(1, *dataset.event_shape))
     optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
     ema = None
     if config.ema_decay:
         ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    mean, std = data.mean(), data.std(correction=0)
-
-    def fresh(n: int) -> Tensor:
-        return mean + std * torch.randn((n, *dataset.event_shape), generator=generator)
-
-    def fresh_kwargs(n: int) -> dict[str, Tensor]:
-        if labels is None:
-            return {}
-        return {"y": labels[torch.randint(len(labels), (n,), generator=generator)]}
-
-    chains: PersistentChains | ReplayBuffer
-    sampler, key = make_sampler(config, energy), Key(config.seed)
-    restart = None
-    if config.restart_probability:
-        restart = Restart(config.restart_probability, fresh, generator, fresh_kwargs)
-    size = config.buffer_size or config.chains
-    x0, kwargs = fresh(size).to(device), {}
-    if labels is not None:
-        kwargs = {"y": spread_labels(labels, size, generator).to(device)}
-    options: dict[str, Any] = {"rng": key, "restart": restart, "energy_kwargs": kwargs}
-    if config.buffer_size:
-        chains = ReplayBuffer(sampler, x0, n_chains=config.chains, generator=generator, **options)
-    else:
-        chains = PersistentChains(sampler, x0, **options)
+    objective = make_objective(Setting(config, energy, data, labels, generator))
     return Trainer(
         energy,
         optimizer,
-        chains,
+        objective,
         data.to(device),
         batch_size=config.batch_size,
-        langevin_steps=config.langevin_steps,
-        data_noise=config.data_noise,
-        energy_l2=config.energy_l2,
+        data_noise=0.0 if config.objective in DENOISING else config.data_noise,
         max_grad_norm=config.max_grad_norm,
         schedule=schedule,
         ema=ema,

@@ -30,7 +30,8 @@ from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset, load
 from effebm_ext.energies import energy_and_gradient
 from effebm_ext.evaluation.report import evaluate
-from effebm_ext.training import NonFiniteError, make_sampler, make_trainer
+from effebm_ext.objectives.make import make_sampler
+from effebm_ext.training import NonFiniteError, make_trainer
 
 ARMS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -72,8 +73,8 @@ def run(config: TrainConfig, dataset: Dataset) -> Row:
     gap = sum(last) / len(last)
     if abs(gap) > LARGEST_ENERGY_GAP:
         return {"diverged": f"energies of data and chains {gap:.0f} nats apart at the end"}
-    found = evaluate(config, dataset, trainer.model, trainer.chains.x)
-    gradient = energy_and_gradient(trainer.energy, trainer.chains.x)[1]
+    found = evaluate(config, dataset, trainer.model, trainer.chains.state.x)
+    gradient = energy_and_gradient(trainer.energy, trainer.chains.state.x)[1]
     return {
         "diverged": None,
         "forward": found.cross_entropy_forward,
@@ -81,7 +82,7 @@ def run(config: TrainConfig, dataset: Dataset) -> Row:
         "forward_ais_error": found.log_z_forward_error,
         "reverse_ais_error": found.log_z_reverse_error,
         "energy_gap": gap,
-        "chains_std": float(trainer.chains.x.std()),
+        "chains_std": float(trainer.chains.state.x.std()),
         "beyond_5": float((gradient.abs() > 5).float().mean()),
     }
 

@@ -177,7 +177,7 @@ def test_data_and_chains_meet_the_energy_with_their_own_labels():
     (_, y_step), (x, y), (chains, y_chains) = seen
     nearest = (torch.atan2(x[:, 1], x[:, 0]) / (torch.pi / 4)).round().long() % 8
     assert torch.equal(nearest, y)
-    assert torch.equal(chains, trainer.chains.x)
+    assert torch.equal(chains, trainer.chains.state.x)
     assert torch.equal(y_chains, trainer.chains.state.energy_kwargs["y"])
     assert torch.equal(y_chains, y_step)
 

@@ -87,8 +87,8 @@ def test_bad_hooks_and_configurations_are_refused():
         dataclasses.replace(TINY, evaluate_every=2, ais_steps=0)
     trainer = make_trainer(TINY, POINTS)
     with pytest.raises(ValueError, match="hook_every: expected at least 1, got 0"):
-        type(trainer)(trainer.energy, trainer.optimizer, trainer.chains, trainer.data,
-                      batch_size=2, langevin_steps=1, hook_every=0)  # fmt: skip
+        type(trainer)(trainer.energy, trainer.optimizer, trainer.objective, trainer.data,
+                      batch_size=2, hook_every=0)  # fmt: skip
 
 
 @pytest.mark.parametrize("holdout", [0.0, 0.25])

@@ -10,6 +10,7 @@ import effebm_ext as eff
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import MLPEnergy
+from effebm_ext.objectives import Contrastive
 from effebm_ext.training import NonFiniteError, Trainer, make_trainer
 from effebm_ext.walkers.persistent import PersistentChains
 
@@ -41,10 +42,10 @@ def test_training_finds_the_precision_of_gaussian_data(optimizer, rate):
         energy, step_size=0.05, compressor=eff.BlockSign(16), error_feedback=True
     )
     chains = PersistentChains(sampler, torch.randn(64, dim), rng=eff.Key(0))
+    objective = Contrastive(energy, chains, langevin_steps=20)
     trainer = Trainer(
-        energy, optimizer(energy.parameters(), lr=rate), chains, data,
-        batch_size=200, langevin_steps=20, max_grad_norm=1.0,
-        generator=torch.Generator().manual_seed(0),
+        energy, optimizer(energy.parameters(), lr=rate), objective, data, batch_size=200,
+        max_grad_norm=1.0, generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
     seen = []
     for _ in range(400):
@@ -90,13 +91,13 @@ def test_numpy_scalars_are_numbers_in_a_configuration():
 
 def test_chains_persist_and_metrics_are_complete():
     trainer = make_trainer(TINY, POINTS)
-    start = trainer.chains.x.clone()
+    start = trainer.chains.state.x.clone()
     metrics = trainer.iteration()
     assert set(metrics) == {"energy_gap", "data_energy", "sample_energy", "loss", "grad_norm"}
     assert trainer.chains.state.step == 2
     trainer.iteration()
     assert trainer.chains.state.step == 4
-    assert not torch.equal(trainer.chains.x, start)
+    assert not torch.equal(trainer.chains.state.x, start)
     assert metrics["energy_gap"] == pytest.approx(
         metrics["sample_energy"] - metrics["data_energy"], abs=1e-5
     )
@@ -129,7 +130,7 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
         TrainConfig(chains=2, compressor="none"),
     ):
         assert make_trainer(config, POINTS).chains.state.residual is None
-    assert TrainConfig().compressor == "block-sign:64"
+    assert TrainConfig().resolved(is_image=False).compressor == "block-sign:64"
     # choosing a compressor later does not lose the default
     changed = dataclasses.replace(TrainConfig(chains=2, compressor="none"), compressor="topk:1")
     assert make_trainer(changed, POINTS).chains.state.residual is not None

@@ -29,7 +29,7 @@ def cross_entropy_hook(
     n_steps = max(1, config.ais_steps // 4)
 
     def hook(trainer: Trainer) -> dict[str, float]:
-        report = evaluate(config, dataset, trainer.model, trainer.chains.x, n_steps=n_steps)
+        report = evaluate(config, dataset, trainer.model, trainer.chains.state.x, n_steps=n_steps)
         return {
             "cross_entropy_forward": report.cross_entropy_forward,
             "cross_entropy_reverse": report.cross_entropy_reverse,

@@ -1,0 +1,55 @@
+"""Persistent contrastive divergence with compressed Langevin chains (EFF-EBM, Algorithm 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from effebm_ext.energies import per_chain
+from effebm_ext.losses.contrastive import contrastive_divergence
+from effebm_ext.objectives.objective import Loss
+from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.walkers.replay import ReplayBuffer
+
+
+class Contrastive:
+    """Moves the chains, then steps the parameters along ``mean E(data) - mean E(chains)``.
+
+    Args:
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
+        chains: move by this energy.
+        langevin_steps: of the chains per iteration.
+        energy_l2: weight of the squared energies in the loss.
+    """
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        chains: PersistentChains | ReplayBuffer,
+        *,
+        langevin_steps: int,
+        energy_l2: float = 0.0,
+    ) -> None:
+        self.energy = energy
+        self.chains: PersistentChains | ReplayBuffer = chains
+        self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
+
+    def advance(self) -> None:
+        """``langevin_steps`` of the chains."""
+        self.chains.advance(self.langevin_steps)
+
+    def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
+        """``mean E(data) - mean E(chains)``, and the energies of both."""
+        state = self.chains.state
+        data_energy = per_chain(self.energy(data, **labels), len(data))
+        sample_energy = per_chain(self.energy(state.x, **state.energy_kwargs), len(state.x))
+        loss, gap = contrastive_divergence(data_energy, sample_energy, energy_l2=self.energy_l2)
+        metrics = {
+            "energy_gap": gap,
+            "data_energy": data_energy.detach().mean(),
+            "sample_energy": sample_energy.detach().mean(),
+        }
+        return Loss(loss, metrics)
+
+    def parameters_moved(self) -> dict[str, float]:
+        """Nothing: the chains move before the parameters do."""
+        return {}

@@ -1,0 +1,117 @@
+"""Objectives and samplers as configurations describe them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from effebm_ext.batches import spread_labels
+from effebm_ext.compressors import parse_compressor
+from effebm_ext.config import TrainConfig
+from effebm_ext.limits import parse_clip
+from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.objectives.objective import Objective
+from effebm_ext.rng import Key
+from effebm_ext.samplers import Langevin
+from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.walkers.replay import ReplayBuffer
+from effebm_ext.walkers.restart import Restart
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What objectives are made of: a resolved configuration, an energy on its device, the data
+    ``(n, *event)`` to train on with their labels where the run is conditional (both on the CPU),
+    and the run's generator."""
+
+    config: TrainConfig
+    energy: nn.Module
+    data: Tensor
+    labels: Tensor | None
+    generator: torch.Generator
+
+    @property
+    def device(self) -> torch.device:
+        """Of the energy."""
+        return next(self.energy.parameters()).device
+
+    def fresh(self, n: int) -> Tensor:
+        """Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
+        shape = (n, *self.data.shape[1:])
+        noise = torch.randn(shape, generator=self.generator)
+        return self.data.mean() + self.data.std(correction=0) * noise
+
+    def fresh_kwargs(self, n: int) -> dict[str, Tensor]:
+        """``y``: labels as frequent as in the data; nothing if the run is not conditional."""
+        if self.labels is None:
+            return {}
+        return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
+
+    def chains(self) -> PersistentChains | ReplayBuffer:
+        """Chains from noise."""
+        config = self.config
+        restart = None
+        if config.restart_probability:
+            restart = Restart(
+                config.restart_probability, self.fresh, self.generator, self.fresh_kwargs
+            )
+        size = config.buffer_size or config.chains
+        x0, kwargs = self.fresh(size).to(self.device), {}
+        if self.labels is not None:
+            kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
+        sampler = make_sampler(config, self.energy)
+        options: dict[str, Any] = {
+            "rng": Key(config.seed),
+            "restart": restart,
+            "energy_kwargs": kwargs,
+        }
+        if config.buffer_size:
+            return ReplayBuffer(
+                sampler, x0, n_chains=config.chains, generator=self.generator, **options
+            )
+        return PersistentChains(sampler, x0, **options)
+
+
+def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
+    """The Langevin sampler that a resolved configuration describes."""
+    assert config.compressor is not None
+    compressor = parse_compressor(config.compressor)
+    return Langevin(
+        energy,
+        step_size=config.step_sizes(),
+        compressor=compressor,
+        error_feedback=bool(config.error_feedback) and compressor is not None,
+        clip=parse_clip(config.clip),
+    )
+
+
+def _contrastive(setting: Setting) -> Contrastive:
+    return Contrastive(
+        setting.energy,
+        setting.chains(),
+        langevin_steps=setting.config.langevin_steps,
+        energy_l2=setting.config.energy_l2,
+    )
+
+
+_MAKERS: dict[str, Callable[[Setting], Objective]] = {
+    "contrastive": _contrastive,
+}
+
+
+def make_objective(setting: Setting) -> Objective:
+    """The objective that the configuration names.
+
+    Raises:
+        ValueError: the compressor does not fit the data (k > d), or the energy does not.
+    """
+    config = setting.config
+    assert config.compressor is not None
+    compressor = parse_compressor(config.compressor)
+    if compressor is not None:
+        compressor.kernel_arguments(torch.empty(1, *setting.data.shape[1:]))
+    return _MAKERS[config.objective](setting)
