@@ -161,6 +161,22 @@ def energy_and_gradient(
     return values.detach(), gradient
 
 
+def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The score ``-grad E`` of an energy, as a function of ``x`` ``(n, *event)`` and the energy's
+    keyword arguments. It can be differentiated again, by x where that requires grad and by the
+    parameters, unless it is called under ``torch.no_grad()``."""
+
+    def score(x: Tensor, **energy_kwargs: Any) -> Tensor:
+        differentiated = torch.is_grad_enabled()
+        with torch.enable_grad():
+            leaf = x if x.requires_grad else x.detach().requires_grad_()
+            values = per_chain(energy(leaf, **energy_kwargs), len(leaf))
+            (gradient,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
+        return -gradient
+
+    return score
+
+
 def _for_autograd(value: Any) -> Any:
     """Autograd cannot save tensors made in inference mode, but it can their copies."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
