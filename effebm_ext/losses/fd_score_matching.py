@@ -1,7 +1,7 @@
 """Score matching by finite differences (arXiv 2007.03317): forward passes, no graph through x.
 
 What they approximate is in :mod:`effebm_ext.losses.score_matching`, with what ``scaled``, ``rng``
-and the kwargs mean; the source has the losses as ``scaled=False`` gives them.
+and ``energy_kwargs`` mean; the source has the losses as ``scaled=False`` gives them.
 
 **epsilon** is the norm, over a whole row, of the step v, which is uniform on that sphere. The
 losses err by O(epsilon^2), and by rounding: relatively about ``eps * |E| / |E+ + E- - 2 E|`` in a
@@ -75,7 +75,7 @@ def fd_ssm(
     second = (plus - middle) + (minus - middle)
     warn_if_imprecise("energies", middle, second, epsilon, dtype)
     factor = _source_scale(x, scaled) / epsilon**2
-    return sum_of_terms((plus - minus).square() / 8, -second, factor, middle)
+    return sum_of_terms((plus - minus).square() / 8, -second, factor)
 
 
 def fd_ssm_vr(
@@ -84,17 +84,17 @@ def fd_ssm_vr(
     epsilon: float = 0.1,
     *,
     rng: Rng = None,
-    score_kwargs: Kwargs = None,
+    energy_kwargs: Kwargs = None,
     scaled: bool = True,
     concatenated: bool = True,
 ) -> ScoreMatchingLoss:
     """:func:`effebm_ext.losses.ssm_vr` by finite differences, of a score network:
     ``mean[|s+ + s-|^2 / 8 + d / (2 epsilon^2) (s+ - s-).v]``, ``s+- = s(x +- v)``,
-    ``|v| = epsilon``. Equal to it for linear scores, but for the scatter of ``s+ + s-`` about 2 s.
+    ``|v| = epsilon``. Equal to it for linear scores, whatever epsilon.
 
     Args:
         score: maps ``(n, *event)`` to the same shape.
-        x, epsilon, rng, score_kwargs, scaled: as of :func:`fd_ssm`.
+        x, epsilon, rng, energy_kwargs, scaled: as of :func:`fd_ssm`.
         concatenated: one forward pass of 2 n rows; else two, as of :func:`fd_ssm`.
 
     Raises:
@@ -102,7 +102,7 @@ def fd_ssm_vr(
     """
     check_positive("epsilon", epsilon)
     pair = perturbed_pair(x, epsilon, rng=rng).x
-    scores = evaluate(score, pair, score_kwargs, concatenated=concatenated)
+    scores = evaluate(score, pair, energy_kwargs, concatenated=concatenated)
     if scores.shape != pair.shape:
         raise ValueError(
             f"score: expected the shape of x, {tuple(x.shape)}, got {tuple(scores.shape[1:])}"
@@ -158,7 +158,7 @@ def fd_dsm(
     warn_if_imprecise("energies", plus, plus - minus, epsilon, dtype)
     residual = (minus - plus) / 2 + pair.noise_dot / variance
     loss = (weight * residual.square()).mean() * (_source_scale(x, scaled) / epsilon**2)
-    return ScoreMatchingLoss(loss, {"data_energy": energies.detach().mean()})
+    return ScoreMatchingLoss(loss, {})
 
 
 def _energies(

@@ -25,8 +25,8 @@ def directional_derivative(
     order: int,
     nodes: Sequence[float] | None = None,
 ) -> Tensor:
-    """``order! / |v|^order * sum_i beta_i f(x + gamma_i v)``: the derivative of f of any order along
-    the unit vector ``v / |v|``, by one forward pass of ``order + 1`` points per row.
+    """``order! / |v|^order * sum_i beta_i f(x + gamma_i v)``: the derivative of f along the unit
+    vector ``v / |v|``, of any order, by one forward pass of ``order + 1`` points per row.
 
     The weights solve the Vandermonde system ``sum_i beta_i gamma_i^k = (k == order)`` for k = 0 to
     order, so that the result is exact, but for rounding, where f is a polynomial of that degree
@@ -76,26 +76,32 @@ def evaluate(
 
     Args:
         network: maps ``(rows, *event)`` to ``(rows, *values)``.
-        parts: several versions of a batch.
+        parts: m versions of a batch.
         network_kwargs: of the network. Tensors whose first axis is n are values per row and are
-            repeated for every part.
+            repeated for every version.
         concatenated: one forward pass of all ``m * n`` rows; else one of n rows after the other,
             each made again in the backward pass, which then holds the memory of one at a time.
+
+    Raises:
+        ValueError: the network returns another number of rows.
     """
     m, n = parts.shape[:2]
     kwargs = dict(network_kwargs or {})
     if not concatenated:
         values = [checkpoint(network, part, use_reentrant=False, **kwargs) for part in parts]
-        return torch.stack(values)
+        return torch.stack([_checked(value, n) for value in values])
     for name, value in kwargs.items():
         if isinstance(value, Tensor) and value.shape[:1] == (n,):
             kwargs[name] = value.repeat(m, *[1] * (value.dim() - 1))
-    values = network(parts.flatten(0, 1), **kwargs)
-    if values.shape[:1] != (m * n,):
+    return _checked(network(parts.flatten(0, 1), **kwargs), m * n).unflatten(0, (m, n))
+
+
+def _checked(values: Tensor, rows: int) -> Tensor:
+    if values.shape[:1] != (rows,):
         raise ValueError(
-            f"network: expected a value for each of {m * n} rows, got shape {tuple(values.shape)}"
+            f"network: expected a value for each of {rows} rows, got shape {tuple(values.shape)}"
         )
-    return values.unflatten(0, (m, n))
+    return values
 
 
 def warn_if_imprecise(

@@ -7,7 +7,7 @@ constant. They take a score and differentiate it: ``effebm_ext.energies.score_of
 energy.
 
 Common to all: ``scaled=False`` divides by d, the elements of a row, so that the size of the loss
-does not grow with d. ``score_kwargs``, such as labels, go to the network. ``rng`` is a Key, which
+does not grow with d. ``energy_kwargs``, such as labels, go to the network. ``rng`` is a Key, which
 gives the same draw again, a torch.Generator, or None; with equal keys a loss and its
 finite-difference form share their noise and directions.
 """
@@ -31,17 +31,15 @@ Kwargs = Mapping[str, Any] | None
 
 
 class ScoreMatchingLoss(NamedTuple):
-    """``loss``: to be minimised, a scalar. ``terms``: what was seen, scalars by name without a
-    graph: ``score_norm`` (of ``|s|^2 / 2``) and ``trace``, which add up to the loss of all but the
-    denoising ones; ``data_energy``, the mean energy of the data, noisy ones in a denoising loss,
-    where an energy was given."""
+    """``loss``: to be minimised, a scalar. ``terms``: what it is the sum of, scalars by name
+    without a graph: ``score_norm`` (of ``|s|^2 / 2``) and ``trace``; a denoising loss has none."""
 
     loss: Tensor
     terms: dict[str, Tensor]
 
 
 def sm(
-    score: Network, x: Tensor, *, score_kwargs: Kwargs = None, scaled: bool = True
+    score: Network, x: Tensor, *, energy_kwargs: Kwargs = None, scaled: bool = True
 ) -> ScoreMatchingLoss:
     """``mean[|s|^2 / 2 + tr(grad s)]``, with the exact trace by d backward passes: for small d
     (Hyvarinen 2005).
@@ -49,9 +47,9 @@ def sm(
     Args:
         score: maps ``(n, *event)`` to the same shape, differentiable.
         x: data ``(n, *event)``.
-        score_kwargs, scaled: see the module.
+        energy_kwargs, scaled: see the module.
     """
-    leaf, s = _score_at(score, x, score_kwargs)
+    leaf, s = _score_at(score, x, energy_kwargs)
     columns = [_gradient(s[:, i], leaf)[:, i] for i in range(s.shape[1])]
     return sum_of_terms(s.square().sum(1) / 2, torch.stack(columns).sum(0), _factor(x, scaled))
 
@@ -61,7 +59,7 @@ def ssm(
     x: Tensor,
     *,
     rng: Rng = None,
-    score_kwargs: Kwargs = None,
+    energy_kwargs: Kwargs = None,
     scaled: bool = True,
 ) -> ScoreMatchingLoss:
     """Sliced: ``mean[(v.s)^2 / 2 + v.(grad s) v]`` with v uniform on the sphere of radius sqrt(d),
@@ -70,9 +68,9 @@ def ssm(
     Args:
         score: maps ``(n, *event)`` to the same shape, differentiable.
         x: data ``(n, *event)``.
-        rng, score_kwargs, scaled: see the module.
+        rng, energy_kwargs, scaled: see the module.
     """
-    along, trace, _ = _sliced(score, x, rng, score_kwargs)
+    along, trace, _ = _sliced(score, x, rng, energy_kwargs)
     return sum_of_terms(along.square() / 2, trace, _factor(x, scaled))
 
 
@@ -81,14 +79,14 @@ def ssm_vr(
     x: Tensor,
     *,
     rng: Rng = None,
-    score_kwargs: Kwargs = None,
+    energy_kwargs: Kwargs = None,
     scaled: bool = True,
 ) -> ScoreMatchingLoss:
     """Sliced with less variance: ``mean[|s|^2 / 2 + v.(grad s) v]`` (arXiv 1905.07088).
 
     Arguments as of :func:`ssm`.
     """
-    _, trace, s = _sliced(score, x, rng, score_kwargs)
+    _, trace, s = _sliced(score, x, rng, energy_kwargs)
     return sum_of_terms(s.square().sum(1) / 2, trace, _factor(x, scaled))
 
 
@@ -99,7 +97,7 @@ def dsm(
     *,
     base_sigma: float | None = None,
     rng: Rng = None,
-    score_kwargs: Kwargs = None,
+    energy_kwargs: Kwargs = None,
     scaled: bool = True,
 ) -> ScoreMatchingLoss:
     """Denoising: of noisy data ``y = x + sigma * xi``, ``mean |sigma^2 s(y) + sigma xi|^2 / 2``,
@@ -114,7 +112,7 @@ def dsm(
         x: data ``(n, *event)``.
         sigma: > 0, a number or one per row ``(n,)``.
         base_sigma: > 0; None: of every row its own sigma.
-        rng, score_kwargs, scaled: see the module.
+        rng, energy_kwargs, scaled: see the module.
 
     Raises:
         ValueError: sigma or base_sigma is a number that is not positive.
@@ -122,7 +120,7 @@ def dsm(
     variance, weight = denoising_scales(sigma, base_sigma)
     x = x.detach()
     noisy = langevin_step(x, torch.zeros_like(x), 0.0, noise_std=sigma, rng=rng)
-    s = widened(score(noisy, **(score_kwargs or {}))).reshape(len(x), -1)
+    s = widened(score(noisy, **(energy_kwargs or {}))).reshape(len(x), -1)
     noise = (noisy.to(s.dtype) - x.to(s.dtype)).reshape(len(x), -1)
     residual = s + noise / torch.as_tensor(variance, device=s.device).reshape(-1, 1)
     loss = _factor(x, scaled) * (weight * residual.square().sum(1)).mean()
@@ -142,14 +140,10 @@ def denoising_scales(
     return base_sigma**2, sigma**-2
 
 
-def sum_of_terms(
-    score_norm: Tensor, trace: Tensor, factor: float, energy: Tensor | None = None
-) -> ScoreMatchingLoss:
+def sum_of_terms(score_norm: Tensor, trace: Tensor, factor: float) -> ScoreMatchingLoss:
     """Of ``(n,)`` each, before the mean and the factor."""
     norm, curvature = factor * score_norm.mean(), factor * trace.mean()
     terms = {"score_norm": norm.detach(), "trace": curvature.detach()}
-    if energy is not None:
-        terms["data_energy"] = energy.detach().mean()
     return ScoreMatchingLoss(norm + curvature, terms)
 
 
@@ -167,17 +161,17 @@ def _factor(x: Tensor, scaled: bool) -> float:
     return 1.0 if scaled else 1 / row_size(x)
 
 
-def _score_at(score: Network, x: Tensor, score_kwargs: Kwargs) -> tuple[Tensor, Tensor]:
+def _score_at(score: Network, x: Tensor, energy_kwargs: Kwargs) -> tuple[Tensor, Tensor]:
     """The data as a leaf, and the score there ``(n, d)``."""
     leaf = x.detach().requires_grad_()
-    return leaf, widened(score(leaf, **(score_kwargs or {}))).reshape(len(x), -1)
+    return leaf, widened(score(leaf, **(energy_kwargs or {}))).reshape(len(x), -1)
 
 
 def _sliced(
-    score: Network, x: Tensor, rng: Rng, score_kwargs: Kwargs
+    score: Network, x: Tensor, rng: Rng, energy_kwargs: Kwargs
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``v.s``, ``v.(grad s) v`` and s."""
-    leaf, s = _score_at(score, x, score_kwargs)
+    leaf, s = _score_at(score, x, energy_kwargs)
     radius = math.sqrt(row_size(x))
     v = perturbed_pair(torch.zeros_like(leaf), radius, rng=rng).x[0].to(s.dtype).reshape(s.shape)
     along = (s * v).sum(1)
