@@ -122,7 +122,7 @@ def dsm(
     noisy = langevin_step(x, torch.zeros_like(x), 0.0, noise_std=sigma, rng=rng)
     s = widened(score(noisy, **(energy_kwargs or {}))).reshape(len(x), -1)
     noise = (noisy.to(s.dtype) - x.to(s.dtype)).reshape(len(x), -1)
-    residual = s + noise / torch.as_tensor(variance, device=s.device).reshape(-1, 1)
+    residual = s + noise / torch.as_tensor(variance, dtype=s.dtype, device=s.device).reshape(-1, 1)
     loss = _factor(x, scaled) * (weight * residual.square().sum(1)).mean()
     return ScoreMatchingLoss(loss, {})
 

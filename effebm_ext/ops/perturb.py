@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext import reference
-from effebm_ext.ops.checks import check_state, compute_dtype, row_size
-from effebm_ext.rng import Rng, key_arguments
+from effebm_ext.ops.checks import check_state, compute_dtype
+from effebm_ext.ops.langevin_step import langevin_step
+from effebm_ext.rng import Key, Rng, key_arguments
 
-_NOISE, _DIRECTIONS = 0, 4
+_DIRECTIONS = 0x9E3779B97F4A7C15
 
 
 class PerturbedPair(NamedTuple):
@@ -38,20 +38,20 @@ def perturbed_pair(
         rng: a Key, which gives the same draw again, a torch.Generator, or None.
     """
     check_state(x)
-    key, offset, first_chain = key_arguments(rng, x)
-    dtype = compute_dtype(x.dtype)
+    words, offset, first_chain = key_arguments(rng, x)
+    seed = int(words[0]) % 2**64
+    zeros = torch.zeros_like(x, dtype=compute_dtype(x.dtype), requires_grad=False)
 
-    def normals(purpose: int) -> Tensor:
-        rows = reference.normals(len(x), row_size(x), int(key[0]), offset, first_chain, purpose)
-        return rows.to(x.device, dtype)
+    def normals(seed: int) -> Tensor:
+        key = Key(seed, offset, first_chain)
+        return langevin_step(zeros, zeros, 0.0, noise_std=1.0, rng=key).reshape(len(x), -1)
 
     def per_row(value: float | Tensor) -> Tensor:
-        return torch.as_tensor(value, dtype=dtype, device=x.device).expand(len(x))[:, None]
+        return torch.as_tensor(value, dtype=zeros.dtype, device=x.device).expand(len(x))[:, None]
 
-    directions = normals(_DIRECTIONS)
+    directions = normals(seed ^ _DIRECTIONS)
     v = per_row(radius) * directions / directions.norm(dim=1, keepdim=True)
-    noise = per_row(noise_std) * normals(_NOISE)
-    noisy = x.detach().flatten(1).to(dtype) if x.dim() > 1 else x.detach()[:, None].to(dtype)
-    noisy = noisy + noise
+    noise = per_row(noise_std) * normals(seed)
+    noisy = x.detach().reshape(len(x), -1).to(zeros.dtype) + noise
     pair = torch.stack([noisy + v, noisy - v]).reshape(2, *x.shape).to(x.dtype)
     return PerturbedPair(pair, (v * noise).sum(1))
