@@ -69,7 +69,8 @@ def fd_ssm(
         ValueError: epsilon is not positive, or the energy returns another shape.
     """
     check_positive("epsilon", epsilon)
-    parts = torch.cat([perturbed_pair(x, epsilon, rng=rng).x, x.detach()[None]])
+    x = x.detach()
+    parts = torch.cat([perturbed_pair(x, epsilon, rng=rng).x, x[None]])
     energies, dtype = _energies(energy, parts, energy_kwargs, concatenated)
     plus, minus, middle = energies
     second = (plus - middle) + (minus - middle)
@@ -101,7 +102,7 @@ def fd_ssm_vr(
         ValueError: epsilon is not positive, or the score returns another shape.
     """
     check_positive("epsilon", epsilon)
-    pair = perturbed_pair(x, epsilon, rng=rng).x
+    pair = perturbed_pair(x.detach(), epsilon, rng=rng).x
     scores = evaluate(score, pair, energy_kwargs, concatenated=concatenated)
     if scores.shape != pair.shape:
         raise ValueError(
@@ -152,7 +153,7 @@ def fd_dsm(
     """
     check_positive("epsilon", epsilon)
     variance, weight = denoising_scales(sigma, base_sigma)
-    pair = perturbed_pair(x, epsilon, noise_std=sigma, rng=rng)
+    pair = perturbed_pair(x.detach(), epsilon, noise_std=sigma, rng=rng)
     energies, dtype = _energies(energy, pair.x, energy_kwargs, concatenated)
     plus, minus = energies
     warn_if_imprecise("energies", plus, plus - minus, epsilon, dtype)

@@ -1,0 +1,163 @@
+"""What a step of score matching costs, with and without finite differences: time, the bytes that
+autograd keeps, and the resident memory at its peak.
+
+    python experiments/score_cost.py fd_ssm        # bytes of peak memory, of this process alone
+
+Random inputs, a residual network of the source's kind; a step is the loss, its gradient and Adam.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor, nn
+
+import effebm_ext as eff
+from effebm_ext import losses
+from effebm_ext.energies import ResNetEnergy, score_of
+
+Row = dict[str, Any]
+PAIRS = {"fd_ssm": "ssm", "fd_dsm": "dsm"}  # finite differences, and what they stand for
+METHODS = ("ssm", "fd_ssm", "dsm", "fd_dsm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    shape: tuple[int, int, int] = (3, 32, 32)
+    width: int = 128
+    blocks: int = 2
+    batch: int = 32
+    repeats: int = 7
+
+
+QUICK = Scale(shape=(1, 8, 8), width=8, blocks=1, batch=4, repeats=2)
+
+
+def loss_of(method: str, energy: nn.Module, x: Tensor, rng: eff.Key) -> Tensor:
+    """Of one of METHODS."""
+    if method == "ssm":
+        return losses.ssm(score_of(energy), x, rng=rng).loss
+    if method == "dsm":
+        return losses.dsm(score_of(energy), x, 0.3, rng=rng).loss
+    if method == "fd_ssm":
+        return losses.fd_ssm(energy, x, 0.1, rng=rng).loss
+    return losses.fd_dsm(energy, x, 0.3, 0.1, rng=rng).loss
+
+
+def problem(scale: Scale) -> tuple[nn.Module, Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        energy = ResNetEnergy(scale.shape, width=scale.width, blocks=scale.blocks)
+        return energy, torch.randn(scale.batch, *scale.shape)
+
+
+def stepper(method: str, energy: nn.Module, x: Tensor) -> Callable[[], None]:
+    """One training step at every call."""
+    optimizer = torch.optim.Adam(energy.parameters(), lr=1e-5, betas=(0.9, 0.95))
+    keys = (eff.Key(0, i) for i in range(2**30))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss_of(method, energy, x, next(keys)).backward()
+        optimizer.step()
+
+    return step
+
+
+def kept_bytes(method: str, energy: nn.Module, x: Tensor) -> int:
+    """Of all storages that autograd keeps for the backward pass, but for the parameters."""
+    parameters = {p.untyped_storage().data_ptr() for p in energy.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        loss = loss_of(method, energy, x, eff.Key(0))
+    found = sum(kept.values())
+    loss.backward()  # only now may a storage be given up, and its address be used again
+    return found
+
+
+def seconds(scale: Scale) -> dict[str, float]:
+    """Median of a step; the methods take turns, so that all share what disturbs them."""
+    steps = {method: stepper(method, *problem(scale)) for method in METHODS}
+    taken: dict[str, list[float]] = {method: [] for method in METHODS}
+    for _ in range(scale.repeats + 1):
+        for method, step in steps.items():
+            begin = time.perf_counter()
+            step()
+            taken[method].append(time.perf_counter() - begin)
+    return {method: statistics.median(times[1:]) for method, times in taken.items()}
+
+
+def peak_bytes(method: str, quick: bool) -> int:
+    """Resident memory beyond network, data and optimiser, in a process of its own."""
+    command = [sys.executable, __file__, method, *["--quick"] * quick]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+def measure(quick: bool) -> list[Row]:
+    """A row for each method."""
+    scale = QUICK if quick else Scale()
+    times = seconds(scale)
+    return [
+        {
+            "method": method,
+            "seconds": times[method],
+            "kept_bytes": kept_bytes(method, *problem(scale)),
+            "peak_bytes": peak_bytes(method, quick),
+        }
+        for method in METHODS
+    ]
+
+
+def ratios(rows: list[Row]) -> list[Row]:
+    """How many times less finite differences take."""
+    by = {row["method"]: row for row in rows}
+    names = ("seconds", "kept_bytes", "peak_bytes")
+    return [
+        {"pair": f"{exact} -> {finite}"} | {n: by[exact][n] / by[finite][n] for n in names}
+        for finite, exact in PAIRS.items()
+    ]
+
+
+def _resident(what: str) -> int:
+    """Bytes, from the kernel's account of this process."""
+    found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return 1024 * int(found[1])
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("method", type=click.Choice(METHODS))
+@click.option("--quick", is_flag=True, help="a small network")
+def main(method: str, quick: bool) -> None:
+    """Print the peak memory of steps of METHOD, in bytes."""
+    scale = QUICK if quick else Scale()
+    energy, x = problem(scale)
+    stepper(method, energy, x[:1])()  # what libraries and optimiser set up at their first call
+    step = stepper(method, energy, x)
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    for _ in range(2):
+        step()
+    click.echo(max(1, _resident("VmHWM") - before))
+
+
+if __name__ == "__main__":
+    main()
