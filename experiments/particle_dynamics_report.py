@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plane import log_density
 
 Row = dict[str, Any]
+_COLOURS = colormaps["magma"].resampled(16)  # few, for a small file
 _SIDE, _PIXELS = 4.0, 64  # of the pictures
 _COLUMNS = [
     ("log-likelihood", "log_likelihood", 4),
@@ -91,7 +93,7 @@ def save_plot(path: Path, runs: list[Row], optimum: float) -> None:
     figure = Figure(figsize=(2.6 * across, 5.4), layout="constrained")
     panels = figure.subplots(2, across).ravel()
     for axes, (name, picture) in zip(panels, pictures.items(), strict=False):
-        axes.imshow(picture, origin="lower", extent=(-_SIDE, _SIDE, -_SIDE, _SIDE), cmap="magma")
+        axes.imshow(picture, origin="lower", interpolation="nearest", cmap=_COLOURS)
         axes.set_title(name, fontsize=8)
         axes.axis("off")
     for axes in panels[len(pictures) :]:
