@@ -144,6 +144,11 @@ class TrainConfig:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
 
     def _check_objective(self) -> None:
+        if self.objective == "particle" and self.buffer_size:
+            raise ValueError(
+                "buffer_size: not with objective particle, all of whose particles move with every "
+                f"change of the energy, got {self.buffer_size}"
+            )
         if self.objective != "jarzynski":
             return
         if self.error_feedback and self.compressor not in (None, "none"):

@@ -2,5 +2,6 @@
 
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.objectives.objective import Chains, Loss, Objective
+from effebm_ext.objectives.particle import ParticleDynamics
 
-__all__ = ["Chains", "Contrastive", "Loss", "Objective"]
+__all__ = ["Chains", "Contrastive", "Loss", "Objective", "ParticleDynamics"]

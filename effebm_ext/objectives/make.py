@@ -15,6 +15,7 @@ from effebm_ext.config import TrainConfig
 from effebm_ext.limits import parse_clip
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.objectives.objective import Objective
+from effebm_ext.objectives.particle import ParticleDynamics
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin
 from effebm_ext.walkers.persistent import PersistentChains
@@ -98,8 +99,22 @@ def _contrastive(setting: Setting) -> Contrastive:
     )
 
 
+def _particle(setting: Setting) -> ParticleDynamics:
+    chains = setting.chains()
+    assert isinstance(chains, PersistentChains)  # a configuration has no buffer_size with it
+    return ParticleDynamics(
+        setting.energy,
+        chains,
+        langevin_steps=setting.config.langevin_steps,
+        move=setting.config.particle_move,
+        corrected=setting.config.step_correction,
+        energy_l2=setting.config.energy_l2,
+    )
+
+
 _MAKERS: dict[str, Callable[[Setting], Objective]] = {
     "contrastive": _contrastive,
+    "particle": _particle,
 }
 
 
