@@ -28,7 +28,7 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     raise SystemExit(message) from error
 
 from effebm_ext.compressors import parse_compressor
-from effebm_ext.config import OBJECTIVES, TrainConfig
+from effebm_ext.config import OBJECTIVES, SCORE_MATCHING, TrainConfig
 from effebm_ext.data import TOYS, load
 from effebm_ext.evaluation.report import evaluate as evaluate_energy
 from effebm_ext.run_folder import RunFolder
@@ -41,7 +41,7 @@ _HELP = {
     "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
     "holdout": "share of the data kept from training, to evaluate on",
     "objective": f"method of training: {', '.join(OBJECTIVES)}",
-    "energy": "network: auto, mlp or conv",
+    "energy": "network: auto, mlp, conv or resnet",
     "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
     "[default: block-sign:64, of weighted walkers none]",
     "clip": "of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
@@ -159,6 +159,9 @@ def train(
 
         def show(metrics: dict[str, float]) -> None:
             bar.update()
+            if config.objective in SCORE_MATCHING:  # the chains hardly ever move
+                bar.set_postfix_str(f"loss {metrics['loss']:+.4g}", refresh=False)
+                return
             rate = metrics["iteration"] * config.langevin_steps / max(metrics["seconds"], 1e-9)
             bar.set_postfix_str(
                 f"energy gap {metrics['energy_gap']:+.3f}, {rate:.0f} Langevin steps/s",

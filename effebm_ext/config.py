@@ -189,8 +189,15 @@ class TrainConfig:
         assert first is not None
         if last is None:
             return first
-        steps = self.iterations * self.langevin_steps
+        steps = self.iterations // self.chains_move_every * self.langevin_steps
         return lambda step: first * (last / first) ** min(step / steps, 1.0)
+
+    @property
+    def chains_move_every(self) -> int:
+        """Iterations: score matching has samples drawn for checkpoints and pictures alone."""
+        if self.objective in SCORE_MATCHING:
+            return min(self.checkpoint_every, self.iterations)
+        return 1
 
     def learning_rate_share(self, iteration: int) -> float:
         """What is left of the learning rate after so many iterations."""

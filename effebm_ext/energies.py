@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from effebm_ext.layers import QuadraticHead, ResidualBlock, ShiftedSoftplus
+
 
 class MLPEnergy(nn.Module):
     """A multilayer perceptron on the flattened event.
@@ -74,11 +76,7 @@ class ConvEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
-        if len(event_shape) != 3:
-            raise ValueError(
-                f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
-            )
-        channels, height, breadth = event_shape
+        channels, height, breadth = _image_shape(event_shape)
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU()]
         for _ in range(max_halvings):
             if min(height, breadth) < 4:
@@ -91,6 +89,61 @@ class ConvEnergy(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return _read_out(self.net(x), y, self.n_classes)
+
+
+class ResNetEnergy(nn.Module):
+    """A residual network with a quadratic head for images ``(channels, height, width)``, as score
+    matching is done with (arXiv 1910.07762, 2007.03317).
+
+    A convolution to ``width`` channels, then residual blocks, between which the image is halved by
+    averages while it is at least 8 pixels wide and high (at most ``max_halvings``). Of all features
+    h that are left the energy is ``(w1 h) (w2 h) + w3 h^2``. The activation is softplus, as smooth
+    as second differences could ask for.
+
+    Args:
+        event_shape: ``(channels, height, width)``.
+        width: channels of every layer.
+        blocks: residual blocks of two convolutions each, at every size of the image.
+        max_halvings: bounds the depth on large images.
+        n_classes: of labels ``y``; None: the energy takes none.
+
+    Raises:
+        ValueError: event_shape has not three axes.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 64,
+        blocks: int = 1,
+        max_halvings: int = 2,
+        n_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        channels, height, breadth = _image_shape(event_shape)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        layers += [ResidualBlock(width) for _ in range(blocks)]
+        for _ in range(max_halvings):
+            if min(height, breadth) < 8:
+                break
+            layers += [nn.AvgPool2d(2), *(ResidualBlock(width) for _ in range(blocks))]
+            height, breadth = height // 2, breadth // 2
+        head = QuadraticHead(width * height * breadth, n_classes or 1)
+        self.net = nn.Sequential(*layers, ShiftedSoftplus(), nn.Flatten(), head)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
+
+
+def _image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(event_shape) != 3:
+        raise ValueError(
+            f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
+        )
+    channels, height, width = event_shape
+    return channels, height, width
 
 
 def _read_out(values: Tensor, y: Tensor | None, n_classes: int | None) -> Tensor:
@@ -125,20 +178,22 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
 
 
 def make_energy(kind: str, event_shape: Sequence[int], n_classes: int | None = None) -> nn.Module:
-    """``mlp``, ``conv``, or ``auto``: conv for images of at least 8 x 8 pixels, else mlp. With
-    ``n_classes`` it takes labels.
+    """``mlp``, ``conv``, ``resnet``, or ``auto``: conv for images of at least 8 x 8 pixels, else
+    mlp. With ``n_classes`` it takes labels.
 
     Raises:
-        ValueError: kind is none of these, or conv is asked for what is not an image.
+        ValueError: kind is none of these, or conv or resnet is asked for what is not an image.
     """
     if kind == "auto":
         is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
         kind = "conv" if is_image else "mlp"
     if kind == "conv":
         return ConvEnergy(event_shape, n_classes=n_classes)
+    if kind == "resnet":
+        return ResNetEnergy(event_shape, n_classes=n_classes)
     if kind == "mlp":
         return MLPEnergy(event_shape, n_classes=n_classes)
-    raise ValueError(f"energy: expected auto, mlp or conv, got {kind!r}")
+    raise ValueError(f"energy: expected auto, mlp, conv or resnet, got {kind!r}")
 
 
 def energy_and_gradient(
@@ -159,6 +214,22 @@ def energy_and_gradient(
         values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     return values.detach(), gradient
+
+
+def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The score ``-grad E`` of an energy, as a function of ``x`` ``(n, *event)`` and the energy's
+    keyword arguments. It can be differentiated again, by x where that requires grad and by the
+    parameters, unless it is called under ``torch.no_grad()``."""
+
+    def score(x: Tensor, **energy_kwargs: Any) -> Tensor:
+        differentiated = torch.is_grad_enabled()
+        with torch.enable_grad():
+            leaf = x if x.requires_grad else x.detach().requires_grad_()
+            values = per_chain(energy(leaf, **energy_kwargs), len(leaf))
+            (gradient,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
+        return -gradient
+
+    return score
 
 
 def _for_autograd(value: Any) -> Any:

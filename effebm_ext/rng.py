@@ -69,8 +69,18 @@ Rng = Key | torch.Generator | None
 
 def generator_for(purpose: str, seed: int) -> torch.Generator:
     """A CPU generator whose numbers are shared with no other purpose of the same seed."""
+    return torch.Generator().manual_seed(_derived_seed(purpose, seed))
+
+
+def key_for(purpose: str, seed: int) -> Key:
+    """A key whose stream is shared with no other purpose of the same seed, nor with ``Key(seed)``,
+    whatever their offsets and chains."""
+    return Key(_derived_seed(purpose, seed))
+
+
+def _derived_seed(purpose: str, seed: int) -> int:
     digest = hashlib.sha256(f"{purpose} {seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+    return int.from_bytes(digest[:8], "little")
 
 
 def _seed_tensor(seed: int, device: torch.device) -> Tensor:

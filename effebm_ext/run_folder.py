@@ -177,7 +177,7 @@ class RunFolder:
                     self._board.metrics(history[-1])
             if trainer.iterations != self._saved:
                 self._save(config, dataset, trainer)
-        plotting.save(self.path / "samples.png", _draw_samples(dataset, trainer))
+        plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
         if config.ais_steps:
             self.save(evaluate(config, dataset, trainer.model, trainer.chains.state.x))
@@ -207,7 +207,7 @@ class RunFolder:
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
         if self._board is not None:  # first: of what the checkpoint tells, nothing may be missing
-            self._board.samples(_draw_samples(dataset, trainer), trainer.iterations)
+            self._board.samples(_draw_samples(config, dataset, trainer), trainer.iterations)
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
 
@@ -222,10 +222,11 @@ class RunFolder:
             raise NonFiniteError(f"{error}; {good}") from error
 
 
-def _draw_samples(dataset: Dataset, trainer: Trainer) -> Figure:
+def _draw_samples(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> Figure:
     """The chains without the data noise, in the order of their classes if they have some."""
     state = trainer.chains.state
-    x = denoise(trainer.energy, state.x, trainer.data_noise, state.energy_kwargs).cpu()
+    assert config.data_noise is not None
+    x = denoise(trainer.energy, state.x, config.data_noise, state.energy_kwargs).cpu()
     labels = state.energy_kwargs.get("y")
     labels = None if labels is None else labels.cpu()
     return plotting.draw_samples(x, dataset.x, is_image=dataset.is_image, labels=labels)

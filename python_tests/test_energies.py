@@ -29,7 +29,7 @@ def test_auto_chooses_by_the_shape_of_the_event():
     assert isinstance(make_energy("auto", (1, 8, 8)), ConvEnergy)
     assert isinstance(make_energy("auto", (2,)), MLPEnergy)
     assert isinstance(make_energy("auto", (1, 4, 4)), MLPEnergy)
-    with pytest.raises(ValueError, match="energy: expected auto, mlp or conv, got 'x'"):
+    with pytest.raises(ValueError, match="energy: expected auto, mlp, conv or resnet, got 'x'"):
         make_energy("x", (2,))
     with pytest.raises(ValueError, match=r"event_shape: .* got \(2,\)"):
         make_energy("conv", (2,))

@@ -3,5 +3,6 @@
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.objectives.objective import Chains, Loss, Objective
 from effebm_ext.objectives.particle import ParticleDynamics
+from effebm_ext.objectives.score_matching import ScoreMatching
 
-__all__ = ["Chains", "Contrastive", "Loss", "Objective", "ParticleDynamics"]
+__all__ = ["Chains", "Contrastive", "Loss", "Objective", "ParticleDynamics", "ScoreMatching"]

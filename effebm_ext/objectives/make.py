@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from effebm_ext.batches import spread_labels
 from effebm_ext.compressors import parse_compressor
-from effebm_ext.config import TrainConfig
+from effebm_ext.config import SCORE_MATCHING, TrainConfig
 from effebm_ext.limits import parse_clip
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.objectives.objective import Objective
 from effebm_ext.objectives.particle import ParticleDynamics
-from effebm_ext.rng import Key
+from effebm_ext.objectives.score_matching import ScoreMatching
+from effebm_ext.rng import Key, key_for
 from effebm_ext.samplers import Langevin
+from effebm_ext.walkers.intermittent import IntermittentChains
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
 from effebm_ext.walkers.restart import Restart
@@ -112,9 +114,25 @@ def _particle(setting: Setting) -> ParticleDynamics:
     )
 
 
+def _score_matching(setting: Setting) -> ScoreMatching:
+    config = setting.config
+    assert config.fd_epsilon is not None
+    return ScoreMatching(
+        setting.energy,
+        IntermittentChains(setting.chains(), config.chains_move_every),
+        config.objective,
+        key=key_for("score matching", config.seed),
+        langevin_steps=config.langevin_steps,
+        epsilon=config.fd_epsilon,
+        sigma=config.data_noise,
+        sigma_end=config.noise_end or None,
+    )
+
+
 _MAKERS: dict[str, Callable[[Setting], Objective]] = {
     "contrastive": _contrastive,
     "particle": _particle,
+    **dict.fromkeys(SCORE_MATCHING, _score_matching),
 }
 
 

@@ -1,0 +1,137 @@
+"""Derivatives along a direction from values alone: forward passes, no graph through x."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from effebm_ext.ops.checks import compute_dtype
+
+_LARGEST_RELATIVE_ERROR = 0.1
+_warned: set[tuple[str, int]] = set()
+
+
+def directional_derivative(
+    f: Callable[[Tensor], Tensor],
+    x: Tensor,
+    v: Tensor,
+    order: int,
+    nodes: Sequence[float] | None = None,
+) -> Tensor:
+    """``order! / |v|^order * sum_i beta_i f(x + gamma_i v)``: the derivative of f along the unit
+    vector ``v / |v|``, of any order, by one forward pass of ``order + 1`` points per row.
+
+    The weights solve the Vandermonde system ``sum_i beta_i gamma_i^k = (k == order)`` for k = 0 to
+    order, so that the result is exact, but for rounding, where f is a polynomial of that degree
+    along v (arXiv 2007.03317). Elsewhere the error is O(|v|), and O(|v|^2) if the nodes are
+    symmetric about 0. Differentiable with respect to the parameters of f.
+
+    Args:
+        f: maps ``(m, *event)`` to ``(m, *values)``.
+        x: ``(n, *event)``.
+        v: ``(n, *event)``; the norm of a row is the size of its differences.
+        order: of the derivative, at least 1.
+        nodes: gamma, ``order + 1`` different numbers; None: equally spaced from -1 to 1.
+
+    Returns:
+        ``(n, *values)``, float32 (float64 for float64 values).
+
+    Raises:
+        ValueError: order is below 1, nodes are of another number or not different, v is of another
+            shape than x.
+    """
+    if order < 1:
+        raise ValueError(f"order: expected at least 1, got {order}")
+    if nodes is None:
+        nodes = [2 * i / order - 1 for i in range(order + 1)]
+    if len(nodes) != order + 1 or len(set(nodes)) != len(nodes):
+        raise ValueError(f"nodes: expected {order + 1} different numbers, got {list(nodes)}")
+    if v.shape != x.shape:
+        raise ValueError(f"v: expected the shape of x, {tuple(x.shape)}, got {tuple(v.shape)}")
+    values = evaluate(f, torch.stack([x + gamma * v for gamma in nodes]))
+    values = values.to(compute_dtype(values.dtype))
+    # The last row of the inverse of a Vandermonde matrix, in closed form.
+    beta = [1 / math.prod(g - other for other in nodes if other != g) for g in nodes]
+    total = sum(b * value for b, value in zip(beta[1:], values[1:], strict=True))
+    total = beta[0] * values[0] + total
+    norm = v.to(values.dtype).reshape(len(x), -1).norm(dim=1)
+    return math.factorial(order) * total / norm.reshape(-1, *[1] * (total.dim() - 1)) ** order
+
+
+def evaluate(
+    network: Callable[..., Tensor],
+    parts: Tensor,
+    network_kwargs: Mapping[str, Any] | None = None,
+    *,
+    concatenated: bool = True,
+) -> Tensor:
+    """Values ``(m, n, *values)`` of a network at ``parts`` ``(m, n, *event)``.
+
+    Args:
+        network: maps ``(rows, *event)`` to ``(rows, *values)``.
+        parts: m versions of a batch.
+        network_kwargs: of the network. Tensors whose first axis is n are values per row and are
+            repeated for every version.
+        concatenated: one forward pass of all ``m * n`` rows; else one of n rows after the other,
+            each made again in the backward pass, which then holds the memory of one at a time.
+
+    Raises:
+        ValueError: the network returns another number of rows.
+    """
+    m, n = parts.shape[:2]
+    kwargs = dict(network_kwargs or {})
+    if not concatenated:
+        values = [checkpoint(network, part, use_reentrant=False, **kwargs) for part in parts]
+        return torch.stack([_checked(value, n) for value in values])
+    for name, value in kwargs.items():
+        if isinstance(value, Tensor) and value.shape[:1] == (n,):
+            kwargs[name] = value.repeat(m, *[1] * (value.dim() - 1))
+    return _checked(network(parts.flatten(0, 1), **kwargs), m * n).unflatten(0, (m, n))
+
+
+def _checked(values: Tensor, rows: int) -> Tensor:
+    if values.shape[:1] != (rows,):
+        raise ValueError(
+            f"network: expected a value for each of {rows} rows, got shape {tuple(values.shape)}"
+        )
+    return values
+
+
+def warn_if_imprecise(
+    what: str, magnitude: Tensor, difference: Tensor, epsilon: float, dtype: torch.dtype
+) -> None:
+    """Warns, once for every place that calls the caller, where rounding takes much of a difference.
+
+    Args:
+        what: has been differenced, in words.
+        magnitude: of the values, any shape.
+        difference: of the values, any shape.
+        epsilon: of the difference.
+        dtype: of the values as the network returned them.
+    """
+    if torch.compiler.is_compiling():
+        return
+    frame = sys._getframe(2)
+    place = (frame.f_code.co_filename, frame.f_lineno)
+    if place in _warned:
+        return
+    size = float(magnitude.detach().abs().mean())
+    rounding, differs = torch.finfo(dtype).eps * size, float(difference.detach().abs().mean())
+    if not rounding > _LARGEST_RELATIVE_ERROR * differs:
+        return
+    _warned.add(place)
+    error = rounding / differs if differs else math.inf
+    warnings.warn(
+        f"epsilon {epsilon:g} is too small for {what} of magnitude {size:.3g} in {dtype}: the "
+        f"relative error of its differences, which are {differs:.2g}, is about {error:.2g}. "
+        "Take a larger epsilon, a wider dtype, or smaller energies.",
+        RuntimeWarning,
+        stacklevel=3,
+    )

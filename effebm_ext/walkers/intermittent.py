@@ -1,0 +1,51 @@
+"""Chains that rest most of the time: training needs none of them, samples are drawn from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from effebm_ext.samplers import LangevinState, StepInfo
+from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.walkers.replay import ReplayBuffer
+
+
+class IntermittentChains:
+    """Chains that are moved every ``period``-th time they are asked to.
+
+    Args:
+        chains: what is moved.
+        period: at least 1.
+
+    Raises:
+        ValueError: period is below 1.
+    """
+
+    def __init__(self, chains: PersistentChains | ReplayBuffer, period: int) -> None:
+        if period < 1:
+            raise ValueError(f"period: expected at least 1, got {period}")
+        self.chains, self.period = chains, period
+        self.calls = 0
+
+    @property
+    def state(self) -> LangevinState:
+        """Where they are."""
+        return self.chains.state
+
+    def advance(self, n_steps: int) -> StepInfo | None:
+        """Moves the chains by ``n_steps`` Langevin steps if it is their turn; None if it is not."""
+        self.calls += 1
+        return None if self.calls % self.period else self.chains.advance(n_steps)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes but a buffer's generator, for :meth:`load_state_dict`."""
+        return {**self.chains.state_dict(), "calls": self.calls}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where :meth:`state_dict` was taken.
+
+        Raises:
+            KeyError, TypeError, ValueError: the state is of other chains.
+        """
+        calls = state["calls"]
+        self.chains.load_state_dict(state)
+        self.calls = calls
