@@ -72,7 +72,7 @@ Rng = Key | torch.Generator | None
 
 
 def uniforms(key: Key, n: int, purpose: int) -> Tensor:
-    """One uniform number in (0, 1) for each of ``n`` chains, float64 ``(n,)`` on the CPU: a multiple
+    """A uniform number in (0, 1) for each of ``n`` chains, float64 ``(n,)`` on the CPU: a multiple
     of 2^-53 that depends on the key, the chain's number and the purpose alone (docs/numerics.md).
 
     Raises:

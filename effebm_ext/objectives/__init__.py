@@ -1,6 +1,7 @@
 """Methods of training, as a trainer uses them."""
 
 from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.objectives.jarzynski import Jarzynski
 from effebm_ext.objectives.objective import Chains, Loss, Objective
 
-__all__ = ["Chains", "Contrastive", "Loss", "Objective"]
+__all__ = ["Chains", "Contrastive", "Jarzynski", "Loss", "Objective"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,12 +15,14 @@ from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import TrainConfig
 from effebm_ext.limits import parse_clip
 from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.objectives.jarzynski import Jarzynski
 from effebm_ext.objectives.objective import Objective
 from effebm_ext.rng import Key
-from effebm_ext.samplers import Langevin
+from effebm_ext.samplers import MALA, Langevin
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
 from effebm_ext.walkers.restart import Restart
+from effebm_ext.walkers.weighted import WeightedWalkers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +44,16 @@ class Setting:
 
     def fresh(self, n: int) -> Tensor:
         """Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
+        return self.fresh_with_density(n)[0]
+
+    def fresh_with_density(self, n: int) -> tuple[Tensor, Tensor]:
+        """The same, and the logarithm of its density, float64 ``(n,)``."""
         shape = (n, *self.data.shape[1:])
         noise = torch.randn(shape, generator=self.generator)
-        return self.data.mean() + self.data.std(correction=0) * noise
+        mean, std = location_and_scale(self.data)
+        half_squares = noise.double().square().flatten(1).sum(1) / 2
+        per_element = math.log(std) + math.log(2 * math.pi) / 2
+        return mean + std * noise, -half_squares - noise[0].numel() * per_element
 
     def fresh_kwargs(self, n: int) -> dict[str, Tensor]:
         """``y``: labels as frequent as in the data; nothing if the run is not conditional."""
@@ -76,6 +86,11 @@ class Setting:
         return PersistentChains(sampler, x0, **options)
 
 
+def location_and_scale(data: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of all elements."""
+    return float(data.mean()), float(data.std(correction=0))
+
+
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     """The Langevin sampler that a resolved configuration describes."""
     assert config.compressor is not None
@@ -98,8 +113,37 @@ def _contrastive(setting: Setting) -> Contrastive:
     )
 
 
+def _jarzynski(setting: Setting) -> Jarzynski:
+    config = setting.config
+    assert config.compressor is not None
+    kind = MALA if config.adjusted else Langevin
+    sampler = kind(
+        setting.energy,
+        step_size=config.step_sizes(),
+        compressor=parse_compressor(config.compressor),
+        clip=parse_clip(config.clip),
+    )
+    x0, log_density = setting.fresh_with_density(config.chains)
+    walkers = WeightedWalkers(
+        sampler,
+        x0.to(setting.device),
+        log_density.to(setting.device),
+        rng=Key(config.seed),
+        moved=config.moved_chains,
+        resampling=config.resampling,
+        resample_threshold=config.resample_threshold,
+    )
+    return Jarzynski(
+        setting.energy,
+        walkers,
+        langevin_steps=config.langevin_steps,
+        energy_l2=config.energy_l2,
+    )
+
+
 _MAKERS: dict[str, Callable[[Setting], Objective]] = {
     "contrastive": _contrastive,
+    "jarzynski": _jarzynski,
 }
 
 

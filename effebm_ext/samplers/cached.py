@@ -43,13 +43,13 @@ class CachedState(LangevinState):
         assert isinstance(chains, CachedState)
         super().put_(rows, chains)
         self.energy[rows] = chains.energy
-        if isinstance(self.drift, PackedSigns) and isinstance(chains.drift, PackedSigns):
-            self.drift = self.drift.put(rows, chains.drift)
-        elif isinstance(self.drift, PackedEntries) and isinstance(chains.drift, PackedEntries):
-            self.drift = self.drift.put(rows, chains.drift)
-        else:
-            assert isinstance(self.drift, Tensor)
-            self.drift[rows] = dense(chains.drift)
+        match self.drift, chains.drift:
+            case PackedSigns(), PackedSigns():
+                self.drift = self.drift.put(rows, chains.drift)
+            case PackedEntries(), PackedEntries():
+                self.drift = self.drift.put(rows, chains.drift)
+            case Tensor(), Tensor():
+                self.drift[rows] = chains.drift
 
 
 def dense(drift: CachedDrift) -> Tensor:
@@ -59,37 +59,26 @@ def dense(drift: CachedDrift) -> Tensor:
 
 def drift_tensors(drift: CachedDrift) -> dict[str, Tensor | None]:
     """What changes of a drift, by name, for a checkpoint."""
-    if isinstance(drift, Tensor):
-        return {"dense": drift}
-    if isinstance(drift, PackedSigns):
-        return {"signs": drift.signs, "zeros": drift.zeros, "scales": drift.scales}
-    return {"values": drift.values, "indices": drift.indices}
+    match drift:
+        case PackedSigns():
+            return {"signs": drift.signs, "zeros": drift.zeros, "scales": drift.scales}
+        case PackedEntries():
+            return {"values": drift.values, "indices": drift.indices}
+        case _:
+            return {"dense": drift}
 
 
-def load_drift(saved: dict[str, Any], like: CachedDrift) -> CachedDrift:
-    """A copy of the drift that :func:`drift_tensors` was made of, on the device of ``like``.
+def load_drift(saved: dict[str, Any], like: CachedDrift, device: torch.device) -> CachedDrift:
+    """A copy on ``device`` of the drift that :func:`drift_tensors` was made of.
 
     Raises:
         KeyError: the drift is kept otherwise than ``like``.
-        ValueError: a tensor has another shape or dtype.
+        ValueError: a tensor has another shape.
     """
-    copies: dict[str, Tensor | None] = {}
+    copies: dict[str, Any] = {}
     for name, own in drift_tensors(like).items():
         value = saved[name]
-        if value is not None and own is not None:
-            if (value.shape, value.dtype) != (own.shape, own.dtype):
-                raise ValueError(
-                    f"drift: expected {name} {own.dtype} {tuple(own.shape)}, "
-                    f"got {value.dtype} {tuple(value.shape)}"
-                )
-        copies[name] = None if value is None else value.to(_device(like), copy=True)
-    if isinstance(like, Tensor):
-        assert copies["dense"] is not None
-        return copies["dense"]
-    return dataclasses.replace(like, **copies)
-
-
-def _device(drift: CachedDrift) -> torch.device:
-    if isinstance(drift, Tensor):
-        return drift.device
-    return drift.scales.device if isinstance(drift, PackedSigns) else drift.values.device
+        if own is not None and value is not None and value.shape != own.shape:
+            raise ValueError(f"drift: expected {name} {tuple(own.shape)}, got {tuple(value.shape)}")
+        copies[name] = None if value is None else value.to(device, copy=True)
+    return copies["dense"] if isinstance(like, Tensor) else dataclasses.replace(like, **copies)

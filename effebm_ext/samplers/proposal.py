@@ -141,7 +141,9 @@ class LangevinProposal:
     def propose(self, state: CachedState) -> Proposal:
         """A step along the cached drift, whatever parameters it is of; one gradient, at x'. The
         state is left as it is."""
-        step_size = float(self.step_size(state.step) if callable(self.step_size) else self.step_size)
+        step_size = float(
+            self.step_size(state.step) if callable(self.step_size) else self.step_size
+        )
         forward = langevin_transition(
             state.x, dense(state.drift), step_size, rng=state.key.at(state.step)
         )
