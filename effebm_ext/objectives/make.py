@@ -44,16 +44,9 @@ class Setting:
 
     def fresh(self, n: int) -> Tensor:
         """Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
-        return self.fresh_with_density(n)[0]
-
-    def fresh_with_density(self, n: int) -> tuple[Tensor, Tensor]:
-        """The same, and the logarithm of its density, float64 ``(n,)``."""
         shape = (n, *self.data.shape[1:])
         noise = torch.randn(shape, generator=self.generator)
-        mean, std = location_and_scale(self.data)
-        half_squares = noise.double().square().flatten(1).sum(1) / 2
-        per_element = math.log(std) + math.log(2 * math.pi) / 2
-        return mean + std * noise, -half_squares - noise[0].numel() * per_element
+        return self.data.mean() + self.data.std(correction=0) * noise
 
     def fresh_kwargs(self, n: int) -> dict[str, Tensor]:
         """``y``: labels as frequent as in the data; nothing if the run is not conditional."""
@@ -86,15 +79,21 @@ class Setting:
         return PersistentChains(sampler, x0, **options)
 
 
-def location_and_scale(data: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation of all elements."""
-    return float(data.mean()), float(data.std(correction=0))
+def gaussian_base(config: TrainConfig, data: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of all elements of the data with their noise."""
+    assert config.data_noise is not None
+    return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)
 
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
-    """The Langevin sampler that a resolved configuration describes."""
+    """The Langevin sampler that a resolved configuration describes.
+
+    After objective jarzynski it does not compress: what weights have corrected in training, nothing
+    would correct in samples.
+    """
     assert config.compressor is not None
-    compressor = parse_compressor(config.compressor)
+    name = "none" if config.objective == "jarzynski" else config.compressor
+    compressor = parse_compressor(name)
     return Langevin(
         energy,
         step_size=config.step_sizes(),
@@ -123,11 +122,14 @@ def _jarzynski(setting: Setting) -> Jarzynski:
         compressor=parse_compressor(config.compressor),
         clip=parse_clip(config.clip),
     )
-    x0, log_density = setting.fresh_with_density(config.chains)
+    mean, std = gaussian_base(config, setting.data)
+    noise = torch.randn((config.chains, *setting.data.shape[1:]), generator=setting.generator)
+    half_squares = noise.double().square().flatten(1).sum(1) / 2
+    volume = noise[0].numel() * math.log(math.sqrt(2 * math.pi) * std)
     walkers = WeightedWalkers(
         sampler,
-        x0.to(setting.device),
-        log_density.to(setting.device),
+        (mean + std * noise).to(setting.device),
+        (-half_squares - volume).to(setting.device),
         rng=Key(config.seed),
         moved=config.moved_chains,
         resampling=config.resampling,

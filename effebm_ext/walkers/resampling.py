@@ -16,41 +16,47 @@ from torch import Tensor
 from effebm_ext.rng import RESAMPLING, Key, uniforms
 
 
-def systematic(n: int, key: Key) -> Tensor:
-    """n points in [0, 1), one in each of n equal strata, all at the same offset."""
-    return (torch.arange(n) + uniforms(key, 1, RESAMPLING)) / n
+def _systematic(uniform: Tensor) -> Tensor:
+    n = len(uniform)
+    return (torch.arange(n) + uniform[0]) / n
 
 
-def stratified(n: int, key: Key) -> Tensor:
-    """n points in [0, 1), one in each of n equal strata, independently."""
-    return (torch.arange(n) + uniforms(key, n, RESAMPLING)) / n
+def _stratified(uniform: Tensor) -> Tensor:
+    n = len(uniform)
+    return (torch.arange(n) + uniform) / n
 
 
-def multinomial(n: int, key: Key) -> Tensor:
-    """n independent points in (0, 1)."""
-    return uniforms(key, n, RESAMPLING)
+def _multinomial(uniform: Tensor) -> Tensor:
+    return uniform
 
 
-SCHEMES: dict[str, Callable[[int, Key], Tensor]] = {
-    "systematic": systematic,
-    "stratified": stratified,
-    "multinomial": multinomial,
+# Points in [0, 1), by as many uniform numbers.
+SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {
+    "systematic": _systematic,
+    "stratified": _stratified,
+    "multinomial": _multinomial,
 }
 
 
 def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
-    """Which walker each of n new ones is a copy of, int64 ``(n,)`` on the device of the weights.
+    """Which walker each of n new ones is a copy of, int64 ``(n,)`` in rising order, on the device
+    of the weights.
 
-    Computed on the CPU, so that the result is the same on every device.
+    The walkers are laid along [0, 1) in random order: in their own, weights that repeat with a
+    period, as those of walkers that started at two modes in turn, would meet the points of
+    systematic resampling all in the same place. Computed on the CPU, so that the result is the same
+    on every device.
 
     Args:
         log_weights: float64 ``(n,)``, up to a common constant.
         scheme: systematic, stratified or multinomial.
         key: decides, under the purpose of resampling.
     """
-    weights = torch.softmax(log_weights.cpu(), 0)
-    cumulative = weights.cumsum(0)
+    n = len(log_weights)
+    uniform = uniforms(key, 2 * n, RESAMPLING)
+    order = uniform[:n].argsort()
+    cumulative = torch.softmax(log_weights.cpu(), 0)[order].cumsum(0)
     # Points that round up to 1 would lie behind the last walker.
-    points = SCHEMES[scheme](len(weights), key).clamp(max=1 - 2.0**-53)
-    rows = torch.searchsorted(cumulative / cumulative[-1], points, right=True)
-    return rows.to(log_weights.device)
+    points = SCHEMES[scheme](uniform[n:]).clamp(max=1 - 2.0**-53)
+    places = torch.searchsorted(cumulative / cumulative[-1], points, right=True)
+    return order[places].sort().values.to(log_weights.device)
