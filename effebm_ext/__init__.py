@@ -12,11 +12,12 @@ from effebm_ext.ops.langevin_transition import Transition, langevin_transition
 from effebm_ext.ops.packing import PackedEntries, PackedSigns
 from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
-from effebm_ext.samplers import Langevin
+from effebm_ext.samplers import MALA, Langevin
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MALA",
     "BlockSign",
     "ClipNorm",
     "ClipValue",

@@ -183,6 +183,12 @@ class TrainConfig:
         missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         return dataclasses.replace(self, **missing)
 
+    @property
+    def gaussian_base(self) -> bool:
+        """Whether the energy has a :class:`effebm_ext.energies.GaussianBase`: weights estimate log
+        Z, which must be finite."""
+        return self.objective == "jarzynski"
+
     def step_sizes(self) -> float | Callable[[int], float]:
         """Of the chains, for a sampler: a number, or a function of the step."""
         first, last = self.step_size, self.step_size_end
