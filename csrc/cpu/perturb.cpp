@@ -43,15 +43,22 @@ void perturb_rows(const PerturbParams& p, const cpu::Threads& threads) {
       direction.fill(uint32_t(at / 4), (n + 3) / 4, g);
       for (int i = 0; i < n; ++i) terms[i] = term(A(g[i]), A(g[i]));
     });
-    const A scale = direction_scale(radius_of<A>(p, r), squares);
-    const A noise_std = noise_std_of<A>(p, r);
+    const A scale_of_row = direction_scale(radius_of<A>(p, r), squares);
+    const A noise_std_of_row = noise_std_of<A>(p, r);
 
     const A dot = sum_over_chunks(p.dim, team, sums, [&](int64_t at, int n, A* terms) {
       alignas(64) float room[kChunk], xi[kChunk];
-      const float* const g = kept ? normals + at : room;
-      if (!kept) direction.fill(uint32_t(at / 4), (n + 3) / 4, room);
+      const float* g = normals + at;
+      if (!kept) {
+        direction.fill(uint32_t(at / 4), (n + 3) / 4, room);
+        g = room;
+      }
+      // Loops become vector code where all that they read is a local variable.
+      const A scale = scale_of_row, noise_std = noise_std_of_row;
+      const T* const from = x + at;
+      T *const out_plus = plus + at, *const out_minus = minus + at;
       A centre[kChunk], v[kChunk];
-      for (int i = 0; i < n; ++i) centre[i] = widen(x[at + i]);
+      for (int i = 0; i < n; ++i) centre[i] = widen(from[i]);
       for (int i = 0; i < n; ++i) v[i] = scale * A(g[i]);
       if (noise_std == 0) {
         std::fill(terms, terms + n, A(0));
@@ -60,8 +67,8 @@ void perturb_rows(const PerturbParams& p, const cpu::Threads& threads) {
         for (int i = 0; i < n; ++i) centre[i] = fma(noise_std, A(xi[i]), centre[i]);
         for (int i = 0; i < n; ++i) terms[i] = term(v[i], noise_std * A(xi[i]));
       }
-      for (int i = 0; i < n; ++i) plus[at + i] = narrow<T>(centre[i] + v[i]);
-      for (int i = 0; i < n; ++i) minus[at + i] = narrow<T>(centre[i] - v[i]);
+      for (int i = 0; i < n; ++i) out_plus[i] = narrow<T>(centre[i] + v[i]);
+      for (int i = 0; i < n; ++i) out_minus[i] = narrow<T>(centre[i] - v[i]);
     });
     static_cast<A*>(p.noise_dot)[r] = dot;
   });
