@@ -23,6 +23,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # memory of one and of several thread blocks holds; larger than any cache.
 DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 50_000, 56_001,
         100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
+OPS = ("topk_compress", "block_sign_compress", "langevin_step", "langevin_step_", "perturbed_pair")
 VALUES = ("normal", "ties", "special", "equal", "tiny")
 
 
@@ -50,7 +51,7 @@ def random_case(number: int, max_elements: int) -> Case:
     rows = draw.choice([r for r in (1, 2, 7, 64, 1000) if r * dim <= max_elements])
     top_k = eff.TopK(draw.choice([0, 1, dim // 100, dim // 10, dim // 2, dim - 1, dim]))
     block_sign = eff.BlockSign(draw.choice([1, 7, 32, 64, 1000, 1024, 5000, dim]))
-    op = draw.choice(["topk_compress", "block_sign_compress", "langevin_step", "langevin_step_"])
+    op = draw.choice(OPS)
     compressor: eff.TopK | eff.BlockSign | None
     if op == "topk_compress":
         compressor = top_k
@@ -98,6 +99,9 @@ def results(case: Case, device: str) -> list[torch.Tensor]:
         options = {"compressor": case.compressor, **case.options}
         moved = eff.langevin_step(x, grad, 0.3, **options)
         return [t.cpu() for t in (moved, *eff.langevin_transition(x, grad, 0.3, **options))]
+    if case.op == "perturbed_pair":
+        noise = {"noise_std": case.options["noise_std"] or 0.0, "rng": case.options["rng"]}
+        return [t.cpu() for t in eff.perturbed_pair(grad, 0.3, **noise)]
     residual = delta if case.compressor is not None and case.number % 2 else None
     eff.langevin_step_(x, grad, 0.3, compressor=case.compressor, residual=residual, **case.options)
     return [t.cpu() for t in (x, residual) if t is not None]

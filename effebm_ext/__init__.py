@@ -10,13 +10,15 @@ from effebm_ext.ops.drift import Drift, drift
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
 from effebm_ext.ops.langevin_transition import Transition, langevin_transition
 from effebm_ext.ops.packing import PackedEntries, PackedSigns
+from effebm_ext.ops.perturb import PerturbedPair, perturbed_pair
 from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
-from effebm_ext.samplers import Langevin
+from effebm_ext.samplers import MALA, Langevin
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "MALA",
     "BlockSign",
     "ClipNorm",
     "ClipValue",
@@ -25,6 +27,7 @@ __all__ = [
     "Langevin",
     "PackedEntries",
     "PackedSigns",
+    "PerturbedPair",
     "Reflect",
     "TopK",
     "Transition",
@@ -34,5 +37,6 @@ __all__ = [
     "langevin_step_",
     "langevin_transition",
     "losses",
+    "perturbed_pair",
     "topk_compress",
 ]

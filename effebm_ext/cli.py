@@ -62,7 +62,8 @@ _HELP = {
     "moved_chains": "weighted walkers moved at a time; 0: all",
     "resampling": "of weighted walkers: systematic, stratified or multinomial",
     "resample_threshold": "effective sample size, as a share, below which walkers are resampled",
-    "particle_move": "of particles, with the change of the energy: alpha or beta",
+    "particle_move": "of particles, with the change of the energy: alpha, by the difference of "
+    "gradients, or beta, by a derivative of second order",
     "energy_l2": "weight of the squared energies in the loss",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm",
     "checkpoint_every": "iterations between checkpoints",
@@ -117,7 +118,8 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @click.option("--adjusted", is_flag=True,
               help="move weighted walkers by Metropolis-adjusted steps")  # fmt: skip
 @click.option("--step-correction", is_flag=True,
-              help="scale the particles' moves by Var(D) / E|grad D|^2")  # fmt: skip
+              help="scale the particles' moves to the width of what they sample, by "
+              "Var(D) / E|grad D|^2 for a change D of the energy")  # fmt: skip
 @click.option("--conditional", is_flag=True,
               help="learn an energy of data and labels, to sample by class")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="the run folder")

@@ -144,6 +144,11 @@ class TrainConfig:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
 
     def _check_objective(self) -> None:
+        if self.objective == "particle" and self.buffer_size:
+            raise ValueError(
+                "buffer_size: not with objective particle, all of whose particles move with every "
+                f"change of the energy, got {self.buffer_size}"
+            )
         if self.objective != "jarzynski":
             return
         if self.error_feedback and self.compressor not in (None, "none"):
@@ -177,6 +182,12 @@ class TrainConfig:
         }
         missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
         return dataclasses.replace(self, **missing)
+
+    @property
+    def gaussian_base(self) -> bool:
+        """Whether the energy has a :class:`effebm_ext.energies.GaussianBase`: weights estimate log
+        Z, which must be finite."""
+        return self.objective == "jarzynski"
 
     def step_sizes(self) -> float | Callable[[int], float]:
         """Of the chains, for a sampler: a number, or a function of the step."""

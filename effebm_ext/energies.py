@@ -177,9 +177,40 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
     return values.gather(1, y[:, None])[:, 0]
 
 
-def make_energy(kind: str, event_shape: Sequence[int], n_classes: int | None = None) -> nn.Module:
+class GaussianBase(nn.Module):
+    """An energy beside that of a Gaussian: ``net(x) + |x - mean|^2 / (2 std^2)``.
+
+    Networks of this module grow linearly at most, so that ``exp(-E)`` then has a finite integral,
+    whatever their parameters.
+
+    Args:
+        net: maps ``(n, *event)`` to ``(n,)``.
+        mean, std: of every element; they are kept with the parameters, and not trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: Tensor = self.net(x) + ((x - self.mean) / self.std).square().flatten(1).sum(1) / 2
+        return values
+
+
+def make_energy(
+    kind: str,
+    event_shape: Sequence[int],
+    n_classes: int | None = None,
+    base: tuple[float, float] | None = None,
+) -> nn.Module:
     """``mlp``, ``conv``, ``resnet``, or ``auto``: conv for images of at least 8 x 8 pixels, else
-    mlp. With ``n_classes`` it takes labels.
+    mlp. With ``n_classes`` it takes labels. ``base``: mean and standard deviation of a
+    :class:`GaussianBase`.
 
     Raises:
         ValueError: kind is none of these, or conv or resnet is asked for what is not an image.
@@ -187,13 +218,17 @@ def make_energy(kind: str, event_shape: Sequence[int], n_classes: int | None = N
     if kind == "auto":
         is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
         kind = "conv" if is_image else "mlp"
-    if kind == "conv":
-        return ConvEnergy(event_shape, n_classes=n_classes)
-    if kind == "resnet":
-        return ResNetEnergy(event_shape, n_classes=n_classes)
-    if kind == "mlp":
-        return MLPEnergy(event_shape, n_classes=n_classes)
-    raise ValueError(f"energy: expected auto, mlp, conv or resnet, got {kind!r}")
+    if kind not in _NETWORKS:
+        raise ValueError(f"energy: expected auto, {', '.join(_NETWORKS)}, got {kind!r}")
+    net = _NETWORKS[kind](event_shape, n_classes=n_classes)
+    return net if base is None else GaussianBase(net, *base)
+
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLPEnergy,
+    "conv": ConvEnergy,
+    "resnet": ResNetEnergy,
+}
 
 
 def energy_and_gradient(

@@ -12,6 +12,10 @@ import hashlib
 import torch
 from torch import Tensor
 
+from effebm_ext.reference import philox4x32_10
+
+ACCEPTANCE, RESAMPLING = 2, 3  # purposes of the contract; ops use 0, noise
+_MASK32 = 0xFFFFFFFF
 _MAX_OFFSET = 2**56
 _MAX_CHAINS = 2**32
 
@@ -65,6 +69,23 @@ class Key:
 
 
 Rng = Key | torch.Generator | None
+
+
+def uniforms(key: Key, n: int, purpose: int) -> Tensor:
+    """A uniform number in (0, 1) for each of ``n`` chains, float64 ``(n,)`` on the CPU: a multiple
+    of 2^-53 that depends on the key, the chain's number and the purpose alone (docs/numerics.md).
+
+    Raises:
+        ValueError: a chain number of 2**32 or more.
+    """
+    _check_chains(key, n)
+    counter = torch.zeros(n, 4, dtype=torch.int64)
+    counter[:, 1] = torch.arange(key.first_chain, key.first_chain + n)
+    counter[:, 2] = key.offset & _MASK32
+    counter[:, 3] = key.offset >> 32 | purpose << 24
+    words = philox4x32_10(counter, key.seed & _MASK32, key.seed >> 32 & _MASK32)
+    high, low = words[:, 0] >> 6, words[:, 1] >> 6
+    return ((high << 26 | low).double() + 0.5) * 2.0**-52
 
 
 def generator_for(purpose: str, seed: int) -> torch.Generator:
@@ -136,11 +157,7 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
     A generator, or torch's default one for ``None``, draws a fresh key at every call.
     """
     if isinstance(rng, Key):
-        if rng.first_chain + x.size(0) > _MAX_CHAINS:
-            raise ValueError(
-                f"rng: expected chains below 2**32, got first_chain={rng.first_chain} "
-                f"with {x.shape[0]} chains"
-            )
+        _check_chains(rng, x.size(0))
         return _seed_tensor_for(rng.seed, x), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")
@@ -150,3 +167,10 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
         -(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=x.device, generator=rng
     )
     return key, 0, 0
+
+
+def _check_chains(key: Key, n: int) -> None:
+    if key.first_chain + n > _MAX_CHAINS:
+        raise ValueError(
+            f"rng: expected chains below 2**32, got first_chain={key.first_chain} with {n} chains"
+        )

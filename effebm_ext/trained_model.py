@@ -110,7 +110,8 @@ def load_model(path: Path | str) -> TrainedModel:
     content: dict[str, Any] = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
     try:
         config = TrainConfig(**content["config"])
-        energy = make_energy(config.energy, content["event_shape"], content["n_classes"])
+        base = (0.0, 1.0) if config.gaussian_base else None  # in the checkpoint are the true ones
+        energy = make_energy(config.energy, content["event_shape"], content["n_classes"], base)
         energy.load_state_dict(content["trainer"]["energy"])
         if content["trainer"]["ema"] is not None:
             average = AveragedModel(energy)

@@ -16,7 +16,7 @@ from effebm_ext.data import Dataset
 from effebm_ext.energies import make_energy
 from effebm_ext.evaluation.hook import cross_entropy_hook
 from effebm_ext.objectives import Chains, Objective
-from effebm_ext.objectives.make import Setting, make_objective
+from effebm_ext.objectives.make import Setting, gaussian_base, make_objective
 
 
 class NonFiniteError(RuntimeError):
@@ -194,7 +194,8 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
         torch.default_generator.manual_seed(config.seed)
         n_classes = dataset.n_classes if config.conditional else None
-        energy = make_energy(config.energy, dataset.event_shape, n_classes).to(device)
+        base = gaussian_base(config, data) if config.gaussian_base else None
+        energy = make_energy(config.energy, dataset.event_shape, n_classes, base).to(device)
     assert config.data_noise is not None
     optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)

@@ -27,6 +27,7 @@ _OPS = (
     "langevin_step",
     "langevin_step_",
     "langevin_transition",
+    "perturbed_pair",
 )
 
 

@@ -70,6 +70,11 @@ def results():
                 yield f"step_ {name} {i}", in_place
                 if residual is not None:
                     yield f"residual {name} {i}", residual
+        name = f"{str(dtype).removeprefix('torch.')} {dim}{'' if scale == 1 else ' tiny'}"
+        for noise_std in (0.0, 0.7 * scale):
+            pair = eff.perturbed_pair(x, 0.3 * scale, noise_std=noise_std, rng=KEY)
+            yield f"pair {name} {'noisy' if noise_std else 'plain'}", pair.x
+            yield f"noise_dot {name} {'noisy' if noise_std else 'plain'}", pair.noise_dot
 
 
 def digest(*tensors):
@@ -128,6 +133,16 @@ GOLDEN = {
     "step_ bfloat16 1025 third 1": "0e739371dd6d2a47",
     "step_ bfloat16 1025 blocks 2": "bbce0d3ec3498cd1",
     "residual bfloat16 1025 row 0": "7139a0c4890f146e",
+    "pair float32 1025 plain": "580a3f1ee314ed0d",
+    "pair float32 1025 noisy": "998a49fcea4ae9c7",
+    "noise_dot float32 1025 noisy": "9af3a3a4398f2904",
+    "pair float64 1025 plain": "5aa9eb253d06a848",
+    "pair float64 1025 noisy": "f03ceedd0ad5608e",
+    "noise_dot float64 1025 noisy": "88ef9a2d7e8bd10d",
+    "pair bfloat16 1025 plain": "1deffe957b92fc60",
+    "pair bfloat16 1025 noisy": "bba09ba09709efb9",
+    "pair float16 1025 plain": "ec846bdfba32e5b1",
+    "pair float16 1025 noisy": "ffce4abbc70bc42e",
 }
 
 

@@ -14,6 +14,12 @@ constexpr int kSumWidth = 1024;
 
 EFFEBM_HD int64_t groups_of(int64_t terms) { return (terms + kSumWidth - 1) / kSumWidth; }
 
+// A term of a canonical sum: never -0.
+template <class A>
+EFFEBM_HD A term(A a, A b) {
+  return a * b + A(0);
+}
+
 // Sum of v[0..kWidth), which it overwrites. The width is known to the compiler, which makes vector
 // code of this.
 template <int kWidth, class A>

@@ -84,12 +84,6 @@ EFFEBM_HD bool is_clipped(Clip clip, A g, A limit) {
   return clip == Clip::value ? g < -limit || g > limit : clip == Clip::norm && limit != A(1);
 }
 
-// A term of a canonical sum: never -0.
-template <class A>
-EFFEBM_HD A term(A a, A b) {
-  return a * b + A(0);
-}
-
 // The scalars of one chain's step, in the compute type.
 template <class A>
 struct ChainScalars {

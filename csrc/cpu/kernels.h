@@ -7,6 +7,7 @@
 #include "../core/block_sign.h"
 #include "../core/langevin_step.h"
 #include "../core/packing.h"
+#include "../core/perturb.h"
 #include "../core/topk.h"
 
 namespace effebm::cpu {
@@ -39,6 +40,7 @@ struct Kernels {
   void (*pack_signs)(const SignsParams&, const Threads&);
   void (*unpack_signs)(const SignsParams&, const Threads&);
   void (*pack_entries)(const EntriesParams&, const Threads&);
+  void (*perturb)(const PerturbParams&, const Threads&);
 };
 
 // The kernels for one instruction set by its name, or null where the machine lacks it.
@@ -61,5 +63,6 @@ void block_sign(const BlockSignParams&, const cpu::Threads&);
 void pack_signs(const SignsParams&, const cpu::Threads&);
 void unpack_signs(const SignsParams&, const cpu::Threads&);
 void pack_entries(const EntriesParams&, const cpu::Threads&);
+void perturb(const PerturbParams&, const cpu::Threads&);
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -13,6 +13,7 @@ const cpu::Kernels table = {EFFEBM_STRING(EFFEBM_ISA),
                             &block_sign,
                             &pack_signs,
                             &unpack_signs,
-                            &pack_entries};
+                            &pack_entries,
+                            &perturb};
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -41,15 +41,14 @@ __device__ inline Scan block_scan(uint32_t value) {
   return scan;
 }
 
-// What is left of the halving tree within a lane that holds positions l, l + 32, ..., l + 31 * 32:
-// j and j + 16 are added first, then what is 8 apart, and so on. Visiting j in the order of its
-// reversed bits, sums become complete as the digits of a counter overflow, and five are enough.
-template <class A, class Held>
-__device__ A lane_tree(const Held& held) {
-  constexpr int kBits = 5;
-  static_assert(kWarpSize << kBits == kSumWidth);
-  A waiting[kBits] = {};
-  A sum = A(0);
+// What is left of the halving tree within a lane that holds every 2^(10 - kBits)-th position: of
+// held(0), held(1), ..., those half as many apart as there are are added first, then a quarter, and
+// so on. Visiting j in the order of its reversed bits, sums become complete as the digits of a
+// counter overflow, and kBits are enough.
+template <class V, int kBits, class Held>
+__device__ V lane_tree(const Held& held) {
+  V waiting[kBits] = {};
+  V sum = {};
 #pragma unroll 1  // all at once would need more registers than there are
   for (int visit = 0; visit < 1 << kBits; ++visit) {
     int j = 0;
@@ -71,7 +70,9 @@ __device__ A lane_tree(const Held& held) {
 // the sum.
 template <class A, class Term>
 __device__ A warp_sum(int n, const Term& term) {
-  A sum = lane_tree<A>([&](int j) {
+  constexpr int kBits = 5;
+  static_assert(kWarpSize << kBits == kSumWidth);
+  A sum = lane_tree<A, kBits>([&](int j) {
     const int i = j * kWarpSize + lane();
     return i < n ? term(i) : A(0);
   });

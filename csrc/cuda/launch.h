@@ -5,6 +5,7 @@
 #include "../core/block_sign.h"
 #include "../core/langevin_step.h"
 #include "../core/packing.h"
+#include "../core/perturb.h"
 #include "../core/topk.h"
 
 namespace effebm::cuda {
@@ -16,10 +17,12 @@ constexpr int64_t kMaxTopkDim = (int64_t(1) << 32) - 1;
 int64_t workspace_of(const TopkParams&);
 int64_t workspace_of(const BlockSignParams&);
 int64_t workspace_of(const LangevinStepParams&);
+int64_t workspace_of(const PerturbParams&);
 
 void launch_topk(const TopkParams&, void* workspace, void* stream);
 void launch_block_sign(const BlockSignParams&, void* workspace, void* stream);
 void launch_langevin_step(const LangevinStepParams&, void* workspace, void* stream);
+void launch_perturb(const PerturbParams&, void* workspace, void* stream);
 void launch_pack_signs(const SignsParams&, void* stream);
 void launch_unpack_signs(const SignsParams&, void* stream);
 void launch_pack_entries(const EntriesParams&, void* stream);

@@ -31,14 +31,19 @@ class Resident {
   __device__ Resident(const Params& p, int64_t r, bool vector, const Slice& slice)
       : row_(p, r, vector), begin_(slice.begin), u_(room()) {
     __syncthreads();  // the last row may still be in use
-    for_tiles(slice, [&](int64_t begin, int n, int64_t tile) {
-      if (n > 0) {
-        A u[kQuad];
-        row_.read(begin, n, u);
-        hold_quad(u_, begin - begin_, u);
-      }
-      if (row_.notes_on_read()) row_.end_tile(tile, slice.end);
-    });
+    if (row_.notes_on_read())
+      for_tiles(slice, [&](int64_t begin, int n, int64_t tile) {
+        if (n > 0) {
+          A u[kQuad];
+          row_.read(begin, n, u);
+          hold_quad(u_, begin - begin_, u);
+        }
+        row_.end_tile(tile, slice.end);
+      });
+    else
+      for (int64_t begin = slice.begin + int(threadIdx.x) * kQuad; begin < slice.end;
+           begin += kAhead * threads() * kQuad)
+        hold_tiles(slice, begin);
     __syncthreads();
   }
 
@@ -55,6 +60,27 @@ class Resident {
   }
 
  private:
+  // Quads that a thread asks global memory for before it waits for the first: a block alone on a
+  // multiprocessor would else not keep the memory busy. Sums take registers of their own.
+  static constexpr int kAhead = Row::kNotes ? 2 : 4;
+
+  __device__ void hold_tiles(const Slice& slice, int64_t begin) {
+    typename Row::Fetched fetched[kAhead] = {};
+#pragma unroll
+    for (int tile = 0; tile < kAhead; ++tile) {
+      const int64_t at = begin + tile * threads() * kQuad, left = slice.end - at;
+      if (left > 0) fetched[tile] = row_.fetch(at, left < kQuad ? int(left) : kQuad);
+    }
+#pragma unroll
+    for (int tile = 0; tile < kAhead; ++tile) {
+      const int64_t at = begin + tile * threads() * kQuad;
+      if (at >= slice.end) return;
+      A u[kQuad];
+      row_.load(fetched[tile], u);
+      hold_quad(u_, at - begin_, u);
+    }
+  }
+
   static __device__ A* room() {
     EFFEBM_DYNAMIC_SHARED(A, u);
     return u;

@@ -1,8 +1,9 @@
 // A row as the kernels see it: u, what is compressed, four elements at a time, and put(), which
 // takes the compressed c of four elements and does with it what the op is for. load() may be called
-// again and again; read() is for the last pass, once for every element, just before its put(). All
-// threads of a block call end_tile() when those of a tile are through, or have been read where
-// notes_on_read(); a tile is a quad of every thread, in their order.
+// again and again, also in two parts, of which fetch() asks memory and waits for nothing; read() is
+// for the last pass, once for every element, just before its put(). All threads of a block call
+// end_tile() when those of a tile are through, or have been read where notes_on_read(); a tile is a
+// quad of every thread, in their order.
 #pragma once
 
 #include <type_traits>
@@ -104,11 +105,18 @@ class CompressRow {
 
   __device__ A u(int64_t i) const { return widen(in_[i]); }
 
-  __device__ void load(int64_t begin, int n, A (&u)[kQuad]) const {
-    T v[kQuad] = {};
-    load_quad(in_, begin, n, vector_, v);
-    for (int i = 0; i < kQuad; ++i) u[i] = widen(v[i]);
+  struct Fetched {
+    T v[kQuad];
+  };
+  __device__ Fetched fetch(int64_t begin, int n) const {
+    Fetched f = {};
+    load_quad(in_, begin, n, vector_, f.v);
+    return f;
   }
+  __device__ void load(const Fetched& f, A (&u)[kQuad]) const {
+    for (int i = 0; i < kQuad; ++i) u[i] = widen(f.v[i]);
+  }
+  __device__ void load(int64_t begin, int n, A (&u)[kQuad]) const { load(fetch(begin, n), u); }
 
   __device__ void read(int64_t begin, int n, A (&u)[kQuad]) const { load(begin, n, u); }
 

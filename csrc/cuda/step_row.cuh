@@ -56,14 +56,25 @@ class StepRow {
     return residual_ ? v + residual_[i] : v;
   }
 
-  __device__ void load(int64_t begin, int n, A (&u)[kQuad]) const {
-    A g[kQuad];
-    load(begin, n, g, u);
+  struct Fetched {
+    T grad[kQuad];
+    A residual[kQuad];
+  };
+  __device__ Fetched fetch(int64_t begin, int n) const {
+    Fetched f = {};
+    load_quad(grad_, begin, n, vector_, f.grad);
+    if (residual_) load_quad<A>(residual_, begin, n, vector_, f.residual);
+    return f;
   }
+  __device__ void load(const Fetched& f, A (&u)[kQuad]) const {
+    A g[kQuad];
+    load(f, g, u);
+  }
+  __device__ void load(int64_t begin, int n, A (&u)[kQuad]) const { load(fetch(begin, n), u); }
 
   __device__ void read(int64_t begin, int n, A (&u)[kQuad]) const {
     A g[kQuad];
-    load(begin, n, g, u);
+    load(fetch(begin, n), g, u);
     if constexpr (kTold) {
       if (sums_of_ != RowSums::statistics) return;
       for (int i = 0; i < kQuad; ++i) note(i, term(g[i], g[i]), A(is_clipped(clip_, g[i], limit_)));
@@ -116,16 +127,12 @@ class StepRow {
   }
 
  private:
-  __device__ void load(int64_t begin, int n, A (&g)[kQuad], A (&u)[kQuad]) const {
-    T v[kQuad] = {};
-    load_quad(grad_, begin, n, vector_, v);
-    for (int i = 0; i < kQuad; ++i) u[i] = g[i] = widen(v[i]);
+  __device__ void load(const Fetched& f, A (&g)[kQuad], A (&u)[kQuad]) const {
+    for (int i = 0; i < kQuad; ++i) u[i] = g[i] = widen(f.grad[i]);
     if (clip_ != Clip::none)
       for (int i = 0; i < kQuad; ++i) u[i] = clipped(clip_, g[i], limit_);
-    if (!residual_) return;
-    A e[kQuad] = {};
-    load_quad<A>(residual_, begin, n, vector_, e);
-    for (int i = 0; i < kQuad; ++i) u[i] = u[i] + e[i];
+    if (residual_)
+      for (int i = 0; i < kQuad; ++i) u[i] = u[i] + f.residual[i];
   }
 
   // Moves four elements, and says by how much.

@@ -17,6 +17,7 @@ namespace effebm::ops {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using OptionalTensor = std::optional<Tensor>;
 
 // A state (n_chains, *event) seen as rows of dim elements.
 struct Rows {
@@ -102,6 +103,32 @@ class Writable {
  private:
   Tensor target_, work_;
 };
+
+// A number that chains may have each for itself.
+struct ChainScalar {
+  OptionalTensor tensor;
+  const void* data = nullptr;
+  int64_t stride = 0;
+};
+
+// A 0-d tensor serves every chain, a 1-d tensor has one value per chain.
+inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const char* name) {
+  if (!t) return {};
+  check_dtype(*t, compute_type_of(x), name);
+  STD_TORCH_CHECK(t->dim() == 0 || (t->dim() == 1 && t->size(0) == x.size(0)), name,
+                  ": expected shape () or (n_chains,)");
+  const Tensor values = dense(*t);
+  return {values, values.const_data_ptr(), t->dim()};
+}
+
+// Whether a key has noise for these rows.
+inline void check_chains(const Rows& rows, const Tensor& key, int64_t first_chain) {
+  check_dtype(key, ScalarType::Long, "key");
+  STD_TORCH_CHECK(key.numel() == 2 && key.is_contiguous(), "key: expected int64[2]");
+  STD_TORCH_CHECK(first_chain >= 0 && first_chain + rows.count <= int64_t(1) << 32,
+                  "first_chain: expected chains below 2**32, got ", first_chain);
+  STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
+}
 
 // torch's threads, as the CPU kernels take them.
 inline cpu::Threads torch_threads() {

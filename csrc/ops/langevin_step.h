@@ -8,8 +8,6 @@
 
 namespace effebm::ops {
 
-using OptionalTensor = std::optional<Tensor>;
-
 // Takes the arguments of a boxed call one after the other.
 class Arguments {
  public:
@@ -50,22 +48,6 @@ struct BoundsArguments {
   double lower = from.take<double>();
   double upper = from.take<double>();
 };
-
-struct ChainScalar {
-  OptionalTensor tensor;
-  const void* data = nullptr;
-  int64_t stride = 0;
-};
-
-// A 0-d tensor serves every chain, a 1-d tensor has one value per chain.
-inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const char* name) {
-  if (!t) return {};
-  check_dtype(*t, compute_type_of(x), name);
-  STD_TORCH_CHECK(t->dim() == 0 || (t->dim() == 1 && t->size(0) == x.size(0)), name,
-                  ": expected shape () or (n_chains,)");
-  const Tensor values = dense(*t);
-  return {values, values.const_data_ptr(), t->dim()};
-}
 
 // What a step does to the gradient before it moves the state.
 inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments& a) {
@@ -114,11 +96,7 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   const Rows rows = rows_of(x);
   check_same_shape(x, grad, "grad");
   check_dtype(grad, x.scalar_type(), "grad");
-  check_dtype(k.key, ScalarType::Long, "key");
-  STD_TORCH_CHECK(k.key.numel() == 2 && k.key.is_contiguous(), "key: expected int64[2]");
-  STD_TORCH_CHECK(k.first_chain >= 0 && k.first_chain + rows.count <= int64_t(1) << 32,
-                  "first_chain: expected chains below 2**32, got ", k.first_chain);
-  STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
+  check_chains(rows, k.key, k.first_chain);
   STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);

@@ -15,7 +15,11 @@ class ContrastiveLoss(NamedTuple):
 
 
 def contrastive_divergence(
-    data_energy: Tensor, sample_energy: Tensor, *, energy_l2: float = 0.0
+    data_energy: Tensor,
+    sample_energy: Tensor,
+    *,
+    energy_l2: float = 0.0,
+    weights: Tensor | None = None,
 ) -> ContrastiveLoss:
     """``mean E(data) - mean E(samples) + energy_l2 * (mean E(data)^2 + mean E(samples)^2)``.
 
@@ -27,9 +31,15 @@ def contrastive_divergence(
         data_energy: energies of a batch of data ``(n,)``.
         sample_energy: energies of the chains ``(m,)``.
         energy_l2: weight of the squared energies, >= 0.
+        weights: of the samples ``(m,)``, of sum one, in the place of their mean (arXiv 2305.19414).
     """
-    difference = data_energy.mean() - sample_energy.mean()
+
+    def over_samples(values: Tensor) -> Tensor:
+        return values.mean() if weights is None else (weights * values).sum()
+
+    difference = data_energy.mean() - over_samples(sample_energy)
     loss = difference
     if energy_l2:
-        loss = loss + energy_l2 * (data_energy.square().mean() + sample_energy.square().mean())
+        squares = data_energy.square().mean() + over_samples(sample_energy.square())
+        loss = loss + energy_l2 * squares
     return ContrastiveLoss(loss, -difference.detach())

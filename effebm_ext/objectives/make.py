@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,14 +15,17 @@ from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import SCORE_MATCHING, TrainConfig
 from effebm_ext.limits import parse_clip
 from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.objectives.jarzynski import Jarzynski
 from effebm_ext.objectives.objective import Objective
+from effebm_ext.objectives.particle import ParticleDynamics
 from effebm_ext.objectives.score_matching import ScoreMatching
 from effebm_ext.rng import Key, key_for
-from effebm_ext.samplers import Langevin
+from effebm_ext.samplers import MALA, Langevin
 from effebm_ext.walkers.intermittent import IntermittentChains
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
 from effebm_ext.walkers.restart import Restart
+from effebm_ext.walkers.weighted import WeightedWalkers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,10 +82,21 @@ class Setting:
         return PersistentChains(sampler, x0, **options)
 
 
+def gaussian_base(config: TrainConfig, data: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation of all elements of the data with their noise."""
+    assert config.data_noise is not None
+    return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)
+
+
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
-    """The Langevin sampler that a resolved configuration describes."""
+    """The Langevin sampler that a resolved configuration describes.
+
+    After objective jarzynski it does not compress: what weights have corrected in training, nothing
+    would correct in samples.
+    """
     assert config.compressor is not None
-    compressor = parse_compressor(config.compressor)
+    name = "none" if config.objective == "jarzynski" else config.compressor
+    compressor = parse_compressor(name)
     return Langevin(
         energy,
         step_size=config.step_sizes(),
@@ -96,6 +111,19 @@ def _contrastive(setting: Setting) -> Contrastive:
         setting.energy,
         setting.chains(),
         langevin_steps=setting.config.langevin_steps,
+        energy_l2=setting.config.energy_l2,
+    )
+
+
+def _particle(setting: Setting) -> ParticleDynamics:
+    chains = setting.chains()
+    assert isinstance(chains, PersistentChains)  # a configuration has no buffer_size with it
+    return ParticleDynamics(
+        setting.energy,
+        chains,
+        langevin_steps=setting.config.langevin_steps,
+        move=setting.config.particle_move,
+        corrected=setting.config.step_correction,
         energy_l2=setting.config.energy_l2,
     )
 
@@ -115,9 +143,42 @@ def _score_matching(setting: Setting) -> ScoreMatching:
     )
 
 
+def _jarzynski(setting: Setting) -> Jarzynski:
+    config = setting.config
+    assert config.compressor is not None
+    kind = MALA if config.adjusted else Langevin
+    sampler = kind(
+        setting.energy,
+        step_size=config.step_sizes(),
+        compressor=parse_compressor(config.compressor),
+        clip=parse_clip(config.clip),
+    )
+    mean, std = gaussian_base(config, setting.data)
+    noise = torch.randn((config.chains, *setting.data.shape[1:]), generator=setting.generator)
+    half_squares = noise.double().square().flatten(1).sum(1) / 2
+    volume = noise[0].numel() * math.log(math.sqrt(2 * math.pi) * std)
+    walkers = WeightedWalkers(
+        sampler,
+        (mean + std * noise).to(setting.device),
+        (-half_squares - volume).to(setting.device),
+        rng=Key(config.seed),
+        moved=config.moved_chains,
+        resampling=config.resampling,
+        resample_threshold=config.resample_threshold,
+    )
+    return Jarzynski(
+        setting.energy,
+        walkers,
+        langevin_steps=config.langevin_steps,
+        energy_l2=config.energy_l2,
+    )
+
+
 _MAKERS: dict[str, Callable[[Setting], Objective]] = {
     "contrastive": _contrastive,
+    "particle": _particle,
     **dict.fromkeys(SCORE_MATCHING, _score_matching),
+    "jarzynski": _jarzynski,
 }
 
 

@@ -54,6 +54,16 @@ class PackedSigns:
             self, signs=self.signs[chains], zeros=zeros, scales=self.scales[chains]
         )
 
+    def put(self, chains: Tensor, other: PackedSigns) -> PackedSigns:
+        """The reverse of :meth:`take`: with ``other`` in the place of some chains; the memory of
+        these is overwritten."""
+        self.signs[chains], self.scales[chains] = other.signs, other.scales
+        if self.zeros is None and other.zeros is None:
+            return self
+        zeros = torch.zeros_like(self.signs) if self.zeros is None else self.zeros
+        zeros[chains] = torch.zeros_like(other.signs) if other.zeros is None else other.zeros
+        return dataclasses.replace(self, zeros=zeros)
+
     @property
     def nbytes(self) -> int:
         """Memory of the chains, in bytes."""
@@ -87,6 +97,12 @@ class PackedEntries:
     def take(self, chains: Tensor) -> PackedEntries:
         """Of some chains, by their indices, int64 ``(n,)``."""
         return dataclasses.replace(self, values=self.values[chains], indices=self.indices[chains])
+
+    def put(self, chains: Tensor, other: PackedEntries) -> PackedEntries:
+        """The reverse of :meth:`take`: with ``other`` in the place of some chains; the memory of
+        these is overwritten."""
+        self.values[chains], self.indices[chains] = other.values, other.indices
+        return self
 
     @property
     def nbytes(self) -> int:

@@ -1,4 +1,4 @@
-"""perturbed_pair: data moved both ways along a random direction, for finite differences."""
+"""perturbed_pair: the two perturbed batches of finite-difference score matching."""
 
 from __future__ import annotations
 
@@ -7,16 +7,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.checks import check_state, compute_dtype
-from effebm_ext.ops.langevin_step import langevin_step
-from effebm_ext.rng import Key, Rng, key_arguments
+from effebm_ext.ops.checks import (
+    check_not_differentiated,
+    check_state,
+    compute_dtype,
+    row_size,
+)
+from effebm_ext.ops.step_arguments import chain_scalar
+from effebm_ext.reference import canonical_sum, fma, normals, sqrt
+from effebm_ext.rng import Rng, key_arguments
 
-_DIRECTIONS = 0x9E3779B97F4A7C15
+_PERTURBED_PAIR = torch.ops.effebm.perturbed_pair.default
+_DIRECTIONS = 4  # the purpose of their normals (docs/numerics.md)
 
 
 class PerturbedPair(NamedTuple):
-    """``x``: ``(2, n, *event)``, moved along and against v. ``noise_dot``: ``(n,)``, the sum of v
-    times the noise over every row, float32 (float64 for float64)."""
+    """Two points on either side of each noisy x, ``2 * radius`` apart in a random direction v.
+
+    Attributes:
+        x: ``(2, n_chains, *event)`` of the state's dtype: ``x + noise_std * xi + v``, then
+            ``x + noise_std * xi - v``. ``x.flatten(0, 1)`` is the batch an energy takes.
+        noise_dot: ``(n_chains,)``, float32 (float64 for float64 states): the sum over the row of
+            ``v * (noise_std * xi)``, 0 where noise_std is 0.
+    """
 
     x: Tensor
     noise_dot: Tensor
@@ -29,29 +42,75 @@ def perturbed_pair(
     noise_std: float | Tensor = 0.0,
     rng: Rng = None,
 ) -> PerturbedPair:
-    """``x + s * xi + v`` and ``x + s * xi - v``, with v uniform on the sphere of a radius.
+    """The points that finite-difference score matching differs between, in one pass over memory::
+
+        v = radius * g / |g|
+        x + noise_std * xi + v,  x + noise_std * xi - v
+
+    with standard normals g and xi, and the norm over the whole flattened row, so that v is uniform
+    on the sphere and ``E[v v^T] = radius**2 / d * I``. What is perturbed and how is that of FD-SSM
+    (``noise_std=0``) and FD-DSM of arXiv 2007.03317; the noise is generated as it is added and
+    never stored. ``noise_dot`` is what FD-DSM needs of it.
 
     Args:
-        x: ``(n, *event)``; no gradient flows through it.
-        radius: norm of v over the whole row, a number or a tensor ``()`` or ``(n,)``.
-        noise_std: s, likewise; xi are standard normals.
-        rng: a Key, which gives the same draw again, a torch.Generator, or None.
+        x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, of any strides.
+        radius: length of v, >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per row.
+        noise_std: standard deviation of the noise, >= 0, likewise. 0 draws none.
+        rng: a :class:`~effebm_ext.Key` (advance it with ``key.at(step)``), a torch.Generator on
+            x's device, or None for torch's default generator. The noise is that which a Langevin
+            step with this key adds; the directions are independent of it.
+
+    Returns:
+        A :class:`PerturbedPair` of new tensors. Not differentiable. The points of 16-bit states are
+        rounded to them, so that v is then only nearly half of their difference.
+
+    Tensors given as radius or noise_std are not checked for their values. Under torch.compile pass
+    those that change as tensors; a torch.Generator cannot be traced.
+
+    Raises:
+        TypeError: x has another dtype than stated, or an argument another type.
+        ValueError: a number is out of range, a tensor of radii or noise_stds has another shape.
+        RuntimeError: grad mode is on and an argument requires grad; x is on a device without
+            kernels.
     """
     check_state(x)
-    words, offset, first_chain = key_arguments(rng, x)
-    seed = int(words[0]) % 2**64
-    zeros = torch.zeros_like(x, dtype=compute_dtype(x.dtype), requires_grad=False)
+    check_not_differentiated("perturbed_pair", x, radius, noise_std)
+    lengths = chain_scalar(radius, x, "radius")
+    noises = chain_scalar(noise_std, x, "noise_std")
+    return PerturbedPair(*_PERTURBED_PAIR(x, *key_arguments(rng, x), *lengths, *noises))
 
-    def normals(seed: int) -> Tensor:
-        key = Key(seed, offset, first_chain)
-        return langevin_step(zeros, zeros, 0.0, noise_std=1.0, rng=key).reshape(len(x), -1)
 
-    def per_row(value: float | Tensor) -> Tensor:
-        return torch.as_tensor(value, dtype=zeros.dtype, device=x.device).expand(len(x))[:, None]
+@torch.library.register_fake("effebm::perturbed_pair")
+def _(x: Tensor, *arguments: object) -> tuple[Tensor, Tensor]:
+    return (
+        x.new_empty((2, *x.shape)),
+        x.new_empty((x.shape[0],), dtype=compute_dtype(x.dtype)),
+    )
 
-    directions = normals(seed ^ _DIRECTIONS)
-    v = per_row(radius) * directions / directions.norm(dim=1, keepdim=True)
-    noise = per_row(noise_std) * normals(seed)
-    noisy = x.detach().reshape(len(x), -1).to(zeros.dtype) + noise
-    pair = torch.stack([noisy + v, noisy - v]).reshape(2, *x.shape).to(x.dtype)
-    return PerturbedPair(pair, (v * noise).sum(1))
+
+def perturbed_pair_reference(
+    x: Tensor,
+    radius: float | Tensor,
+    *,
+    noise_std: float | Tensor = 0.0,
+    seed: int = 0,
+    offset: int = 0,
+    first_chain: int = 0,
+) -> PerturbedPair:
+    """The same in plain PyTorch.
+
+    Equal to the op in bits; for float64 states and noise_std > 0, whose fma can be an ulp off (see
+    :func:`effebm_ext.reference.fma`), within two ulp of the largest term.
+    """
+    n_chains, dim = x.shape[0], row_size(x)
+    dtype = compute_dtype(x.dtype)
+    state = x.reshape(n_chains, dim).to(dtype)
+    length, std = (torch.as_tensor(s, dtype=dtype).reshape(-1, 1) for s in (radius, noise_std))
+    g = normals(n_chains, dim, seed, offset, first_chain, _DIRECTIONS).to(dtype)
+    xi = normals(n_chains, dim, seed, offset, first_chain).to(dtype)
+    norm = sqrt(canonical_sum(g * g))[:, None]
+    v = torch.where(norm > 0, length / norm, 0.0) * g
+    centre = torch.where(std != 0, fma(std, xi, state), state)
+    products = torch.where(std != 0, v * (std * xi), 0.0)
+    pair = torch.stack([centre + v, centre - v]).to(x.dtype)
+    return PerturbedPair(pair.reshape(2, *x.shape), canonical_sum(products))

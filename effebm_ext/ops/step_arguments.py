@@ -36,8 +36,8 @@ def step_arguments(
     """Checks the arguments both ops share and puts them in the order of the schema; the last ones
     are left out where they are its defaults, as every argument of an op takes its time."""
     check_like(grad, x, "grad", x.dtype)
-    step, steps = _scalar(step_size, x, "step_size")
-    noise, noises = (None, None) if noise_std is None else _scalar(noise_std, x, "noise_std")
+    step, steps = chain_scalar(step_size, x, "step_size")
+    noise, noises = (None, None) if noise_std is None else chain_scalar(noise_std, x, "noise_std")
     drift = drift_arguments(x, compressor, clip)
     limits = [] if bounds is None else bounds_arguments(bounds)
     arguments: list[object] = [*key_arguments(rng, x), step, steps]
@@ -74,7 +74,7 @@ def drift_arguments(x: Tensor, compressor: Compressor | None, clip: Clip | None)
     raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
 
 
-def _scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
+def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
     """A number as (number, None), a tensor as (0.0, tensor in the compute dtype)."""
     if type(value) is not float and isinstance(value, Tensor):
         if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != x.shape[0]):

@@ -38,6 +38,7 @@ effebm_emulated_kernels() {
                                      &run<&cuda::launch_block_sign>,
                                      &run<&cuda::launch_pack_signs>,
                                      &run<&cuda::launch_unpack_signs>,
-                                     &run<&cuda::launch_pack_entries>};
+                                     &run<&cuda::launch_pack_entries>,
+                                     &run<&cuda::launch_perturb>};
   return &table;
 }

@@ -23,7 +23,7 @@ BLOCK, ROWS, TILES, STEP, TOPK, TEAM, SIGN, WINDOWS = (
         *("block_sign", "block_sign_windows"),
     )
 )
-CORE, PACK = "core/langevin_step.h", "cuda/packing.cu"
+CORE, PACK, PERTURB = "core/langevin_step.h", "cuda/packing.cu", "cuda/perturb.cu"
 
 FAULTS = [
     # scans and sums
@@ -131,4 +131,16 @@ FAULTS = [
     Fault("packing: indices within a tile", PACK,
           "int32_t(begin + i)", "int32_t(begin - tile + i)"),
     Fault("packing: misfits unnoticed", PACK, "if (misfits)", "if (misfits && zeros)"),
+    # the perturbed pair
+    Fault("pair: a quad's terms added in another order", PERTURB,
+          "(sum.of[0] + sum.of[2]) + (sum.of[1] + sum.of[3])",
+          "(sum.of[0] + sum.of[1]) + (sum.of[2] + sum.of[3])"),
+    Fault("pair: normals behind the end in the norm", PERTURB,
+          "i < n ? term(A(g[i]), A(g[i])) : A(0)", "term(A(g[i]), A(g[i]))"),
+    Fault("pair: every group has the norm of its first row", PERTURB,
+          "squares[group.row]", "squares[0]"),
+    Fault("pair: directions as the noise", PERTURB,
+          "normal4(noise, chain", "normal4(directions, chain"),
+    Fault("pair: the second half written over the first rows", PERTURB,
+          "out + p.rows * p.dim", "out + p.dim"),
 ]  # fmt: skip

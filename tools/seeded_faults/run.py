@@ -23,7 +23,7 @@ from pathlib import Path
 from faults import FAULTS, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS = ("topk", "block_sign", "packing", "langevin_step", "cuda_tiers")
+TESTS = ("topk", "block_sign", "packing", "perturb", "langevin_step", "cuda_tiers")
 BUILDS = {"plain": "", "address": "address", "thread": "thread"}
 
 

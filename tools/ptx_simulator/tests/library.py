@@ -93,6 +93,19 @@ class EntriesParams(ctypes.Structure):
     )
 
 
+class PerturbParams(ctypes.Structure):
+    """PerturbParams of csrc/core/perturb.h."""
+
+    _fields_ = (
+        *[("dtype", ctypes.c_int), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64)],
+        *[(name, ctypes.c_uint64) for name in ("x", "out", "noise_dot", "key")],
+        *[("offset", ctypes.c_int64), ("first_chain", ctypes.c_int64)],
+        *[("radius", ctypes.c_double), ("radii", ctypes.c_uint64)],
+        *[("radii_stride", ctypes.c_int64), ("noise_std", ctypes.c_double)],
+        *[("noise_stds", ctypes.c_uint64), ("noise_stds_stride", ctypes.c_int64)],
+    )
+
+
 @functools.cache
 def compiled(name: str) -> Module:
     if find_nvcc() is None:

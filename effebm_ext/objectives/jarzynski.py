@@ -1,0 +1,69 @@
+"""Maximum likelihood by weighted walkers (arXiv 2305.19414)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from effebm_ext.energies import per_chain
+from effebm_ext.losses.contrastive import contrastive_divergence
+from effebm_ext.objectives.objective import Loss
+from effebm_ext.walkers.weighted import WeightedWalkers
+
+
+class Jarzynski:
+    """Steps the parameters along ``mean E(data) - sum_i w_i E(X_i)``, the gradient of the
+    cross-entropy, then lets the walkers follow.
+
+    The weights are those before the walkers move: of the parameters that the gradient is of.
+
+    Args:
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of x and its parameters
+            alone, whose ``exp(-E)`` has a finite integral.
+        walkers: move by this energy.
+        langevin_steps: of the walkers per iteration.
+        energy_l2: weight of the squared energies in the loss.
+    """
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        walkers: WeightedWalkers,
+        *,
+        langevin_steps: int,
+        energy_l2: float = 0.0,
+    ) -> None:
+        self.energy = energy
+        self.chains: WeightedWalkers = walkers
+        self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
+
+    def advance(self) -> None:
+        """Nothing: the walkers move after the parameters do."""
+
+    def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
+        """``mean E(data) - sum_i w_i E(X_i)``; the energies of both, log Z, and the cross-entropy
+        ``log Z + mean E(data)`` of the batch."""
+        x = self.chains.walkers.x
+        data_energy = per_chain(self.energy(data, **labels), len(data))
+        sample_energy = per_chain(self.energy(x), len(x))
+        weights = self.chains.weights.to(sample_energy.dtype)
+        loss, gap = contrastive_divergence(
+            data_energy, sample_energy, energy_l2=self.energy_l2, weights=weights
+        )
+        mean, log_z = data_energy.detach().mean(), self.chains.log_z
+        metrics = {
+            "energy_gap": gap,
+            "data_energy": mean,
+            "sample_energy": mean + gap,
+            "log_z": mean.new_tensor(log_z),
+            "cross_entropy": log_z + mean,
+        }
+        return Loss(loss, metrics)
+
+    def parameters_moved(self) -> dict[str, float]:
+        """The walkers follow. ``ess``: effective sample size of the weights before they are
+        resampled; ``resampled``: 1 if they were; ``acceptance`` of adjusted steps."""
+        seen = self.chains.advance(self.langevin_steps)
+        metrics = {"ess": seen.ess, "resampled": float(seen.resampled)}
+        if seen.acceptance is not None:
+            metrics["acceptance"] = seen.acceptance
+        return metrics

@@ -1,0 +1,84 @@
+"""Particle dynamics: chains that also move with the change of the energy (arXiv 2111.13772)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.objectives.objective import Loss
+from effebm_ext.walkers.particle_moves import (
+    FrozenEnergy,
+    Move,
+    alpha_move,
+    beta_move,
+    step_correction,
+)
+from effebm_ext.walkers.persistent import PersistentChains
+
+_MOVES: dict[str, Callable[..., Move]] = {"alpha": alpha_move, "beta": beta_move}
+
+
+class ParticleDynamics(Contrastive):
+    """Contrastive divergence whose chains, the particles, follow the model.
+
+    Every iteration the parameters step along ``mean E(data) - mean E(particles)``, the particles
+    move with the change of the energy that this was, and then by ``langevin_steps`` Langevin steps
+    (:meth:`advance`; the first come before the first step of the parameters). The Langevin steps
+    may be compressed. The residual of error feedback holds what these have dropped, and is neither
+    used nor changed by the moves.
+
+    Args:
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the particles' energy_kwargs.
+        chains: the particles, which move by this energy.
+        langevin_steps: of the particles per iteration.
+        move: alpha (:func:`~effebm_ext.walkers.particle_moves.alpha_move`) or beta
+            (:func:`~effebm_ext.walkers.particle_moves.beta_move`).
+        corrected: scale the moves by :func:`~effebm_ext.walkers.particle_moves.step_correction`.
+        energy_l2: weight of the squared energies in the loss.
+
+    Raises:
+        TypeError: chains are those of a replay buffer.
+        ValueError: move is neither.
+    """
+
+    def __init__(
+        self,
+        energy: nn.Module,
+        chains: PersistentChains,
+        *,
+        langevin_steps: int,
+        move: str = "alpha",
+        corrected: bool = False,
+        energy_l2: float = 0.0,
+    ) -> None:
+        if not isinstance(chains, PersistentChains):
+            raise TypeError(
+                "chains: expected PersistentChains, all of which can move with every change of "
+                f"the energy, got {type(chains).__name__}"
+            )
+        if move not in _MOVES:
+            raise ValueError(f"move: expected {' or '.join(_MOVES)}, got {move!r}")
+        super().__init__(energy, chains, langevin_steps=langevin_steps, energy_l2=energy_l2)
+        self.move, self.corrected = move, corrected
+        self._old = FrozenEnergy(energy)
+
+    def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
+        """As :meth:`Contrastive.loss`; keeps the energy as it is before the step."""
+        loss = super().loss(data, labels)
+        self._old = FrozenEnergy(self.energy)  # with the buffers that the step begins with
+        return loss
+
+    def parameters_moved(self) -> dict[str, float]:
+        """Moves the particles. ``move_rms``: root mean square of their displacements' elements, in
+        units of the data; ``step_correction``: c if asked."""
+        state = self.chains.state
+        move = _MOVES[self.move](state.x, self._old, self.energy, state.energy_kwargs)
+        displacement, metrics = move.displacement, {}
+        if self.corrected:
+            c = step_correction(move, state.energy_kwargs.get("y"))
+            displacement = c * displacement
+            metrics["step_correction"] = float(c)
+        state.x += displacement
+        return {"move_rms": float(displacement.square().mean().sqrt()), **metrics}

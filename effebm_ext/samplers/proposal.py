@@ -1,0 +1,176 @@
+"""A Langevin move along any deterministic drift, with the ratio that makes it exact.
+
+The same number is the logarithm of the Metropolis-Hastings ratio (Roberts and Tweedie 1996) and the
+increment of the logarithm of a Jarzynski weight (arXiv 2305.19414, there for ``b = -grad E``).
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from effebm_ext.energies import energy_and_gradient
+from effebm_ext.ops.checks import check_state
+from effebm_ext.ops.drift import drift
+from effebm_ext.ops.langevin_transition import langevin_transition
+from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompressor
+from effebm_ext.rng import Rng
+from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
+from effebm_ext.samplers.langevin import Energy, Langevin
+
+
+class Proposal(NamedTuple):
+    """Where a step went from x, what was found there, and what that says of the step.
+
+    Attributes:
+        x: the new state x', ``(n_chains, *event)``.
+        energy: E'(x'), ``(n_chains,)``.
+        drift: ``C(clip(grad E'(x')))``, dense.
+        log_ratio: float64 ``(n_chains,)``, ``E(x) - E'(x') + log q'(x | x') - log q(x' | x)``, with
+            E and q of the state's cache, E' and q' of the energy as it is now.
+    """
+
+    x: Tensor
+    energy: Tensor
+    drift: Tensor
+    log_ratio: Tensor
+
+
+class LangevinProposal:
+    """``x' = x + h b(x) + sqrt(2h) xi`` with ``h = step_size / 2`` and ``b = -C(clip(grad E))``.
+
+    With ``delta = x' - x`` the ratio is (any deterministic b; b' is that of E')::
+
+        log_ratio = E(x) - E'(x') - delta . (b(x) + b'(x')) / 2 + h/4 (|b(x)|^2 - |b'(x')|^2)
+
+    Args:
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of x and its parameters
+            alone, since what it gave is kept.
+        step_size: gamma > 0: a number, or a callable of the step.
+        compressor: TopK, BlockSign, any deterministic function of a tensor row by row, or None.
+        clip: as in :func:`effebm_ext.langevin_step_`.
+        error_feedback, bounds: refused; see below.
+
+    Raises:
+        ValueError: step_size is not positive and finite. error_feedback: it makes the drift depend
+            on the chain's past. bounds: a bounded proposal has not the Gaussian density.
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        step_size: float | Callable[[int], float],
+        *,
+        compressor: Compressor | None = None,
+        clip: Clip | None = None,
+        error_feedback: bool = False,
+        bounds: Bounds | None = None,
+    ) -> None:
+        if error_feedback:
+            raise ValueError(
+                "error_feedback: expected none where steps are adjusted or weighted: their ratio "
+                "needs a drift that depends on the state alone and not on its past"
+            )
+        if bounds is not None:
+            raise ValueError(
+                "bounds: expected none where steps are adjusted or weighted: their ratio needs the "
+                f"density of the step, which bounds change, got {bounds}"
+            )
+        if not callable(step_size):
+            if not isinstance(step_size, numbers.Real):
+                kind = type(step_size).__name__
+                raise TypeError(f"step_size: expected a number or a function, got {kind}")
+            if not 0 < step_size < math.inf:
+                raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
+        self.energy, self.step_size = energy, step_size
+        self.compressor, self.clip = compressor, clip
+
+    @classmethod
+    def of(cls, sampler: Langevin) -> LangevinProposal:
+        """The same steps as those of a sampler.
+
+        Raises:
+            ValueError: it has error feedback, bounds, a score in the place of an energy, or a
+                temperature other than 1.
+            TypeError: its step size is a tensor.
+        """
+        if sampler.energy is None:
+            raise ValueError("sampler: expected an energy, which a ratio needs, got a score")
+        if sampler.temperature != 1.0:
+            raise ValueError(f"sampler: expected temperature 1, got {sampler.temperature}")
+        if isinstance(sampler.step_size, Tensor):
+            raise TypeError("step_size: expected a number or a function, got a tensor")
+        return cls(
+            sampler.energy,
+            sampler.step_size,
+            compressor=sampler.compressor,
+            clip=sampler.clip,
+            error_feedback=sampler.error_feedback,
+            bounds=sampler.bounds,
+        )
+
+    def init(
+        self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
+    ) -> CachedState:
+        """A state at ``x0`` ``(n_chains, *event)``, float32 or float64, which is copied; arguments
+        as of :meth:`effebm_ext.Langevin.init`.
+
+        Raises:
+            TypeError: as there, or x0 has 16 bits: their rounding is no part of a step's density.
+        """
+        check_state(x0, "x0")
+        if x0.dtype not in (torch.float32, torch.float64):
+            raise TypeError(
+                "x0: expected float32 or float64, as the rounding of shorter numbers is no part of "
+                f"a step's density, got {x0.dtype}"
+            )
+        state = Langevin(self.energy, step_size=1.0).init(x0, rng=rng, energy_kwargs=energy_kwargs)
+        energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
+        return CachedState(**vars(state), energy=energy, drift=self._keep(self._drift(gradient)))
+
+    def refresh_(self, state: CachedState) -> None:
+        """Energy and drift of the energy as it is now; one gradient."""
+        state.energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
+        state.drift = self._keep(self._drift(gradient))
+
+    def propose(self, state: CachedState) -> Proposal:
+        """A step along the cached drift, whatever parameters it is of; one gradient, at x'. The
+        state is left as it is."""
+        step_size = float(
+            self.step_size(state.step) if callable(self.step_size) else self.step_size
+        )
+        forward = langevin_transition(
+            state.x, dense(state.drift), step_size, rng=state.key.at(state.step)
+        )
+        energy, gradient = energy_and_gradient(self.energy, forward.x, state.energy_kwargs)
+        back = drift(
+            gradient, compressor=self.compressor, clip=self.clip, delta=forward.x - state.x
+        )
+        dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
+        squares = forward.drift_sq.double() - back.drift_sq.double()
+        log_ratio = state.energy.double() - energy.double() + dots / 2 + step_size / 8 * squares
+        return Proposal(forward.x, energy, back.drift, log_ratio)
+
+    def move_(self, state: CachedState, to: Proposal, accept: Tensor | None = None) -> None:
+        """Takes a step: of the chains that ``accept``, bool ``(n_chains,)``; None: of all."""
+        state.step += 1
+        if accept is None:
+            state.x, state.energy, state.drift = to.x, to.energy, self._keep(to.drift)
+            return
+        row = accept.view(-1, *[1] * (to.x.dim() - 1))
+        state.x = torch.where(row, to.x, state.x)
+        state.energy = torch.where(accept, to.energy, state.energy)
+        state.drift = self._keep(torch.where(row, to.drift, dense(state.drift)))
+
+    def _drift(self, gradient: Tensor) -> Tensor:
+        return drift(gradient, compressor=self.compressor, clip=self.clip).drift
+
+    def _keep(self, applied: Tensor) -> CachedDrift:
+        if isinstance(self.compressor, FusedCompressor):
+            return self.compressor.pack(applied)
+        return applied

@@ -1,0 +1,144 @@
+"""Moves of particles with the change of their energy (particle dynamics, arXiv 2111.13772).
+
+Particles that are samples of ``exp(-E_old)`` become, to first order in the change, samples of
+``exp(-E_new)`` if each goes along a field v with ``div(p v) = p (D - E_p[D])``,
+``D = E_new - E_old``. The source takes ``v = -grad D``. In a loop of one's own::
+
+    old = FrozenEnergy(energy)
+    optimizer.step()
+    move = alpha_move(x, old, energy)
+    x += move.displacement  # or step_correction(move) * move.displacement
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from effebm_ext.energies import energy_and_gradient, per_chain
+
+
+class FrozenEnergy:
+    """An energy as it is now: a function of x and the energy's keyword arguments that goes on to
+    use copies of today's parameters and buffers, whatever becomes of the energy.
+
+    Buffers that an evaluation changes, as those of spectral normalisation in training mode, are
+    copied for every call: all calls see those of the moment of freezing.
+
+    Args:
+        energy: a module; what its forward reads besides parameters and buffers is not frozen.
+    """
+
+    def __init__(self, energy: nn.Module) -> None:
+        self.energy = energy
+        self.parameters: dict[str, Tensor] = {}
+        self.buffers: dict[str, Tensor] = {}
+        # Tied parameters under all their names, but those of a module that is in several places
+        # under one: functional_call gives back the wrong tensor to a name that it sets twice.
+        for prefix, module in energy.named_modules():
+            every = {"prefix": prefix, "recurse": False, "remove_duplicate": False}
+            for name, parameter in module.named_parameters(**every):
+                self.parameters[name] = parameter.detach().clone()
+            for name, buffer in module.named_buffers(**every):
+                self.buffers[name] = buffer.clone()
+
+    def __call__(self, x: Tensor, **energy_kwargs: Any) -> Tensor:
+        tensors = self.parameters | {name: b.clone() for name, b in self.buffers.items()}
+        values: Tensor = torch.func.functional_call(
+            self.energy, tensors, (x,), energy_kwargs, tie_weights=False
+        )
+        return values
+
+
+class Move(NamedTuple):
+    """``displacement``: of the particles, of x's shape and dtype. ``energy_change``: ``D = E_new -
+    E_old`` at x, ``(n,)``. Neither carries a graph."""
+
+    displacement: Tensor
+    energy_change: Tensor
+
+
+def alpha_move(
+    x: Tensor,
+    old: Callable[..., Tensor],
+    new: Callable[..., Tensor],
+    energy_kwargs: Mapping[str, Any] | None = None,
+) -> Move:
+    """The displacement ``grad_x [E_old(x) - E_new(x)]`` (alpha of arXiv 2111.13772).
+
+    It carries samples of a Gaussian of unit width exactly where the Gaussian is shifted to; what
+    :func:`step_correction` does for those of other widths.
+
+    Args:
+        x: particles ``(n, *event)``, samples of ``exp(-E_old)``; not written.
+        old, new: energies, ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, before and after.
+        energy_kwargs: of both, such as labels.
+
+    Raises:
+        ValueError: an energy returns another shape.
+    """
+    old_energy, old_gradient = energy_and_gradient(old, x, energy_kwargs)
+    new_energy, new_gradient = energy_and_gradient(new, x, energy_kwargs)
+    return Move(old_gradient - new_gradient, new_energy - old_energy)
+
+
+def beta_move(
+    x: Tensor,
+    old: FrozenEnergy,
+    new: nn.Module,
+    energy_kwargs: Mapping[str, Any] | None = None,
+) -> Move:
+    """The displacement ``-grad_x (dtheta . grad_theta E_new(x))`` (beta of arXiv 2111.13772), with
+    ``dtheta`` what the optimiser really added to the parameters. It differs from
+    :func:`alpha_move` in second order of ``dtheta``, and needs derivatives of second order.
+
+    Args:
+        x: particles ``(n, *event)``, samples of ``exp(-E_old)``; not written.
+        old: the energy before.
+        new: the same module after the optimiser's step.
+        energy_kwargs: of both, such as labels.
+
+    Raises:
+        ValueError: the energy returns another shape.
+    """
+    parameters = {n: p for n, p in new.named_parameters() if p.requires_grad}
+    increments = [p.detach() - old.parameters[n] for n, p in parameters.items()]
+    kwargs = dict(energy_kwargs or {})
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        energy = per_chain(new(leaf, **kwargs), len(x))
+        gradients = torch.autograd.grad(
+            energy.sum(), list(parameters.values()), create_graph=True, materialize_grads=True
+        )
+        rates = [(g * d).sum() for g, d in zip(gradients, increments, strict=True)]
+        (gradient,) = torch.autograd.grad(torch.stack(rates).sum(), leaf, materialize_grads=True)
+    with torch.no_grad():
+        old_energy = per_chain(old(x, **kwargs), len(x))
+    return Move(-gradient, energy.detach() - old_energy)
+
+
+def step_correction(move: Move, labels: Tensor | None = None) -> Tensor:
+    """The factor ``c = Var(D) / E|grad D|^2`` over the particles, a scalar, for ``v = -c grad D``.
+
+    The right field has ``E[v . grad phi] = -Cov(D, phi)`` for every function phi; c is what makes
+    this hold for ``phi = D``. A shifted Gaussian of standard deviation s has ``c = s^2``, with
+    which the move is exact, whatever s. Where no particle is displaced c is 1.
+
+    Args:
+        move: of all particles.
+        labels: int64 ``(n,)`` of a conditional energy, whose constants per class mean nothing:
+            the variance is then that within the classes.
+    """
+    change = move.energy_change
+    if labels is None:
+        rest = change - change.mean()
+    else:
+        _, group = labels.unique(return_inverse=True)
+        sums = change.new_zeros(int(group.max()) + 1).index_add_(0, group, change)
+        rest = change - (sums / group.bincount())[group]
+    squares = move.displacement.flatten(1).square().sum(1)
+    c = rest.square().mean() / squares.mean()
+    return torch.where(squares.any(), c, torch.ones_like(c))

@@ -1,0 +1,209 @@
+"""Weighted walkers: exact averages of a model that changes, by Jarzynski's equality.
+
+A walker X with log weight A is *properly weighted* for an energy E if E[exp(A) f(X)] is the
+integral of f exp(-E) for every f (then log mean exp(A) estimates log Z, and weighted averages are
+those of the model). It stays so, for the energy E' of new parameters:
+
+* when it moves to X' by any step of density q(X' | X), where q'(X | X') is any density of the way
+  back: A += E(X) - E'(X') + log q'(X | X') - log q(X' | X) (annealed importance sampling, Neal
+  2001; sequential Monte Carlo samplers, Del Moral, Doucet and Jasra 2006). For Langevin steps of
+  drift b this is the log_ratio of :class:`effebm_ext.samplers.proposal.Proposal`; for b = -grad E
+  it is the alpha_k(X, X') - alpha_{k+1}(X', X) of arXiv 2305.19414. Neither b need be the
+  gradient's: forward it is *the drift kept at X*, of whatever parameters it was found for, so one
+  gradient per step is enough, also for a walker that has rested while the parameters changed;
+* when it rests: A += E(X) - E'(X);
+* when it then moves by steps that leave exp(-E') as it is, as MALA's do: A stays. Their drift must
+  be of E' at both ends, which takes one gradient more for every change of the parameters;
+* when walkers are resampled: all get the mean weight.
+
+The parameters themselves depend on the walkers, which makes estimates consistent as the number of
+walkers grows, not unbiased.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from effebm_ext.energies import per_chain
+from effebm_ext.rng import Rng
+from effebm_ext.samplers import MALA, Langevin, LangevinState
+from effebm_ext.samplers.cached import CachedState, drift_tensors, load_drift
+from effebm_ext.samplers.proposal import LangevinProposal
+from effebm_ext.walkers import restart
+from effebm_ext.walkers.resampling import SCHEMES, resample
+
+
+class Followed(NamedTuple):
+    """``ess``: effective sample size of the weights before they were resampled, 1 to n.
+    ``resampled``: whether they were. ``acceptance``: mean over moves and walkers; None where they
+    are not adjusted."""
+
+    ess: float
+    resampled: bool
+    acceptance: float | None
+
+
+class WeightedWalkers:
+    """Walkers that follow a model in training and are weighted for what they lag behind.
+
+    Args:
+        sampler: moves the walkers. Of a Langevin sampler the weights correct everything, step size,
+            compression and change of the parameters; that of compression grows with time. Those of
+            MALA correct the change of the parameters alone.
+        x0: where they start, ``(n, *event)``, float32 or float64; copied.
+        log_density: ``(n,)``, normalised, of the law that x0 was drawn from, at x0. The walkers
+            start with ``A = -E(x0) - log_density``, so that :attr:`log_z` is log Z itself. For
+            samples of the model that is constant, ``-E(x0) - log Z``.
+        rng: a Key, a torch.Generator, or None.
+        moved: walkers that are moved at a time, in turn; 0: all.
+        resampling: systematic, stratified or multinomial.
+        resample_threshold: they are resampled where their effective sample size falls below this
+            share of their number, 0 (never) to 1.
+
+    Attributes:
+        walkers: where they are, with energies and drifts as they were kept there.
+        log_weights: float64 ``(n,)``, since they were resampled last.
+
+    Raises:
+        TypeError, ValueError: an argument is out of its range; the sampler has error feedback,
+            bounds, another temperature than 1, or no energy.
+    """
+
+    def __init__(
+        self,
+        sampler: Langevin | MALA,
+        x0: Tensor,
+        log_density: Tensor,
+        *,
+        rng: Rng = None,
+        moved: int = 0,
+        resampling: str = "systematic",
+        resample_threshold: float = 0.5,
+    ) -> None:
+        if log_density.shape != x0.shape[:1]:
+            raise ValueError(
+                f"log_density: expected shape ({len(x0)},), got {tuple(log_density.shape)}"
+            )
+        if not 0 <= moved <= len(x0):
+            raise ValueError(f"moved: expected 0 to {len(x0)}, the walkers, got {moved}")
+        if resampling not in SCHEMES:
+            raise ValueError(f"resampling: expected {', '.join(SCHEMES)}, got {resampling!r}")
+        if not 0 <= resample_threshold <= 1:
+            raise ValueError(f"resample_threshold: expected 0 to 1, got {resample_threshold}")
+        self.sampler = LangevinProposal.of(sampler) if isinstance(sampler, Langevin) else sampler
+        self.resampling, self.resample_threshold = resampling, resample_threshold
+        self.walkers: CachedState = self.sampler.init(x0, rng=rng)
+        self.log_weights = -self.walkers.energy.double() - log_density.double()
+        self._log_z_before = 0.0  # of the weights that resampling took away
+        self._moved, self._first = moved or len(x0), 0
+
+    @property
+    def weights(self) -> Tensor:
+        """Float64 ``(n,)``, of sum one."""
+        return torch.softmax(self.log_weights, 0)
+
+    @property
+    def ess(self) -> float:
+        """Kish's effective sample size ``1 / sum(weights^2)``, 1 to n."""
+        return float(1 / self.weights.square().sum())
+
+    @property
+    def log_z(self) -> float:
+        """Estimate of log Z, where Z is the integral of exp(-E)."""
+        return self._log_z_before + _log_mean_exp(self.log_weights)
+
+    @property
+    def state(self) -> LangevinState:
+        """Samples of the model of equal weight: copies of the walkers, resampled. The walkers
+        themselves keep their weights."""
+        w = self.walkers
+        rows = resample(self.log_weights, "systematic", w.key.at(w.step))
+        return LangevinState(w.x[rows], None, w.key, w.step)
+
+    def advance(self, n_steps: int) -> Followed:
+        """Follows the energy to what it is now, moves by ``n_steps``, and resamples if need be."""
+        n = len(self.log_weights)
+        if self._moved == n:
+            increments, acceptance = self._move_(self.walkers, n_steps)
+            self.log_weights = self.log_weights + increments
+        else:
+            turn = (self._first + torch.arange(n, device=self.log_weights.device)) % n
+            self._first = (self._first + self._moved) % n
+            rows, at_rest = turn[: self._moved], turn[self._moved :]
+            self._reweight(at_rest)
+            moving = self.walkers.take(rows)
+            increments, acceptance = self._move_(moving, n_steps)
+            self.log_weights[rows] += increments
+            self.walkers.put_(rows, moving)
+        ess = self.ess
+        resampled = ess < self.resample_threshold * n
+        if resampled:
+            self._resample()
+        return Followed(ess, resampled, acceptance)
+
+    def _move_(self, state: CachedState, n_steps: int) -> tuple[Tensor, float | None]:
+        """From the energy of the cache to the energy as it is; the increments of A."""
+        increments = torch.zeros_like(state.energy, dtype=torch.float64)
+        if isinstance(self.sampler, MALA):
+            energy = state.energy
+            self.sampler.refresh_(state)
+            increments += energy.double() - state.energy.double()
+            info = self.sampler.advance_(state, n_steps)
+            return increments, float(info.acceptance.mean())
+        for _ in range(n_steps):
+            proposal = self.sampler.propose(state)
+            increments += proposal.log_ratio
+            self.sampler.move_(state, proposal)
+        return increments, None
+
+    def _reweight(self, rows: Tensor) -> None:
+        """Walkers that rest; their drifts stay those of older parameters."""
+        w = self.walkers
+        with torch.no_grad():
+            energy = per_chain(self.sampler.energy(w.x[rows]), len(rows))
+        self.log_weights[rows] += w.energy[rows].double() - energy.double()
+        w.energy[rows] = energy
+
+    def _resample(self) -> None:
+        w = self.walkers
+        self._log_z_before = self.log_z
+        rows = resample(self.log_weights, self.resampling, w.key.at(w.step))
+        self.walkers = w.take(rows)
+        self.log_weights = torch.zeros_like(self.log_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes: :attr:`state`, from which samples are drawn later, and beside it
+        the walkers with weights, energies and drifts."""
+        w = self.walkers
+        own = {
+            "x": w.x,
+            "energy": w.energy,
+            "drift": drift_tensors(w.drift),
+            "log_weights": self.log_weights,
+            "log_z_before": self._log_z_before,
+            "first": self._first,
+        }
+        return {**restart.state_dict(self.state), "walkers": own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where :meth:`state_dict` was taken.
+
+        Raises:
+            KeyError, TypeError, ValueError: the state is of other walkers.
+        """
+        own, like = state["walkers"], self.walkers
+        loaded = restart.load_state({**state, "x": own["x"]}, like)
+        device = loaded.x.device
+        drift = load_drift(own["drift"], like.drift, device)
+        energy = own["energy"].to(device, copy=True)
+        self.walkers = CachedState(**vars(loaded), energy=energy, drift=drift)
+        self.log_weights = own["log_weights"].to(device, copy=True)
+        self._log_z_before, self._first = own["log_z_before"], own["first"]
+
+
+def _log_mean_exp(values: Tensor) -> float:
+    return float(torch.logsumexp(values, 0)) - math.log(len(values))

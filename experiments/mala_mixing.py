@@ -1,0 +1,141 @@
+"""What exactness costs: how far Metropolis-adjusted steps move along compressed gradients, and in
+how little memory their walkers are kept.
+
+    python experiments/mala_mixing.py --quick
+    python experiments/mala_mixing.py --out runs/mala_mixing
+
+The target is N(0, I). A chain in equilibrium makes the expected squared jump E[a(x, x') |x' - x|^2]
+/ d per dimension, a the probability of acceptance: the mean over independent x, with its standard
+error and without a chain. The step size is the best of a grid, found on other samples than those
+that the figure is of. Without any gradient the step is that of random-walk Metropolis.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from chains import Estimate, mean
+from compression_bias import environment, plain
+from matplotlib.figure import Figure
+from torch import Tensor
+
+import effebm_ext as eff
+from effebm_ext.walkers.weighted import WeightedWalkers
+
+Row = dict[str, Any]
+Compressor = eff.TopK | eff.BlockSign | Callable[[Tensor], Tensor] | None
+
+DRIFTS: dict[str, Compressor] = {
+    "full": None,
+    "Top-k 10 %": eff.TopK(ratio=0.1),
+    "Block-Sign 64": eff.BlockSign(64),
+    "no gradient": torch.zeros_like,
+}
+STEP_SIZES = [2.0 ** (i / 2) for i in range(2, -25, -1)]
+GiB = 2**30
+
+
+def energy(x: Tensor) -> Tensor:
+    return x.square().sum(1) / 2
+
+
+def jump(compressor: Compressor, step_size: float, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Squared jump per dimension, and probability of acceptance, ``(n,)`` each."""
+    sampler = eff.MALA(energy, step_size, compressor=compressor)
+    state = sampler.init(x, rng=eff.Key(seed))
+    proposal = sampler.propose(state)
+    acceptance = proposal.log_ratio.clamp(max=0).exp()
+    return acceptance * (proposal.x - x).double().square().mean(1), acceptance
+
+
+def best_jump(name: str, dim: int, chains: int) -> Row:
+    compressor = DRIFTS[name]
+
+    def samples(seed: int) -> Tensor:
+        return torch.randn(chains, dim, generator=torch.Generator().manual_seed(seed))
+
+    x = samples(0)[:1000]
+    best = max(STEP_SIZES, key=lambda s: float(jump(compressor, s, x, 0)[0].mean()))
+    squares, acceptance = jump(compressor, best, samples(1), 1)
+    return {
+        "drift": name, "dim": dim, "step_size": best, "jump": mean(squares),
+        "acceptance": mean(acceptance),
+    }  # fmt: skip
+
+
+def memory(name: str, dim: int) -> Row:
+    """Bytes of a walker, counted from tensors as weighted walkers hold them."""
+    sampler = eff.MALA(energy, 0.1, compressor=DRIFTS[name])
+    x0 = torch.randn(64, dim, generator=torch.Generator().manual_seed(0))
+    walkers = WeightedWalkers(sampler, x0, x0.new_zeros(64))
+    state = walkers.walkers
+    parts = {"x": state.x, "energy": state.energy, "weight": walkers.log_weights}
+    others = sum(tensor.nbytes for tensor in parts.values()) / 64
+    drift = state.drift.nbytes / 64
+    return {
+        "drift": name, "dim": dim, "bytes": others + drift, "drift_bytes": drift,
+        "walkers_per_gib": math.floor(GiB / (others + drift)),
+    }  # fmt: skip
+
+
+def table(jumps: list[Row], memories: list[Row]) -> str:
+    lines = [f"{'d':>6}  {'drift':<16}{'squared jump':>20}{'acceptance':>14}{'step size':>12}"]
+    for row in jumps:
+        value, error = Estimate(*row["jump"])
+        lines.append(
+            f"{row['dim']:>6}  {row['drift']:<16}{f'{value:.3g} ± {error:.1g}':>20}"
+            f"{row['acceptance'][0]:>14.2f}{row['step_size']:>12.3g}"
+        )
+    lines += ["", f"{'d':>6}  {'drift':<16}{'bytes a walker':>16}{'walkers in 1 GiB':>18}"]
+    lines += [
+        f"{row['dim']:>6}  {row['drift']:<16}{row['bytes']:>16.0f}{row['walkers_per_gib']:>18}"
+        for row in memories
+    ]
+    return "\n".join(lines)
+
+
+def save_picture(path: Path, jumps: list[Row]) -> None:
+    """Squared jump against d."""
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.subplots()
+    for name in DRIFTS:
+        rows = [row for row in jumps if row["drift"] == name]
+        axes.loglog([r["dim"] for r in rows], [r["jump"][0] for r in rows], "o-", label=name)
+    axes.set_xlabel("d")
+    axes.set_ylabel("best squared jump per dimension")
+    axes.legend()
+    figure.savefig(path, dpi=80)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--quick", is_flag=True, help="short rows and few chains, in seconds")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="folder for results.json and mala_mixing.png")  # fmt: skip
+def main(quick: bool, out: Path | None) -> None:
+    """Measure the mixing of exact compressed chains, and the memory of their walkers."""
+    dims, chains = ((16, 64), 200) if quick else ((16, 64, 256, 1024, 3072), 4000)
+    cases = [(name, dim) for dim in dims for name in DRIFTS]
+    jumps = []
+    with click.progressbar(cases, item_show_func=lambda c: c and f"{c[0]}, d = {c[1]}") as bar:
+        for name, dim in bar:
+            jumps.append(plain(best_jump(name, dim, chains)))
+    memories = [memory(name, dim) for dim in dims for name in DRIFTS if name != "no gradient"]
+    click.echo("\n" + table(jumps, memories))
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        report = {
+            "environment": environment(), "settings": {"chains": chains, "dims": list(dims)},
+            "jumps": jumps, "memory": memories,
+        }  # fmt: skip
+        (out / "results.json").write_text(json.dumps(report, allow_nan=False) + "\n")
+        save_picture(out / "mala_mixing.png", jumps)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The experiments on weighted walkers run, and say what their figures say."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+
+import itertools
+
+import gaussian_mixture as mixture
+import mala_mixing as mixing
+
+
+def run(command, *arguments):
+    done = CliRunner().invoke(command, ["--quick", *map(str, arguments)])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_the_mixture_is_normalised_and_sampled_from():
+    truth, generator = mixture.teacher(2), torch.Generator().manual_seed(0)
+    axis = torch.arange(-20, 15, 0.05, dtype=torch.float64)
+    with torch.no_grad():
+        grid = torch.cartesian_prod(axis, axis).float()
+        total = float(truth.log_density(grid).exp().sum() * 0.05**2)
+    assert total == pytest.approx(1, abs=1e-4)
+    x = truth.samples(4000, generator)
+    assert float((x[:, 0] < 0).double().mean()) == pytest.approx(0.25, abs=4 * 0.0069)
+    assert truth.masses.tolist() == pytest.approx([0.25, 0.75])
+
+
+def test_the_mixture_experiment_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    output = run(mixture.main, "--seeds", 1, "--out", tmp_path)
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert [row["arm"] for row in report["runs"]] == list(mixture.ARMS)
+    assert all(arm in output for arm in mixture.ARMS)
+    assert 0 < (tmp_path / "gaussian_mixture.png").stat().st_size < 150_000
+    weighted = {row["arm"]: row for row in report["runs"] if "ess" in row}
+    assert len(weighted) == 5
+    for arm, row in weighted.items():
+        assert 0 < row["ess"] <= 1
+        assert (row["acceptance"] is not None) == ("MALA" in arm)
+        if "MALA" in arm or arm == "Jarzynski":
+            assert abs(row["log_z_error"]) < 0.1
+    made, train = [], mixture.train
+    monkeypatch.setattr(mixture, "train", lambda *given: made.append(given) or train(*given))
+    log = tmp_path / "runs.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    run(mixture.main, "--seeds", 1, "--out", tmp_path)
+    assert len(made) == 1
+    assert json.loads((tmp_path / "results.json").read_text())["runs"] == report["runs"]
+
+
+def test_jumps_are_as_expected_and_packed_walkers_are_smaller(tmp_path):
+    output = run(mixing.main, "--out", tmp_path)
+    report = json.loads((tmp_path / "results.json").read_text())
+    assert all(name in output for name in mixing.DRIFTS)
+    jumps = {(row["drift"], row["dim"]): row["jump"] for row in report["jumps"]}
+    for dim in (16, 64):
+        order = [
+            jumps[name, dim] for name in ("full", "Block-Sign 64", "Top-k 10 %", "no gradient")
+        ]
+        for (more, error), (less, other) in itertools.pairwise(order):
+            assert more - less > -3 * (error**2 + other**2) ** 0.5
+        assert order[0][0] > 5 * order[-1][0]
+    assert jumps["full", 16][0] == pytest.approx(0.77, abs=4 * jumps["full", 16][1])
+    sizes = {row["drift"]: row for row in report["memory"] if row["dim"] == 64}
+    assert sizes["full"]["bytes"] == 64 * 8 + 4 + 8
+    assert sizes["Top-k 10 %"]["drift_bytes"] == 6 * (4 + 2)
+    assert sizes["Block-Sign 64"]["drift_bytes"] == 64 / 8 + 4
+    assert (tmp_path / "mala_mixing.png").exists()
