@@ -4,6 +4,7 @@ import torch
 from effebm_ext.energies import (
     ConvEnergy,
     MLPEnergy,
+    ResNetEnergy,
     class_energy,
     denoise,
     energy_and_gradient,
@@ -29,7 +30,7 @@ def test_auto_chooses_by_the_shape_of_the_event():
     assert isinstance(make_energy("auto", (1, 8, 8)), ConvEnergy)
     assert isinstance(make_energy("auto", (2,)), MLPEnergy)
     assert isinstance(make_energy("auto", (1, 4, 4)), MLPEnergy)
-    with pytest.raises(ValueError, match="energy: expected auto, mlp, conv or resnet, got 'x'"):
+    with pytest.raises(ValueError, match="energy: expected auto, mlp, conv, resnet, got 'x'"):
         make_energy("x", (2,))
     with pytest.raises(ValueError, match=r"event_shape: .* got \(2,\)"):
         make_energy("conv", (2,))
@@ -50,6 +51,24 @@ def test_gradient_of_a_quadratic():
     assert not gradient.requires_grad
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 17, 33), (2, 3, 3)])
+def test_the_residual_network_has_a_quadratic_head_and_no_kinks(shape):
+    energy, x = ResNetEnergy(shape, width=4), torch.randn(5, *shape)
+    assert energy(x).shape == (5,)
+    assert torch.allclose(energy(x)[:2], energy(x[:2]), atol=1e-5)
+    *body, head = energy.net
+    h = torch.nn.Sequential(*body)(x)
+    w1, w2, w3 = (layer.weight[0] for layer in (head.first, head.second, head.of_squares))
+    assert torch.allclose(energy(x), (h @ w1) * (h @ w2) + h.square() @ w3, atol=1e-5)
+    assert all(layer.bias is None for layer in (head.first, head.second, head.of_squares))
+    assert not any(isinstance(m, (torch.nn.ReLU, torch.nn.ELU)) for m in energy.modules())
+    block = energy.net[1]
+    for parameter in block.branch[-1].parameters():
+        torch.nn.init.zeros_(parameter)
+    features = torch.randn(2, 4, 6, 6)
+    assert torch.equal(block(features), features)
+
+
 def test_shapes_of_energies():
     assert per_chain(torch.zeros(3, 1), 3).shape == (3,)
     for bad in (torch.zeros(()), torch.zeros(3, 2), torch.zeros(4), torch.zeros(1, 3)):
@@ -64,7 +83,9 @@ def test_denoising_gives_the_posterior_mean_of_a_gaussian():
     torch.testing.assert_close(clean, x * 4 / 4.25)
 
 
-@pytest.mark.parametrize(("kind", "shape"), [("mlp", (2,)), ("conv", (1, 8, 8))])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [("mlp", (2,)), ("conv", (1, 8, 8)), ("resnet", (1, 8, 8))]
+)
 def test_a_conditional_energy_has_an_energy_for_every_class_and_their_marginal(kind, shape):
     energy, x = make_energy(kind, shape, n_classes=3), torch.randn(5, *shape)
     classes = torch.stack([energy(x, torch.full((5,), y)) for y in range(3)], dim=1)
