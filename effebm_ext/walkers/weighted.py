@@ -16,8 +16,10 @@ those of the model). It stays so, for the energy E' of new parameters:
   be of E' at both ends, which takes one gradient more for every change of the parameters;
 * when walkers are resampled: all get the mean weight.
 
-The parameters themselves depend on the walkers, which makes estimates consistent as the number of
-walkers grows, not unbiased.
+Parameters that are trained on the walkers depend on them, which makes estimates consistent as the
+number n of walkers grows, not unbiased: every update raises the energy of just these walkers, and
+gradient descent of rate r lowers the estimate of log Z by about r times the variance of the
+gradient's estimate, of order 1/n, at every update.
 """
 
 from __future__ import annotations
