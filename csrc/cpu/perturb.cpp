@@ -48,11 +48,8 @@ void perturb_rows(const PerturbParams& p, const cpu::Threads& threads) {
 
     const A dot = sum_over_chunks(p.dim, team, sums, [&](int64_t at, int n, A* terms) {
       alignas(64) float room[kChunk], xi[kChunk];
-      const float* g = normals + at;
-      if (!kept) {
-        direction.fill(uint32_t(at / 4), (n + 3) / 4, room);
-        g = room;
-      }
+      const float* const g = kept ? normals + at : room;
+      if (!kept) direction.fill(uint32_t(at / 4), (n + 3) / 4, room);
       // Loops become vector code where all that they read is a local variable.
       const A scale = scale_of_row, noise_std = noise_std_of_row;
       const T* const from = x + at;

@@ -99,12 +99,12 @@ __global__ void __launch_bounds__(kThreads)
       const int n = group.size(p.dim, quad);
       if (n == 0) return terms;
       const int64_t begin = group.begin + quad;
-      float normal[kQuad];
-      normal4(directions, chain, uint32_t(begin / kQuad), normal);
-      A v[kQuad], centre[kQuad];
-      for (int i = 0; i < kQuad; ++i) v[i] = scale * A(normal[i]);
       T x[kQuad] = {}, minus[kQuad];
       load_quad(static_cast<const T*>(p.x) + row, begin, n, vector, x);
+      A v[kQuad], centre[kQuad];
+      float normal[kQuad];
+      normal4(directions, chain, uint32_t(begin / kQuad), normal);
+      for (int i = 0; i < kQuad; ++i) v[i] = scale * A(normal[i]);
       for (int i = 0; i < kQuad; ++i) centre[i] = widen(x[i]);
       if (noise_std != A(0)) {
         normal4(noise, chain, uint32_t(begin / kQuad), normal);

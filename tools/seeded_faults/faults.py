@@ -140,7 +140,7 @@ FAULTS = [
     Fault("pair: every group has the norm of its first row", PERTURB,
           "squares[group.row]", "squares[0]"),
     Fault("pair: directions as the noise", PERTURB,
-          "normal4(noise, chain", "normal4(directions, chain"),
+          "stream_of(p, Purpose::noise)", "stream_of(p, Purpose::directions)"),
     Fault("pair: the second half written over the first rows", PERTURB,
           "out + p.rows * p.dim", "out + p.dim"),
 ]  # fmt: skip
