@@ -23,7 +23,8 @@ from forms import STEP_SIZE, moves
 from torch import Tensor
 
 import effebm_ext as eff
-from effebm_ext.energies import MLPEnergy, energy_and_gradient
+from effebm_ext.energies import energy_and_gradient
+from effebm_ext.networks import MLPEnergy
 
 _STEPS = 3
 

@@ -185,7 +185,7 @@ class TrainConfig:
 
     @property
     def gaussian_base(self) -> bool:
-        """Whether the energy has a :class:`effebm_ext.energies.GaussianBase`: weights estimate log
+        """Whether the energy has a :class:`effebm_ext.networks.GaussianBase`: weights estimate log
         Z, which must be finite."""
         return self.objective == "jarzynski"
 

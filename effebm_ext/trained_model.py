@@ -12,7 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from effebm_ext import checkpoint
 from effebm_ext.config import TrainConfig
-from effebm_ext.energies import denoise, make_energy
+from effebm_ext.energies import denoise
+from effebm_ext.networks import make_energy
 from effebm_ext.objectives.make import make_sampler
 from effebm_ext.rng import Key
 from effebm_ext.run_folder import CHECKPOINT

@@ -13,8 +13,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from effebm_ext.batches import RowsByClass
 from effebm_ext.config import DENOISING, TrainConfig
 from effebm_ext.data import Dataset
-from effebm_ext.energies import make_energy
 from effebm_ext.evaluation.hook import cross_entropy_hook
+from effebm_ext.networks import make_energy
 from effebm_ext.objectives import Chains, Objective
 from effebm_ext.objectives.make import Setting, gaussian_base, make_objective
 

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 import effebm_ext as eff
 from effebm_ext import losses
-from effebm_ext.energies import ResNetEnergy, score_of
+from effebm_ext.energies import score_of
+from effebm_ext.networks import ResNetEnergy
 
 Row = dict[str, Any]
 PAIRS = {"fd_ssm": "ssm", "fd_dsm": "dsm"}  # finite differences, and what they stand for

@@ -1,16 +1,8 @@
 import pytest
 import torch
 
-from effebm_ext.energies import (
-    ConvEnergy,
-    MLPEnergy,
-    ResNetEnergy,
-    class_energy,
-    denoise,
-    energy_and_gradient,
-    make_energy,
-    per_chain,
-)
+from effebm_ext.energies import class_energy, denoise, energy_and_gradient, per_chain
+from effebm_ext.networks import ConvEnergy, MLPEnergy, ResNetEnergy, make_energy
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 17), (1, 28, 28), (2, 3, 3)])

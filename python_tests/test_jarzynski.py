@@ -10,8 +10,8 @@ from kill_and_resume import result
 import effebm_ext as eff
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset, load
-from effebm_ext.energies import GaussianBase
 from effebm_ext.losses import contrastive_divergence
+from effebm_ext.networks import GaussianBase
 from effebm_ext.objectives import Jarzynski
 from effebm_ext.objectives.make import make_sampler
 from effebm_ext.trained_model import load_model

@@ -1,7 +1,7 @@
 import torch
 
 import effebm_ext as eff
-from effebm_ext.energies import MLPEnergy
+from effebm_ext.networks import MLPEnergy
 
 
 def test_gradient_of_a_gaussian_model_is_the_difference_of_second_moments():

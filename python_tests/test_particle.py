@@ -15,7 +15,8 @@ from torch import nn
 import effebm_ext as eff
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset, load
-from effebm_ext.energies import MLPEnergy, energy_and_gradient
+from effebm_ext.energies import energy_and_gradient
+from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import ParticleDynamics
 from effebm_ext.training import Trainer, make_trainer
 from effebm_ext.walkers.particle_moves import (

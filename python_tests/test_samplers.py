@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import effebm_ext as eff
-from effebm_ext.energies import MLPEnergy
+from effebm_ext.networks import MLPEnergy
 
 STEPS = 7
 

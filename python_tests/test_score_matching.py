@@ -10,8 +10,9 @@ from torch.testing import assert_close
 
 import effebm_ext as eff
 from effebm_ext import losses
-from effebm_ext.energies import MLPEnergy, score_of
+from effebm_ext.energies import score_of
 from effebm_ext.losses import finite_differences
+from effebm_ext.networks import MLPEnergy
 from effebm_ext.ops.perturb import perturbed_pair
 
 KEY = eff.Key(7)

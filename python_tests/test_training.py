@@ -9,7 +9,7 @@ import torch
 import effebm_ext as eff
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
-from effebm_ext.energies import MLPEnergy
+from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
 from effebm_ext.training import NonFiniteError, Trainer, make_trainer
 from effebm_ext.walkers.persistent import PersistentChains

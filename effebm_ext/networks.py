@@ -1,0 +1,208 @@
+"""Energy networks: tensors ``(n, *event)`` to energies ``(n,)``; low energy means likely.
+
+Activations are smooth, so that the gradient a sampler follows is continuous. The last layer has no
+bias: a constant in the energy changes nothing but the precision of differences.
+
+With ``n_classes`` the read-out has one output per class, ``f(x)[y]``, and
+:func:`effebm_ext.energies.class_energy` says what that means with labels and without.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from effebm_ext.energies import class_energy
+from effebm_ext.layers import QuadraticHead, ResidualBlock, ShiftedSoftplus
+
+
+class MLPEnergy(nn.Module):
+    """A multilayer perceptron on the flattened event.
+
+    Args:
+        event_shape: shape of one sample, without the batch axis.
+        width: units per hidden layer.
+        depth: hidden layers, at least 1.
+        n_classes: of labels ``y``; None: the energy takes none.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 256,
+        depth: int = 3,
+        n_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        sizes = [math.prod(event_shape), *[width] * depth]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for n_in, n_out in itertools.pairwise(sizes):
+            layers += [nn.Linear(n_in, n_out), nn.SiLU()]
+        self.net = nn.Sequential(*layers, nn.Linear(width, n_classes or 1, bias=False))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
+
+
+class ConvEnergy(nn.Module):
+    """A small convolutional network for images ``(channels, height, width)``.
+
+    A stride-1 convolution, then convolutions that halve the image while it is at least 4 pixels
+    wide and high (at most ``max_halvings``), then a linear read-out of all that is left.
+
+    Args:
+        event_shape: ``(channels, height, width)``.
+        width: features of the first layer; every halving doubles them.
+        max_halvings: bounds the depth on large images.
+        n_classes: of labels ``y``; None: the energy takes none.
+
+    Raises:
+        ValueError: event_shape has not three axes.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 16,
+        max_halvings: int = 4,
+        n_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        channels, height, breadth = _image_shape(event_shape)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU()]
+        for _ in range(max_halvings):
+            if min(height, breadth) < 4:
+                break
+            layers += [nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), nn.SiLU()]
+            width, height, breadth = 2 * width, (height + 1) // 2, (breadth + 1) // 2
+        read_out = nn.Linear(width * height * breadth, n_classes or 1, bias=False)
+        layers += [nn.Flatten(), read_out]
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
+
+
+class ResNetEnergy(nn.Module):
+    """A residual network with a quadratic head for images ``(channels, height, width)``, as score
+    matching is done with (arXiv 1910.07762, 2007.03317).
+
+    A convolution to ``width`` channels, then residual blocks, between which the image is halved by
+    averages while it is at least 8 pixels wide and high (at most ``max_halvings``). Of all features
+    h that are left the energy is ``(w1 h) (w2 h) + w3 h^2``. The activation is softplus, as smooth
+    as second differences could ask for.
+
+    Args:
+        event_shape: ``(channels, height, width)``.
+        width: channels of every layer.
+        blocks: residual blocks of two convolutions each, at every size of the image.
+        max_halvings: bounds the depth on large images.
+        n_classes: of labels ``y``; None: the energy takes none.
+
+    Raises:
+        ValueError: event_shape has not three axes.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        *,
+        width: int = 64,
+        blocks: int = 1,
+        max_halvings: int = 2,
+        n_classes: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_classes = n_classes
+        channels, height, breadth = _image_shape(event_shape)
+        layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        layers += [ResidualBlock(width) for _ in range(blocks)]
+        for _ in range(max_halvings):
+            if min(height, breadth) < 8:
+                break
+            layers += [nn.AvgPool2d(2), *(ResidualBlock(width) for _ in range(blocks))]
+            height, breadth = height // 2, breadth // 2
+        head = QuadraticHead(width * height * breadth, n_classes or 1)
+        self.net = nn.Sequential(*layers, ShiftedSoftplus(), nn.Flatten(), head)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return _read_out(self.net(x), y, self.n_classes)
+
+
+def _image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
+    if len(event_shape) != 3:
+        raise ValueError(
+            f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
+        )
+    channels, height, width = event_shape
+    return channels, height, width
+
+
+def _read_out(values: Tensor, y: Tensor | None, n_classes: int | None) -> Tensor:
+    if n_classes is not None:
+        return class_energy(values, y)
+    if y is not None:
+        raise ValueError("y: expected no labels, the energy was made without n_classes")
+    return values.squeeze(1)
+
+
+class GaussianBase(nn.Module):
+    """An energy beside that of a Gaussian: ``net(x) + |x - mean|^2 / (2 std^2)``.
+
+    Networks of this module grow linearly at most, so that ``exp(-E)`` then has a finite integral,
+    whatever their parameters.
+
+    Args:
+        net: maps ``(n, *event)`` to ``(n,)``.
+        mean, std: of every element; they are kept with the parameters, and not trained.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: nn.Module, mean: float, std: float) -> None:
+        super().__init__()
+        self.net = net
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        values: Tensor = self.net(x) + ((x - self.mean) / self.std).square().flatten(1).sum(1) / 2
+        return values
+
+
+def make_energy(
+    kind: str,
+    event_shape: Sequence[int],
+    n_classes: int | None = None,
+    base: tuple[float, float] | None = None,
+) -> nn.Module:
+    """``mlp``, ``conv``, ``resnet``, or ``auto``: conv for images of at least 8 x 8 pixels, else
+    mlp. With ``n_classes`` it takes labels. ``base``: mean and standard deviation of a
+    :class:`GaussianBase`.
+
+    Raises:
+        ValueError: kind is none of these, or conv or resnet is asked for what is not an image.
+    """
+    if kind == "auto":
+        is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
+        kind = "conv" if is_image else "mlp"
+    if kind not in _NETWORKS:
+        raise ValueError(f"energy: expected auto, {', '.join(_NETWORKS)}, got {kind!r}")
+    net = _NETWORKS[kind](event_shape, n_classes=n_classes)
+    return net if base is None else GaussianBase(net, *base)
+
+
+_NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLPEnergy,
+    "conv": ConvEnergy,
+    "resnet": ResNetEnergy,
+}
