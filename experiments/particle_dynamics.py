@@ -63,7 +63,7 @@ QUICK: dict[str, Any] = {
     "iterations": 8, "particles": 20, "batch_size": 20, "initial_steps": 5, "hidden": 16,
     "rows": 200, "looks": 2, "grid": 65,
 }  # fmt: skip
-# As the source has it, chains that do not follow get twice the steps, and annealed ones descend more
+# As in the source, chains that do not follow get twice the steps, and annealed ones descend more
 # than they diffuse. In the plane Top-1 is to move along the steeper axis alone.
 ARMS: dict[str, dict[str, Any]] = {
     "alpha": {"move": "alpha"},
