@@ -32,7 +32,7 @@ test-cpp: build
 	$(call CTEST,build/thread,thread)
 
 test-python: build
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS)
 
 # What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
 test-ptx: build
