@@ -31,8 +31,9 @@ test-cpp: build
 	$(call CTEST,build/address,address)
 	$(call CTEST,build/thread,thread)
 
+# One process per core, each with one thread but where a test asks for more.
 test-python: build
-	$(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
 test-ptx: build
