@@ -37,3 +37,8 @@ def normal(*shape, seed=0, dtype=torch.float32):
     """Standard normals that depend on the seed alone."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def named(value):
+    """Of a test's parameter, alike in every process: str() of a function has its address."""
+    return getattr(value, "__name__", str(value))

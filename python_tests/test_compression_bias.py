@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers import named
 from scipy import integrate, special, stats
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
@@ -55,7 +56,7 @@ def test_flat_top_has_the_published_variances_and_tends_to_the_target():
     ("law", "power"),
     [(forms.TopKRow(1, 2), lambda x, y: max(x, y) ** 2 / 2),
      (forms.SignBlock(2), lambda x, y: (x + y) ** 2 / 4)],
-    ids=str,
+    ids=named,
 )  # fmt: skip
 def test_laws_of_a_row_of_two_by_quadrature(law, power):
     def integral(weight, upper):
@@ -84,7 +85,7 @@ def test_laws_of_rows_tend_to_those_of_entries_and_to_the_target():
     assert forms.TopKRow(1, 1000).var() == pytest.approx(1002 / 3)
 
 
-@pytest.mark.parametrize("law", [forms.TopKRow(5, 50), forms.SignBlock(10)], ids=str)
+@pytest.mark.parametrize("law", [forms.TopKRow(5, 50), forms.SignBlock(10)], ids=named)
 def test_samples_follow_the_law(law):
     x = law.sample((4000, 50), np.random.default_rng(0))
     variance = chains.mean(torch.tensor(x).square().mean(1))

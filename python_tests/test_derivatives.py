@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import normal
+from helpers import named, normal
 from torch.autograd import gradcheck
 
 import effebm_ext as eff
@@ -23,9 +23,9 @@ def leaves(dtype=torch.float64):
     return [normal(3, 11, seed=seed, dtype=dtype).requires_grad_() for seed in (1, 2)]
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
-@pytest.mark.parametrize("clip", [None, eff.ClipValue(1.0), eff.ClipNorm(3.0)], ids=str)
-@pytest.mark.parametrize("bounds", [None, (-0.9, 0.8), eff.Reflect(-0.9, 0.8)], ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
+@pytest.mark.parametrize("clip", [None, eff.ClipValue(1.0), eff.ClipNorm(3.0)], ids=named)
+@pytest.mark.parametrize("bounds", [None, (-0.9, 0.8), eff.Reflect(-0.9, 0.8)], ids=named)
 @pytest.mark.parametrize("step_size", [0.3, torch.tensor([0.1, 0.3, 0.5])], ids=["same", "each"])
 def test_the_step_against_finite_differences(compressor, clip, bounds, step_size):
     def step(x, grad):
@@ -36,7 +36,7 @@ def test_the_step_against_finite_differences(compressor, clip, bounds, step_size
     assert gradcheck(step, leaves())
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS[1:5], ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS[1:5], ids=named)
 def test_compression_against_finite_differences(compressor):
     assert gradcheck(compressor.compress, leaves()[:1])
 
@@ -73,7 +73,7 @@ def test_clip_by_norm_turns_what_it_scales_and_passes_on_the_rest():
 
 
 @pytest.mark.parametrize("shape", [(4,), (3, 0), (0, 5), (2, 3, 4)])
-@pytest.mark.parametrize("compressor", [None, eff.TopK(0), eff.BlockSign(2), torch.tanh], ids=str)
+@pytest.mark.parametrize("compressor", [None, eff.TopK(0), eff.BlockSign(2), torch.tanh], ids=named)
 def test_chains_of_every_shape_have_derivatives(shape, compressor):
     leaves = [normal(*shape, seed=seed, dtype=torch.float64).requires_grad_() for seed in (1, 2)]
 
@@ -97,7 +97,7 @@ def test_chains_are_clipped_by_their_own_norms():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("bounds", [None, (-0.5, 0.4), eff.Reflect(-0.5, 0.4)], ids=str)
+@pytest.mark.parametrize("bounds", [None, (-0.5, 0.4), eff.Reflect(-0.5, 0.4)], ids=named)
 def test_a_function_has_the_gradients_of_the_compressor_it_is(dtype, bounds):
     results = []
     for compressor in (eff.BlockSign(4), eff.BlockSign(4).compress):
@@ -140,7 +140,7 @@ def test_gradients_have_the_dtype_of_their_tensor(dtype):
 @pytest.mark.parametrize(
     ("compressor", "clip"),
     [(None, eff.ClipValue(1.0)), *[(c, eff.ClipNorm(3.0)) for c in COMPRESSORS]],
-    ids=str,
+    ids=named,
 )
 def test_compiled_gradients_are_the_same(compressor, clip):
     def loss(x, grad):

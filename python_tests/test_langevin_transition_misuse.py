@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from helpers import DTYPES, assert_same_bits, normal
+from helpers import DTYPES, assert_same_bits, named, normal
 from test_langevin_step_misuse import NEUTRAL
 
 import effebm_ext as eff
@@ -105,7 +105,7 @@ def test_autograd_notices_what_the_transition_overwrites_and_nothing_else(compre
         losses[2].backward()
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
 def test_inference_mode_gives_the_same_bits(compressor):
     residuals = [None, None] if compressor is None else [torch.ones(3, 4), torch.ones(3, 4)]
     options = {"compressor": compressor, "rng": eff.Key(2**40 + 1)}
@@ -116,7 +116,7 @@ def test_inference_mode_gives_the_same_bits(compressor):
         assert_same_bits(got, want)
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
 def test_compiled_transitions_have_the_same_bits_and_compile_no_more_than_twice(compressor):
     from torch._dynamo.testing import CompileCounterWithBackend
 
@@ -144,7 +144,7 @@ def test_compiled_transitions_have_the_same_bits_and_compile_no_more_than_twice(
     assert counter.frame_count <= 2
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
 def test_meta_tensors_give_the_shapes(compressor):
     x = torch.empty(5, 2, 2, dtype=torch.bfloat16, device="meta").transpose(1, 2)
     t = eff.langevin_transition(x, x, 0.1, compressor=compressor, rng=KEY, bounds=(-1, 1))

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from helpers import assert_same_bits, normal
+from helpers import assert_same_bits, named, normal
 
 import effebm_ext as eff
 from effebm_ext.rng import ACCEPTANCE, RESAMPLING, uniforms
@@ -31,8 +31,8 @@ def log_density_of_step(x, to, step_size, compressor, clip):
     return -(to - mean).square().sum(1) / (2 * step_size)
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
-@pytest.mark.parametrize("clip", CLIPS, ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
+@pytest.mark.parametrize("clip", CLIPS, ids=named)
 def test_the_ratio_is_that_of_the_densities(compressor, clip):
     proposal = LangevinProposal(energy, 0.4, compressor=compressor, clip=clip)
     state = proposal.init(normal(200, 8, dtype=torch.float64), rng=KEY)
@@ -45,7 +45,7 @@ def test_the_ratio_is_that_of_the_densities(compressor, clip):
     assert not torch.equal(found.x, state.x)
 
 
-@pytest.mark.parametrize("compressor", COMPRESSORS, ids=str)
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
 def test_detailed_balance(compressor):
     """The way back has the opposite ratio, so p(x) q(x'|x) min(1, r) is symmetric."""
     proposal = LangevinProposal(energy, 0.4, compressor=compressor)
@@ -102,7 +102,7 @@ def test_acceptance_is_the_mean_of_the_probabilities_and_decides():
     assert torch.equal(two.acceptance, expected)
 
 
-@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(3)], ids=str)
+@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(3)], ids=named)
 def test_the_cache_is_that_of_the_state_and_packing_changes_no_bit(compressor):
     sampler = eff.MALA(energy, 0.8, compressor=compressor)
     # the same compressor as a function of a tensor is not packed
@@ -120,7 +120,7 @@ def test_the_cache_is_that_of_the_state_and_packing_changes_no_bit(compressor):
     assert_same_bits(dense(state.drift), dense(again.drift))
 
 
-@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(4)], ids=str)
+@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(4)], ids=named)
 def test_taken_and_put_back(compressor):
     sampler = eff.MALA(energy, 0.8, compressor=compressor)
     x0 = normal(10, 8)
