@@ -45,7 +45,7 @@ __device__ inline uint32_t group_total(const uint32_t* count, int group) {
 }
 
 __device__ inline Slice slice_of(const TeamShape& shape, int rank, int64_t dim) {
-  const int64_t begin = rank * shape.slice, end = begin + shape.slice;
+  const int64_t begin = rank * shape.slice + (rank > 0 ? kTile : 0), end = (rank + 1) * shape.slice;
   return {begin < dim ? begin : dim, end < dim ? end : dim};
 }
 
