@@ -1,4 +1,4 @@
-"""The library's CUDA kernels as nvcc compiles them, and their parameters."""
+"""The library's CUDA kernels as nvcc compiles them, their parameters, and what they cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ptx_simulator import Module, compile_ptx, device_copy, find_nvcc, load
+from ptx_simulator import (
+    Counters,
+    Module,
+    Traffic,
+    compile_ptx,
+    device_array,
+    device_copy,
+    find_nvcc,
+    load,
+)
 from torch import Tensor
 
 CUDA = Path(__file__).resolve().parents[3] / "csrc" / "cuda"
@@ -20,7 +29,6 @@ DTYPES = {
     torch.bfloat16: "effebm::baseline::core::bfloat16",
     torch.float16: "effebm::baseline::core::float16",
 }
-ROWS = 3
 NAMESPACE = "effebm::baseline::cuda_kernels::"
 
 
@@ -106,16 +114,35 @@ class PerturbParams(ctypes.Structure):
     )
 
 
+class TeamShape(ctypes.Structure):
+    """TeamShape of csrc/cuda/team.cuh."""
+
+    _fields_ = (("size", ctypes.c_int), ("slice", ctypes.c_int64), ("counters", ctypes.c_uint64))
+
+
+class SignInLanes(ctypes.Structure):
+    """SignInLanes of csrc/cuda/block_sign_lanes.cuh."""
+
+    _fields_ = (("dim", ctypes.c_int64), ("lanes", ctypes.c_int))
+
+
+class GroupSums(ctypes.Structure):
+    """GroupSums of csrc/cuda/block_sign_windows.cuh."""
+
+    _fields_ = (("sums", ctypes.c_uint64), ("per_row", ctypes.c_int64))
+
+
+class SignBySums(ctypes.Structure):
+    """SignBySums of csrc/cuda/block_sign_windows.cuh."""
+
+    _fields_ = (("blocks", Blocks), ("groups", GroupSums))
+
+
 @functools.cache
 def compiled(name: str) -> Module:
     if find_nvcc() is None:
         pytest.skip("nvcc is not installed, so there is no PTX to simulate")
     return load(compile_ptx(CUDA / f"{name}.cu"))
-
-
-def resident_row(row: str) -> str:
-    """The type of a row that stays in shared memory."""
-    return f"Resident<{NAMESPACE}{row} >"
 
 
 def array_of(t: Tensor) -> np.ndarray:
@@ -132,6 +159,61 @@ class Device:
     def pointers(self) -> dict[str, int]:
         return {name: array.ctypes.data for name, array in self.arrays.items()}
 
+    def space(self, name: str, count: int, dtype: np.typing.DTypeLike) -> int:
+        """The address of a workspace, in which anything may stand."""
+        array = self.arrays[name] = device_array(count, dtype)
+        array.view(np.uint8)[:] = 0xA5
+        return array.ctypes.data
+
+    def protect(self, *names: str) -> None:
+        """Kernels may only read these."""
+        for name in names:
+            self.arrays[name].flags.writeable = False
+
     def holds(self, name: str, t: Tensor) -> bool:
         """Equal bits."""
         return self.arrays[name].tobytes() == array_of(t.contiguous()).tobytes()
+
+
+def together(*launches: Counters) -> Counters:
+    """What launches execute and move, one after the other."""
+    total, buffers = Counters(), dict[str, Traffic]()
+    for counters in launches:
+        total.instructions.update(counters.instructions)
+        total.opcodes.update(counters.opcodes)
+        for one in counters.buffers:
+            all_ = buffers.setdefault(one.name, Traffic(one.name))
+            all_.read_bytes += one.read_bytes
+            all_.written_bytes += one.written_bytes
+            all_.load_widths.update(one.load_widths)
+            all_.store_widths.update(one.store_widths)
+            all_.atomics += one.atomics
+            all_.atomic_bytes += one.atomic_bytes
+    total.buffers = list(buffers.values())
+    return total
+
+
+def cost(counters: Counters) -> int:
+    """Thread-instructions that take an issue slot. Not mov, and not cvt.u32.u64, the lower half of
+    a pair of registers: for these ptxas emits nothing, but names the registers in the instructions
+    that use them. The upper half, shr.u64 by 32, costs as little, but is counted: counters do not
+    tell it from other shifts."""
+    free = {"cvt.u32.u64"}
+    return sum(
+        count
+        for opcode, count in counters.opcodes.items()
+        if opcode not in free and not opcode.startswith("mov.")
+    )
+
+
+# All lanes of a warp, or nearly all, read these at one address.
+READ_BY_WARPS = {"key", "norm_scales", "block_sums"}
+
+
+def bytes_moved(counters: Counters) -> float:
+    """Between kernels and global memory, but for atomics: what every thread loads and stores. An
+    address that a whole warp loads is read once."""
+    return sum(
+        b.written_bytes + b.read_bytes / (32 if b.name in READ_BY_WARPS else 1)
+        for b in counters.buffers
+    )
