@@ -37,7 +37,7 @@ test-python: build
 
 # What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
 test-ptx: build
-	$(BIN)/python -m pytest tools/ptx_simulator/tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tools/ptx_simulator/tests
 
 # Do the tests notice broken CUDA kernels? All the seeded faults, or FAULTS="--random 5" of them.
 faults: build
