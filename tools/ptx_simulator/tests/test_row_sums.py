@@ -52,7 +52,7 @@ def passes(tier: str, dtype: torch.dtype) -> int:
 @tiers
 @pytest.mark.parametrize(
     ("dtype", "dim"),
-    [*((dtype, 2049) for dtype in DTYPES), (torch.float32, 5), (torch.float32, 1024)],
+    [*((dtype, 2049) for dtype in DTYPES), (torch.float32, 5)],
     ids=str,
 )
 def test_a_transition_equals_the_cpu_kernel(tier: str, dtype: torch.dtype, dim: int) -> None:
@@ -68,9 +68,8 @@ def test_a_transition_equals_the_cpu_kernel(tier: str, dtype: torch.dtype, dim: 
 
 
 @tiers
-@pytest.mark.parametrize("clip", CLIPS, ids=str)
-@pytest.mark.parametrize("dim", [5, 2050])
-def test_statistics_equal_the_cpu_kernel(tier: str, clip: Any, dim: int) -> None:
+@pytest.mark.parametrize(("dim", "clip"), [(5, CLIPS[1]), (2050, CLIPS[0])], ids=str)
+def test_statistics_equal_the_cpu_kernel(tier: str, dim: int, clip: Any) -> None:
     compressor, kernels = TIERS[tier]
     residual = compressor is not None
     problem = Step(
@@ -102,7 +101,7 @@ def test_short_rows_that_share_a_block_have_their_own_sums(
 @pytest.mark.parametrize("tier", ["no compressor", "resident grid", "segments"])
 def test_a_drift_equals_the_cpu_kernel(dtype: torch.dtype, tier: str) -> None:
     compressor, kernels = TIERS[tier]
-    for dim, clip, with_delta in ((5, CLIPS[0], False), (2049, CLIPS[1], True)):
+    for dim, clip, with_delta in ((5, CLIPS[0], False), (1030, CLIPS[1], True)):
         Drift(ROWS, dim, dtype, compressor, clip, with_delta).check(kernels)
 
 
