@@ -4,7 +4,8 @@
     python experiments/compression_bias.py --out runs/compression_bias
 
 What is expected is in ``closed_forms.py``, how chains are run and looked at in ``chains.py``, the
-studies in ``entries.py`` and ``gaussians.py``. Findings: docs/compression_bias.md.
+studies in ``entries.py``, ``gaussians.py`` and ``corrected.py``. Findings are in
+docs/compression_bias.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import datetime
 import json
 import math
 import platform
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ import scipy
 import tables
 import torch
 from chains import Row
+from corrected import corrected_settings, followed, learned_by_walkers
 from entries import entry_law, skewed
 from gaussians import ill_conditioned, learned_precision
 from scales import (
@@ -58,6 +59,10 @@ def tasks(scale: Scale) -> Iterator[Task]:
         yield "ill_conditioned", lambda s=setting, r=rotated: ill_conditioned(s, r, scale)
     for setting in learned_settings(scale):
         yield "learned", lambda s=setting: learned_precision(s, scale)
+    for corrected in corrected_settings(scale):
+        yield "followed", lambda s=corrected: followed(s, scale)
+    for corrected in corrected_settings(scale):
+        yield "learned_by_walkers", lambda s=corrected: learned_by_walkers(s, scale)
 
 
 def plain(value: Any) -> Any:
@@ -86,27 +91,40 @@ def environment() -> dict[str, Any]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--quick", is_flag=True, help="a few small chains, in seconds")
+@click.option("--study", "studies", multiple=True, type=click.Choice(tables.STUDIES),
+              help="only these")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
-              help="folder for results.json, densities.png and bias.png")  # fmt: skip
-def main(quick: bool, out: Path | None) -> None:
+              help="folder for results.json, densities.png and bias.png; what other studies left "
+              "there stays")  # fmt: skip
+def main(quick: bool, studies: tuple[str, ...], out: Path | None) -> None:
     """Measure the bias of compressed chains against closed forms."""
     scale = QUICK if quick else Scale()
-    started = time.monotonic()
     found: dict[str, list[Row]] = {}
-    with click.progressbar(list(tasks(scale)), item_show_func=lambda t: t and t[0]) as bar:
+    chosen = [task for task in tasks(scale) if not studies or task[0] in studies]
+    with click.progressbar(chosen, item_show_func=lambda t: t and t[0]) as bar:
         for study, run in bar:
             found.setdefault(study, []).append(plain(run()))
-    report = {
-        "environment": environment() | {"seconds": round(time.monotonic() - started)},
-        "settings": plain(dataclasses.asdict(scale) | {"learned": str(scale.learned)}),
-        "results": found,
-    }
     click.echo("\n" + tables.everything(found))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "results.json").write_text(json.dumps(report, allow_nan=False) + "\n")
-        pictures.save_densities(out / "densities.png", found["entries"])
-        pictures.save_bias(out / "bias.png", found["entries"], found["delays"])
+        save(out, found, plain(dataclasses.asdict(scale) | {"learned": str(scale.learned)}))
+
+
+def save(out: Path, found: dict[str, list[Row]], settings: Row) -> None:
+    """Puts the studies beside those that are in the folder."""
+    file = out / "results.json"
+    report: Row = {"environments": {}, "settings": {}, "results": {}}
+    if file.exists():
+        report = json.loads(file.read_text())
+    report["environments"] |= dict.fromkeys(found, environment())
+    report["settings"] |= settings
+    report["results"] |= found
+    file.write_text(json.dumps(report, allow_nan=False) + "\n")
+    results = report["results"]
+    if "entries" in found:
+        pictures.save_densities(out / "densities.png", results["entries"])
+    if {"entries", "delays"} <= results.keys():
+        pictures.save_bias(out / "bias.png", results["entries"], results["delays"])
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def _law(setting: Setting, spectrum: np.ndarray[Any, Any], rotated: bool) -> Any
     return None
 
 
-class _Gaussian(nn.Module):
+class Gaussian(nn.Module):
     """precision * |x|^2 / 2."""
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ def learned_precision(setting: Setting, scale: Scale) -> Row:
     found: list[float] = []
     for seed in scale.seeds:
         generator = torch.Generator().manual_seed(seed)
-        energy = _Gaussian()
+        energy = Gaussian()
         sampler = eff.Langevin(
             energy, step_size=setting.step_size, compressor=setting.compressor,
             error_feedback=setting.error_feedback,

@@ -39,6 +39,10 @@ class Scale:
         (eff.BlockSign(6400), 0.02),
     )
     learned_updates: int = 300
+    walkers: int = 4096
+    corrected_dims: tuple[int, ...] = (10, 100)
+    corrected_step_size: float = 0.02
+    followed_updates: int = 100
     duration: float = 30.0
 
 
@@ -47,7 +51,8 @@ QUICK = Scale(
     skewed_k=(160,), dims=(10,), delays=(4,),
     hard_dim=32, hard_chains=16, hard_ratios=(0.5,), hard_blocks=(32,), hard_step_sizes=(0.01,),
     learned=((eff.TopK(ratio=0.1), 0.05), (eff.BlockSign(64), 0.05)),
-    learned_updates=80, duration=10.0,
+    learned_updates=80, walkers=512, corrected_dims=(10,), corrected_step_size=0.05,
+    followed_updates=10, duration=10.0,
 )  # fmt: skip
 
 

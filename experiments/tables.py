@@ -32,14 +32,27 @@ _TABLES: dict[str, tuple[str, list[Column]]] = {
         [("precision", "precision"), ("closed form", "precision_expected"),
          ("nats", "excess"), ("closed form", "excess_expected")],
     ),
+    "followed": (
+        "walkers while the precision goes from 1 to 2: variance over the target's at the end",
+        [("variance", "variance"), ("ESS/N", "ess"), ("lowest", "lowest_ess"),
+         ("acceptance", "acceptance"), ("log Z error", "log_z_error")],
+    ),
+    "learned_by_walkers": (
+        "learned precision of N(0, 1) by walkers, and nats per dimension that it costs",
+        [("precision", "precision"), ("nats", "excess"), ("ESS/N", "ess"), ("lowest", "lowest_ess"),
+         ("acceptance", "acceptance"), ("log Z error", "log_z_error")],
+    ),
 }  # fmt: skip
+
+
+STUDIES = (*_TABLES, "lengths", "delays")  # the last two in the columns of entries
 
 
 def everything(found: dict[str, list[Row]]) -> str:
     """A table for every study."""
     parts = []
     for study, rows in found.items():
-        title, columns = _TABLES["entries" if study in ("lengths", "delays") else study]
+        title, columns = _TABLES[study if study in _TABLES else "entries"]
         parts.append(f"{title}\n{_table(rows, columns)}")
     return "\n\n".join(parts)
 

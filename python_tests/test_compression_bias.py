@@ -151,7 +151,9 @@ def test_quick_run_leaves_everything_it_promises(quick):
     output, folder = quick
     report = json.loads((folder / "results.json").read_text())
     assert len(report["settings"]["seeds"]) >= 3
-    assert {"torch", "effebm_ext", "scipy", "seconds"} <= report["environment"].keys()
+    assert report["environments"].keys() == report["results"].keys()
+    for environment in report["environments"].values():
+        assert {"torch", "effebm_ext", "scipy"} <= environment.keys()
     for name in ("densities.png", "bias.png"):
         assert 0 < (folder / name).stat().st_size < 150_000
     for text in ("Top-k 0.1 + feedback", "Block-Sign 64", "learned precision", "rotated", "±"):
@@ -202,3 +204,31 @@ def test_what_is_learned_is_the_variance_of_the_compressed_chain(results):
         else:
             assert row["precision"][0] == pytest.approx(row["precision_expected"], rel=0.02)
             assert row["excess"][0] == pytest.approx(row["excess_expected"], rel=0.04)
+
+
+def test_weights_and_metropolis_steps_correct_what_compression_does(results):
+    for study, figure in (("followed", "variance"), ("learned_by_walkers", "precision")):
+        corrected = [row for row in results[study] if "ess" in row]
+        assert len(corrected) == 2 * len(results[study]) / 3
+        for row in corrected:
+            assert close(row[figure], 1.0, bias=0.1)
+            if row["lowest_ess"] > 0.2:  # log Z by weights alone is lost where these collapse
+                assert abs(row["log_z_error"][0]) < 4 * row["log_z_error"][1] + 0.3
+            assert 0 < row["lowest_ess"] <= row["ess"][0] <= 1
+            assert ("acceptance" in row) == ("MALA" in row["chain"])
+        (plain,) = (row for row in results[study] if row["chain"] == "Top-k 0.1")
+        assert plain[figure][0] > 2
+
+
+def test_a_study_of_its_own_leaves_the_others(tmp_path):
+    def run(*arguments):
+        given = ["--quick", "--out", str(tmp_path), *arguments]
+        done = CliRunner().invoke(compression_bias.main, given)
+        assert done.exit_code == 0, done.output
+        return json.loads((tmp_path / "results.json").read_text())
+
+    before = run("--study", "skewed")
+    after = run("--study", "followed")
+    assert list(before["results"]) == ["skewed"]
+    assert after["results"]["skewed"] == before["results"]["skewed"]
+    assert after["environments"].keys() == {"skewed", "followed"}

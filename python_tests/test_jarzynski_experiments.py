@@ -10,10 +10,14 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
+import dataclasses
 import itertools
 
 import gaussian_mixture as mixture
 import mala_mixing as mixing
+import weighted_digits as digits
+
+from effebm_ext.data import load
 
 
 def run(command, *arguments):
@@ -74,3 +78,41 @@ def test_jumps_are_as_expected_and_packed_walkers_are_smaller(tmp_path):
     assert sizes["Top-k 10 %"]["drift_bytes"] == 6 * (4 + 2)
     assert sizes["Block-Sign 64"]["drift_bytes"] == 64 / 8 + 4
     assert (tmp_path / "mala_mixing.png").exists()
+
+
+def test_digits_with_weights_and_without_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    given = ("--seeds", 2, "--arm", "PCD", "--arm", "Jarzynski, MALA", "--out", tmp_path)
+    output = run(digits.main, *given)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert len(found["runs"]) == 2 * len(digits.LEARNING_RATES) * 2
+    for row in found["runs"]:
+        assert row["diverged"] is None
+        assert (row["log_z_error"] is not None) == (row["arm"] != "PCD")
+        if row["arm"] != "PCD":
+            assert 0.5 < row["ess"] <= 1
+            assert 0.9 < row["acceptance"] <= 1
+    assert "Jarzynski, MALA at 0.002 against PCD: " in output
+    assert 0 < (tmp_path / "weighted_digits.png").stat().st_size < 150_000
+    made, train = [], digits.train
+    monkeypatch.setattr(digits, "train", lambda *g: made.append(g) or train(*g))
+    run(digits.main, *given[:4], "--arm", "Jarzynski, MALA", "--arm", "CD", "--out", tmp_path)
+    assert [task.method for task, _ in made] == ["restarted"] * len(digits.LEARNING_RATES) * 2
+
+
+def test_all_digits_arms_have_one_network_and_chains_of_cd_begin_at_the_data():
+    dataset = load("digits")
+    config = dataclasses.replace(digits.QUICK, chains=50)
+    kinds = ("weights", "persistent", "restarted")
+    weights, persistent, restarted = (
+        digits.trainer_of(digits.Run(kind, config), dataset) for kind in kinds
+    )
+    for trainer in (persistent, restarted):
+        for own, other in zip(
+            trainer.energy.parameters(), weights.energy.parameters(), strict=True
+        ):
+            torch.testing.assert_close(own, other, rtol=0, atol=0)
+    assert torch.equal(persistent.chains.state.x, weights.chains.state.x)
+    restarted.chains.advance(0)
+    from_data = restarted.chains.state.x.flatten(1)
+    nearest = torch.cdist(from_data, restarted.data.flatten(1)).min(1).values
+    assert abs(float(nearest.mean()) - 0.3 * 8) < 0.1
