@@ -23,44 +23,63 @@ import torch
 
 from effebm_ext import checkpoint, cli
 
-RUN = ["--data", "eight-gaussians", "--compressor", "topk:0.5", "--chains", "8", "--batch-size",
-       "8", "--langevin-steps", "2", "--iterations", "60", "--checkpoint-every", "4",
-       "--ema-decay", "0.9", "--step-size-end", "0.001", "--buffer-size", "20",
-       "--restart-probability", "0.1", "--evaluate-every", "7", "--ais-steps", "4",
-       "--conditional"]  # fmt: skip
+COMMON = [
+    "--data", "eight-gaussians", "--chains", "8", "--batch-size", "8", "--langevin-steps", "2",
+    "--iterations", "60", "--checkpoint-every", "4", "--ema-decay", "0.9",
+    "--evaluate-every", "7", "--ais-steps", "4",
+]  # fmt: skip
+RUNS = {
+    "contrastive": ["--compressor", "topk:0.5", "--step-size-end", "0.001", "--buffer-size", "20",
+                    "--restart-probability", "0.1", "--conditional"],
+    "jarzynski": ["--objective", "jarzynski", "--compressor", "topk:0.5", "--moved-chains", "5",
+                  "--resample-threshold", "0.9"],
+    "adjusted": ["--objective", "jarzynski", "--compressor", "block-sign:2", "--adjusted",
+                 "--resampling", "multinomial"],
+    "particle": ["--objective", "particle", "--particle-move", "beta", "--step-correction",
+                 "--compressor", "topk:0.5"],
+    "score matching": ["--objective", "fd-dsm", "--noise-end", "0.01"],
+}  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=200, help="of each kind of run")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     draw = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        sys.argv = ["effebm", "train", "--out", str(folder / "whole"), *RUN]
-        cli.main()  # in this process, which loads what children would each load again
-        want = result(folder / "whole")
-        begin = time.monotonic()
-        assert train(["--resume", str(folder / "whole")]) == 0
-        assert train(["--out", str(folder / "again"), *RUN]) == 0
-        seconds = time.monotonic() - begin
-        kills = runs = 0
-        while kills < arguments.kills:
-            run = folder / f"run{runs}"
-            kills += finish(run, draw, seconds)
-            assert result(run) == want, f"run {runs} differs"
-            runs += 1
-    print(f"{kills} kills, {runs} runs, all equal")
+    for kind, own in RUNS.items():
+        with tempfile.TemporaryDirectory() as name:
+            kills, runs = torture(Path(name), [*COMMON, *own], arguments.kills, draw)
+        print(f"{kind}: {kills} kills, {runs} runs, all equal", flush=True)
 
 
-def finish(run: Path, draw: random.Random, seconds: float) -> int:
+def torture(
+    folder: Path, options: list[str], at_least: int, draw: random.Random
+) -> tuple[int, int]:
+    """Kills runs of one kind; how often, and how many they were."""
+    sys.argv = ["effebm", "train", "--out", str(folder / "whole"), *options]
+    cli.main()  # in this process, which loads what children would each load again
+    want = result(folder / "whole")
+    begin = time.monotonic()
+    assert train(["--resume", str(folder / "whole")]) == 0
+    assert train(["--out", str(folder / "again"), *options]) == 0
+    seconds = time.monotonic() - begin
+    kills = runs = 0
+    while kills < at_least:
+        run = folder / f"run{runs}"
+        kills += finish(run, options, draw, seconds)
+        assert result(run) == want, f"run {runs} differs"
+        runs += 1
+    return kills, runs
+
+
+def finish(run: Path, options: list[str], draw: random.Random, seconds: float) -> int:
     """Starts a run and resumes it until it ends by itself; how often it was killed."""
     kills = 0
     while True:
         again = (run / "config.json").exists()  # else it was killed before it had begun
-        start = ["--resume", str(run)] if again else ["--out", str(run), "--overwrite", *RUN]
+        start = ["--resume", str(run)] if again else ["--out", str(run), "--overwrite", *options]
         status = train(start, kill_after=draw.uniform(0, 0.5 * seconds))
         if status == 0:
             return kills
