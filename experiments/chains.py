@@ -14,7 +14,6 @@ from torch import Tensor
 import effebm_ext as eff
 
 Compressor = eff.TopK | eff.BlockSign | None
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)

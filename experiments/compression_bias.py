@@ -11,24 +11,17 @@ docs/compression_bias.md.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
-import math
-import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 import pictures
-import scipy
 import tables
-import torch
-from chains import Row
 from corrected import corrected_settings, followed, learned_by_walkers
 from entries import entry_law, skewed
 from gaussians import ill_conditioned, learned_precision
+from records import Row, environment, plain
 from scales import (
     QUICK,
     Scale,
@@ -63,30 +56,6 @@ def tasks(scale: Scale) -> Iterator[Task]:
         yield "followed", lambda s=corrected: followed(s, scale)
     for corrected in corrected_settings(scale):
         yield "learned_by_walkers", lambda s=corrected: learned_by_walkers(s, scale)
-
-
-def plain(value: Any) -> Any:
-    """As JSON has it, to six digits; None for what is not finite."""
-    if isinstance(value, dict):
-        return {name: plain(v) for name, v in value.items()}
-    if isinstance(value, (torch.Tensor, np.ndarray)):
-        return plain(value.tolist())
-    if isinstance(value, (tuple, list)):
-        return [plain(v) for v in value]
-    if isinstance(value, (float, np.floating)):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    return value
-
-
-def environment() -> dict[str, Any]:
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "effebm_ext": eff.__version__,
-        "torch": torch.__version__,
-        "scipy": scipy.__version__,
-        "python": platform.python_version(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from chains import Compressor, Row, mean
+from chains import Compressor, mean
 from chains import Setting as Chain
 from closed_forms import excess_cross_entropy
 from gaussians import Gaussian
+from records import Row
 from scales import Scale
 from torch import Tensor
 

@@ -11,21 +11,18 @@ is judged by the cross-entropy of held-out digits plus noise. What is said of th
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import math
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import digits_report as report
-import sklearn
 import torch
+from records import Log, Row, environment
 
 import effebm_ext as eff
-from effebm_ext import _C
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset, load
 from effebm_ext.energies import energy_and_gradient
@@ -49,8 +46,6 @@ BASE = TrainConfig(
 )  # fmt: skip
 QUICK = dataclasses.replace(BASE, chains=8, batch_size=8, iterations=2, ais_steps=2, energy="mlp")
 LARGEST_ENERGY_GAP = 100.0  # in nats; where the chains are lost, energy_l2 holds it at 1000
-
-Row = dict[str, Any]
 
 
 def tasks(base: TrainConfig, seeds: int) -> Iterator[tuple[str, TrainConfig]]:
@@ -110,41 +105,6 @@ def memory(config: TrainConfig, event_shape: tuple[int, ...]) -> Row:
     drift = x if compressor is None else compressor.pack(compressor.compress(x))
     residual = 0 if state.residual is None else state.residual.nbytes
     return {"state": x.nbytes, "residual": residual, "drift": drift.nbytes}
-
-
-def environment() -> Row:
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "effebm_ext": eff.__version__,
-        "torch": torch.__version__,
-        "scikit-learn": sklearn.__version__,
-        "python": platform.python_version(),
-        "instruction_set": _C.cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-class Log:
-    """The runs that have ended, a line of JSON each, in a file if there is a folder for it."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.path = None if folder is None else folder / "runs.jsonl"
-        self.rows: list[Row] = []
-        if self.path is not None and self.path.exists():
-            whole = [s for s in self.path.read_text().splitlines(keepends=True) if s[-1] == "\n"]
-            self.path.write_text("".join(whole))  # without one that was cut off
-            self.rows = [json.loads(line) for line in whole]
-
-    def find(self, config: TrainConfig) -> Row | None:
-        """A run of exactly this configuration."""
-        wanted = dataclasses.asdict(config)
-        return next((row for row in self.rows if row["config"] == wanted), None)
-
-    def add(self, row: Row) -> None:
-        self.rows.append(row)
-        if self.path is not None:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(row, allow_nan=False) + "\n")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

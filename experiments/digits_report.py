@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import math
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
-from scipy import stats
+from over_seeds import Mean, aligned, is_better, mean, show, verdict
+from records import Row
 
-Row = dict[str, Any]
-CONFIDENCE = 0.95
 LARGEST_GAP = 1.0
 _LINES = {
     "none": "k^-",
@@ -22,23 +19,6 @@ _LINES = {
     "Block-Sign": "C1o-",
     "Block-Sign + feedback": "C1s--",
 }
-
-
-class Mean(NamedTuple):
-    """Of a figure over seeds, with its standard error, and half the width of a confidence interval
-    by Student's t."""
-
-    value: float
-    error: float
-    half_width: float
-
-
-def mean(values: list[float]) -> Mean:
-    """Of at least two values."""
-    n = len(values)
-    value = sum(values) / n
-    error = math.sqrt(sum((v - value) ** 2 for v in values) / (n - 1) / n)
-    return Mean(value, error, error * float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)))
 
 
 class Cell:
@@ -188,35 +168,8 @@ def _feedback(all_cells: list[Cell]) -> list[str]:
     return lines
 
 
-def is_better(difference: Mean | None) -> bool:
-    return difference is not None and difference.value + difference.half_width < 0
-
-
-def verdict(difference: Mean | None) -> str:
-    if difference is None:
-        return "not to be compared, as runs diverged"
-    value, _, half = difference
-    interval = f"{CONFIDENCE:.0%} interval {value - half:+.2f} to {value + half:+.2f}"
-    word = "undecided" if abs(value) <= half else "worse" if value > 0 else "better"
-    return f"{word}, {value:+.2f} nats, {interval}"
-
-
 def _named(cell: Cell) -> str:
     return f"{cell.arm} (step size {cell.step_size:g})"
-
-
-def show(value: Mean | None) -> str:
-    return "-" if value is None else f"{value.value:.2f} ± {value.error:.2f}"
-
-
-def aligned(rows: list[list[str]]) -> str:
-    """Text in columns, all but the first aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        f"{row[0]:<{widths[0]}}  "
-        + "  ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    )
 
 
 def save_plot(path: Path, found: Row) -> None:

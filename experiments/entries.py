@@ -13,7 +13,8 @@ from typing import Any
 import closed_forms as forms
 import numpy as np
 import torch
-from chains import Compressor, Look, Row, Setting, draw, jackknife, look, mean
+from chains import Compressor, Look, Setting, draw, jackknife, look, mean
+from records import Row
 from scales import Scale
 from scipy import stats
 from torch import Tensor

@@ -14,22 +14,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import click
+import gaussian_mixture_report as report
 import torch
-from compression_bias import environment, plain
-from matplotlib.figure import Figure
+from records import Log, Row, environment, plain
 from torch import Tensor, nn
 
 import effebm_ext as eff
 from effebm_ext.objectives import Contrastive, Jarzynski
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.weighted import WeightedWalkers
-
-Row = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +125,19 @@ def compressor(kind: str | None, scale: Scale) -> eff.TopK | eff.BlockSign | Non
     return None
 
 
-def train(arm: str, seed: int, scale: Scale) -> Row:
-    """One run: what was seen on the way, and at the end."""
-    method, kind = ARMS[arm]
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Of one of ARMS."""
+
+    arm: str
+    seed: int
+    scale: Scale
+
+
+def train(run: Run) -> Row:
+    """What was seen on the way, and at the end."""
+    scale, seed = run.scale, run.seed
+    method, kind = ARMS[run.arm]
     generator = torch.Generator().manual_seed(seed)
     truth = teacher(scale.dim)
     data = truth.samples(scale.data, generator)
@@ -176,7 +182,7 @@ def train(arm: str, seed: int, scale: Scale) -> Row:
             history.append({"step": step, **look(energy, truth, objective, moved)})
     ratio = true_log_density - energy.log_density(held_out)
     return {
-        "arm": arm, "seed": seed, "history": history, **history[-1],
+        "history": history, **history[-1],
         "kl": float(ratio.mean()), "kl_error": float(ratio.std()) / math.sqrt(len(ratio)),
         "acceptance": acceptance if method == "adjusted" else None,
         "resampled": resampled if isinstance(objective, Jarzynski) else None,
@@ -200,61 +206,6 @@ def look(
     return row
 
 
-COLUMNS = {
-    "mass (1/4)": "mass", "KL of masses": "kl_masses", "KL": "kl", "distance": "distance",
-    "ESS/N": "ess", "log Z error": "log_z_error", "acceptance": "acceptance",
-    "resampled": "resampled",
-}  # fmt: skip
-
-
-def table(rows: list[Row]) -> str:
-    """Mean over seeds, and the largest deviation from it."""
-    lines = [f"{'arm':<28}" + "".join(f"{name:>20}" for name in COLUMNS)]
-    for arm in dict.fromkeys(row["arm"] for row in rows):
-        of_arm = [row for row in rows if row["arm"] == arm]
-        cells = [_cell([row.get(key) for row in of_arm]) for key in COLUMNS.values()]
-        lines.append(f"{arm:<28}" + "".join(f"{cell:>20}" for cell in cells))
-    return "\n".join(lines)
-
-
-def _cell(values: list[float | None]) -> str:
-    numbers = [value for value in values if value is not None]
-    if not numbers:
-        return "-"
-    mean = sum(numbers) / len(numbers)
-    return f"{mean:.4g} ± {max(abs(n - mean) for n in numbers):.2g}"
-
-
-def save_picture(path: Path, rows: list[Row]) -> None:
-    """Mass of the first mode and KL of the masses against steps, all seeds."""
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    panels = figure.subplots(2, 3, sharex=True, sharey="row")
-    for column, prefix in enumerate(("", "Top-k", "Block-Sign")):
-        arms = [a for a in ARMS if (ARMS[a][1] is None if not prefix else a.startswith(prefix))]
-        for axes, key in zip(panels[:, column], ("mass", "kl_masses"), strict=True):
-            for i, arm in enumerate(arms):
-                for j, row in enumerate(r for r in rows if r["arm"] == arm):
-                    steps = [h["step"] for h in row["history"]]
-                    values = [h[key] for h in row["history"]]
-                    axes.plot(steps, values, f"C{i}", linewidth=1, label=arm if j == 0 else None)
-            axes.legend(fontsize=7)
-        panels[0, column].axhline(0.25, color="k", linewidth=0.5)
-        panels[1, column].set_yscale("log")
-        panels[1, column].set_xlabel("steps")
-    panels[0, 0].set_ylabel("mass of the first mode")
-    panels[1, 0].set_ylabel("KL of the masses")
-    figure.savefig(path, dpi=80)
-
-
-def _finished(log: Path) -> Iterator[Row]:
-    """The runs that an earlier call made; a line that it was stopped in is left out."""
-    for line in log.read_text().splitlines() if log.exists() else []:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            return
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--quick", is_flag=True, help="small, in seconds")
 @click.option("--seeds", default=3, help="runs of every arm")
@@ -264,27 +215,24 @@ def _finished(log: Path) -> Iterator[Row]:
 def main(quick: bool, seeds: int, arms: tuple[str, ...], out: Path | None) -> None:
     """Learn the masses of two far modes."""
     scale = QUICK if quick else Scale()
-    settings = plain(dataclasses.asdict(scale))
-    rows: dict[tuple[str, int], Row] = {}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for row in _finished(out / "runs.jsonl"):
-            if row["settings"] == settings:
-                rows[row["arm"], row["seed"]] = row
-    todo = [(arm, seed) for seed in range(seeds) for arm in arms or ARMS if (arm, seed) not in rows]
-    with click.progressbar(todo, item_show_func=lambda t: t and f"{t[0]}, seed {t[1]}") as bar:
-        for arm, seed in bar:
-            rows[arm, seed] = plain(train(arm, seed, scale)) | {"settings": settings}
-            if out is not None:
-                with open(out / "runs.jsonl", "a") as log:
-                    log.write(json.dumps(rows[arm, seed], allow_nan=False) + "\n")
-    found = [{k: v for k, v in rows[key].items() if k != "settings"} for key in sorted(rows)]
-    found.sort(key=lambda row: list(ARMS).index(row["arm"]))
-    click.echo("\n" + table(found))
+    log, rows = Log(out), []
+    runs = [Run(arm, seed, scale) for seed in range(seeds) for arm in arms or ARMS]
+    with click.progressbar(runs, item_show_func=lambda r: r and f"{r.arm}, seed {r.seed}") as bar:
+        for run in bar:
+            if (row := log.find(run)) is None:
+                row = plain(train(run)) | {"config": dataclasses.asdict(run)}
+                log.add(row)
+            kind = {"arm": run.arm, "seed": run.seed, "compressed": ARMS[run.arm][1]}
+            rows.append(kind | {k: v for k, v in row.items() if k != "config"})
+    rows.sort(key=lambda row: list(ARMS).index(row["arm"]))
+    click.echo("\n" + report.table(rows))
     if out is not None:
-        report = {"environment": environment(), "settings": settings, "runs": found}
-        (out / "results.json").write_text(json.dumps(report, allow_nan=False) + "\n")
-        save_picture(out / "gaussian_mixture.png", found)
+        settings = dataclasses.asdict(scale)
+        found = {"environment": environment(), "settings": settings, "runs": rows}
+        (out / "results.json").write_text(json.dumps(found, allow_nan=False) + "\n")
+        report.save_plot(out / "gaussian_mixture.png", rows)
 
 
 if __name__ == "__main__":

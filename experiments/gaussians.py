@@ -7,8 +7,9 @@ from typing import Any
 import closed_forms as forms
 import numpy as np
 import torch
-from chains import Look, Row, Setting, draw, jackknife, look, mean, squared_norm
+from chains import Look, Setting, draw, jackknife, look, mean, squared_norm
 from entries import row_law
+from records import Row
 from scales import Scale
 from scipy import stats
 from torch import Tensor, nn

@@ -16,19 +16,17 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 from chains import Estimate, mean
-from compression_bias import environment, plain
 from matplotlib.figure import Figure
+from records import Row, environment, plain
 from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext.walkers.weighted import WeightedWalkers
 
-Row = dict[str, Any]
 Compressor = eff.TopK | eff.BlockSign | Callable[[Tensor], Tensor] | None
 
 DRIFTS: dict[str, Compressor] = {

@@ -21,8 +21,8 @@ from typing import Any
 import click
 import particle_dynamics_report as report
 import torch
-from digits import Log, Row, environment
 from plane import BasedEnergy, Grid, draw
+from records import Log, Row, environment
 
 import effebm_ext as eff
 from effebm_ext.compressors import parse_compressor

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from plane import log_density
+from records import Row
 
-Row = dict[str, Any]
 _COLOURS = colormaps["magma"].resampled(16)  # few, for a small file
 _SIDE, _PIXELS = 4.0, 64  # of the pictures
 _COLUMNS = [

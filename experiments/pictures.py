@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 
 import numpy as np
-from chains import Row
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from records import Row
 
 
 def save_densities(path: Path, entries: list[Row]) -> None:

@@ -6,9 +6,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import warnings
-from typing import Any
 
 import torch
+from records import Row
 from torch import Tensor, nn
 
 import effebm_ext as eff
@@ -19,7 +19,6 @@ from effebm_ext.energies import score_of
 from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.training import make_trainer
 
-Row = dict[str, Any]
 SIGMA = 0.3
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 

@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
+from records import Row
 from torch import Tensor, nn
 
 import effebm_ext as eff
@@ -27,7 +27,6 @@ from effebm_ext import losses
 from effebm_ext.energies import score_of
 from effebm_ext.networks import ResNetEnergy
 
-Row = dict[str, Any]
 PAIRS = {"fd_ssm": "ssm", "fd_dsm": "dsm"}  # finite differences, and what they stand for
 METHODS = ("ssm", "fd_ssm", "dsm", "fd_dsm")
 

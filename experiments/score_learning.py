@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
 
 import torch
+from records import Row
 from torch import Tensor
 
 import effebm_ext as eff
@@ -20,7 +20,6 @@ from effebm_ext.evaluation.ood import out_of_distribution
 from effebm_ext.rng import generator_for
 from effebm_ext.training import Trainer, make_trainer
 
-Row = dict[str, Any]
 METHODS = ("ssm", "fd-ssm", "dsm", "fd-dsm")
 OTHERS = ("permuted", "noise")
 

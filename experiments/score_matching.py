@@ -10,9 +10,7 @@ curves, samples and out-of-distribution detection (``score_learning.py``).
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,15 +19,13 @@ import click
 import score_agreement
 import score_cost
 import score_learning
-import torch
-from digits_report import aligned, mean
 from matplotlib.figure import Figure
+from over_seeds import aligned, mean
+from records import Row, environment
 
-import effebm_ext as eff
-from effebm_ext import _C, plotting
+from effebm_ext import plotting
 from effebm_ext.data import load
 
-Row = dict[str, Any]
 PARTS = ("cost", "agreement", "learning")
 _COLOURS = {
     "ssm": "C0",
@@ -39,17 +35,6 @@ _COLOURS = {
     "fd_dsm": "C1",
     "fd-dsm": "C1",
 }
-
-
-def environment() -> Row:
-    return {
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "effebm_ext": eff.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "instruction_set": _C.cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def cost_table(found: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chains import Row
+from records import Row
 
 Column = tuple[str, str]  # heading and name in the rows
 

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-import digits_report as report
 import torch
-from digits import LARGEST_ENERGY_GAP, Log, Row, environment, gaussian_cross_entropy
+from digits import LARGEST_ENERGY_GAP, gaussian_cross_entropy
+from digits_report import middle
 from matplotlib.figure import Figure
+from over_seeds import Mean, aligned, mean, show, verdict
+from records import Log, Row, environment
 
 import effebm_ext as eff
 from effebm_ext.config import TrainConfig
@@ -145,26 +147,25 @@ def table(found: Row) -> str:
     rows = [["arm", "learning rate", *figures, "diverged"]]
     lines, runs_of = [], {(arm, rate): runs for arm, rate, runs in groups(found)}
     for (arm, rate), runs in runs_of.items():
-        shown = [report.show(_mean([run[name] for run in runs.values()])) for name in figures]
+        shown = [show(_mean([run[name] for run in runs.values()])) for name in figures]
         diverged = found["settings"]["seeds"] - len(runs)
         rows.append([arm, f"{rate:g}", *shown, str(diverged)])
         of_pcd = runs_of.get(("PCD", rate), {})
         both = sorted(runs.keys() & of_pcd.keys())
         if arm != "PCD" and both:
-            less = _mean([report.middle(runs[s]) - report.middle(of_pcd[s]) for s in both])
-            lines.append(f"{arm} at {rate:g} against PCD: {report.verdict(less)}")
+            less = _mean([middle(runs[s]) - middle(of_pcd[s]) for s in both])
+            lines.append(f"{arm} at {rate:g} against PCD: {verdict(less)}")
     return (
         f"cross-entropy of held-out digits in nats, mean of {found['settings']['seeds']} seeds "
-        f"± standard error\n{report.aligned(rows)}\n"
-        f"Gaussian of full covariance: {report.show(report.mean(found['gaussian']))}\n\n"
-        + "\n".join(lines)
+        f"± standard error\n{aligned(rows)}\n"
+        f"Gaussian of full covariance: {show(mean(found['gaussian']))}\n\n" + "\n".join(lines)
     )
 
 
-def _mean(values: list[float | None]) -> report.Mean | None:
+def _mean(values: list[float | None]) -> Mean | None:
     """Of at least two values, of a figure that the arm has."""
     numbers = [value for value in values if value is not None]
-    return report.mean(numbers) if len(numbers) > 1 else None
+    return mean(numbers) if len(numbers) > 1 else None
 
 
 def save_plot(path: Path, found: Row) -> None:
@@ -174,14 +175,14 @@ def save_plot(path: Path, found: Row) -> None:
     arms = list(dict.fromkeys(arm for arm, _, _ in groups(found)))
     for i, rate in enumerate(LEARNING_RATES):
         scores = {
-            arms.index(arm) + 0.15 * (2 * i - 1): _mean([report.middle(r) for r in runs.values()])
+            arms.index(arm) + 0.15 * (2 * i - 1): _mean([middle(r) for r in runs.values()])
             for arm, own, runs in groups(found)
             if own == rate
         }
         shown = {at: score for at, score in scores.items() if score is not None}
         values, errors = [s.value for s in shown.values()], [s.error for s in shown.values()]
         axes.errorbar(list(shown), values, errors, fmt="o", label=f"rate {rate:g}", capsize=2)
-    gaussian = report.mean(found["gaussian"]).value
+    gaussian = mean(found["gaussian"]).value
     axes.axhline(gaussian, color="k", linestyle=":", label="Gaussian of full covariance")
     axes.set_xticks(range(len(arms)), arms, rotation=30, ha="right", fontsize=8)
     axes.set_ylabel("held-out cross-entropy, nats")

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 import digits
 import digits_report as report
+import over_seeds
 
 from effebm_ext.data import load
 
@@ -79,7 +80,7 @@ def test_bytes_per_chain():
 
 
 def test_mean_over_seeds():
-    value, error, half_width = report.mean([1.0, 2.0, 3.0])
+    value, error, half_width = over_seeds.mean([1.0, 2.0, 3.0])
     assert (value, error) == pytest.approx((2.0, 3**-0.5))
     assert half_width == pytest.approx(4.3027 * error, rel=1e-4)  # Student's t, 2 degrees
 
