@@ -124,10 +124,9 @@ class TrainConfig:
                     f"{name}: expected {', '.join(names)}, got {getattr(self, name)!r}"
                 )
         self._check_objective()
-        if self.restart_probability > 1:
-            raise ValueError(
-                f"restart_probability: expected 0 to 1, got {self.restart_probability}"
-            )
+        for name in ("restart_probability", "resample_threshold"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
         if 0 < self.buffer_size < self.chains:
             raise ValueError(
                 f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
@@ -162,6 +161,11 @@ class TrainConfig:
                     f"{name}: not with objective jarzynski, whose walkers are weighted samples of "
                     f"one density all along, got {getattr(self, name)}"
                 )
+        if self.energy == "resnet":
+            raise ValueError(
+                "energy: not resnet with objective jarzynski: its quadratic head may fall faster "
+                "than the Gaussian rises, and log Z be infinite"
+            )
         if self.moved_chains > self.chains:
             raise ValueError(
                 f"moved_chains: expected 0 to chains, {self.chains}, got {self.moved_chains}"

@@ -49,7 +49,8 @@ def energy_and_gradient(
         kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
         values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
-    return values.detach(), gradient
+    values = values.detach()
+    return values.clone() if values._is_view() else values, gradient  # one of x would change with x
 
 
 def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -157,8 +157,9 @@ def _read_out(values: Tensor, y: Tensor | None, n_classes: int | None) -> Tensor
 class GaussianBase(nn.Module):
     """An energy beside that of a Gaussian: ``net(x) + |x - mean|^2 / (2 std^2)``.
 
-    Networks of this module grow linearly at most, so that ``exp(-E)`` then has a finite integral,
-    whatever their parameters.
+    :class:`MLPEnergy` and :class:`ConvEnergy` grow linearly at most, so that ``exp(-E)`` then has a
+    finite integral, whatever their parameters. :class:`ResNetEnergy`, whose head is quadratic, may
+    fall faster than the Gaussian rises.
 
     Args:
         net: maps ``(n, *event)`` to ``(n,)``.

@@ -167,3 +167,13 @@ def test_the_average_of_the_parameters_has_the_base():
     trainer = make_trainer(config, Dataset("points", 3 + normal(50, 2), False))
     trainer.iteration()
     assert torch.equal(trainer.model.mean, trainer.energy.mean)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"energy": "resnet"}, r"energy: not resnet with objective jarzynski: its quadratic head"),
+     ({"resample_threshold": 1.5}, r"resample_threshold: expected 0 to 1, got 1\.5")],
+)  # fmt: skip
+def test_what_a_configuration_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(objective="jarzynski", **options)

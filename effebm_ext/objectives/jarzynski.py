@@ -42,10 +42,12 @@ class Jarzynski:
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
         """``mean E(data) - sum_i w_i E(X_i)``; the energies of both, log Z, and the cross-entropy
         ``log Z + mean E(data)`` of the batch."""
-        x = self.chains.walkers.x
+        x, weights = self.chains.walkers.x, self.chains.weights
+        if bool((weights == 0).any()):  # an energy there may be infinite
+            x, weights = x[weights != 0], weights[weights != 0]
         data_energy = per_chain(self.energy(data, **labels), len(data))
         sample_energy = per_chain(self.energy(x), len(x))
-        weights = self.chains.weights.to(sample_energy.dtype)
+        weights = weights.to(sample_energy.dtype)
         loss, gap = contrastive_divergence(
             data_energy, sample_energy, energy_l2=self.energy_l2, weights=weights
         )

@@ -50,6 +50,8 @@ class CachedState(LangevinState):
                 self.drift = self.drift.put(rows, chains.drift)
             case Tensor(), Tensor():
                 self.drift[rows] = chains.drift
+            case own, other:
+                raise TypeError(f"drift: expected {type(own).__name__}, got {type(other).__name__}")
 
 
 def dense(drift: CachedDrift) -> Tensor:

@@ -30,7 +30,8 @@ class MALA(LangevinProposal):
     Compression is paid for in mixing, not in bias: where the drift is far from the gradient, steps
     of a size that is accepted move like a random walk.
 
-    Proposals with an energy or a drift that is not finite are rejected. Energy and drift are kept
+    Proposals with an energy or a drift that is not finite are rejected; a chain that starts at an
+    energy of NaN never moves. Energy and drift are kept
     with the chains: one gradient per step. After the energy's parameters have changed,
     :meth:`refresh_` the state.
 

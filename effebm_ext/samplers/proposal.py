@@ -32,7 +32,8 @@ class Proposal(NamedTuple):
         energy: E'(x'), ``(n_chains,)``.
         drift: ``C(clip(grad E'(x')))``, dense.
         log_ratio: float64 ``(n_chains,)``, ``E(x) - E'(x') + log q'(x | x') - log q(x' | x)``, with
-            E and q of the state's cache, E' and q' of the energy as it is now.
+            E and q of the state's cache, E' and q' of the energy as it is now; -inf where E'(x') is
+            infinite.
     """
 
     x: Tensor
@@ -154,6 +155,7 @@ class LangevinProposal:
         dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
         squares = forward.drift_sq.double() - back.drift_sq.double()
         log_ratio = state.energy.double() - energy.double() + dots / 2 + step_size / 8 * squares
+        log_ratio = torch.where(energy == math.inf, -math.inf, log_ratio)  # the drift may be NaN
         return Proposal(forward.x, energy, back.drift, log_ratio)
 
     def move_(self, state: CachedState, to: Proposal, accept: Tensor | None = None) -> None:

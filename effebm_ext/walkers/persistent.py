@@ -9,7 +9,7 @@ from torch import Tensor
 
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import Langevin, LangevinState, StepInfo
-from effebm_ext.walkers.restart import Restart, load_state, state_dict
+from effebm_ext.walkers.restart import Restart, check_sampler, load_state, state_dict
 
 
 class PersistentChains:
@@ -22,6 +22,9 @@ class PersistentChains:
         rng: a Key, a torch.Generator, or None.
         restart: which chains begin anew before they are advanced; None: no chain ever does.
         energy_kwargs: of the energy; values per chain stay with their chains until they begin anew.
+
+    Raises:
+        TypeError: the sampler is no Langevin sampler.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class PersistentChains:
         restart: Restart | None = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
+        check_sampler(sampler)
         self.sampler, self.restart = sampler, restart
         self.state: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
 

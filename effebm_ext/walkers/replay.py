@@ -10,7 +10,7 @@ from torch import Tensor
 
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import Langevin, LangevinState, StepInfo
-from effebm_ext.walkers.restart import Restart, load_state, state_dict
+from effebm_ext.walkers.restart import Restart, check_sampler, load_state, state_dict
 
 
 class ReplayBuffer:
@@ -27,6 +27,7 @@ class ReplayBuffer:
         energy_kwargs: of the energy; values per chain have the first axis ``size``.
 
     Raises:
+        TypeError: the sampler is no Langevin sampler.
         ValueError: n_chains is not between 1 and the size of the buffer.
     """
 
@@ -41,6 +42,7 @@ class ReplayBuffer:
         restart: Restart | None = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
+        check_sampler(sampler)
         if not 1 <= n_chains <= len(x0):
             raise ValueError(
                 f"n_chains: expected 1 to {len(x0)}, the size of the buffer, got {n_chains}"

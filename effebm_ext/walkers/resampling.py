@@ -8,6 +8,7 @@ Cappé, E. Moulines, arXiv cs/0507025).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -51,8 +52,13 @@ def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
         log_weights: float64 ``(n,)``, up to a common constant.
         scheme: systematic, stratified or multinomial.
         key: decides, under the purpose of resampling.
+
+    Raises:
+        ValueError: a weight is NaN or infinite, or all are zero.
     """
-    n = len(log_weights)
+    n, largest = len(log_weights), float(log_weights.max())
+    if not math.isfinite(largest):
+        raise ValueError(f"log_weights: expected a finite maximum, got {largest}")
     uniform = uniforms(key, 2 * n, RESAMPLING)
     order = uniform[:n].argsort()
     cumulative = torch.softmax(log_weights.cpu(), 0)[order].cumsum(0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.rng import Key
-from effebm_ext.samplers import LangevinState
+from effebm_ext.samplers import Langevin, LangevinState
 
 
 @dataclasses.dataclass
@@ -55,6 +55,16 @@ class Restart:
         values = state.values_per_chain()
         for name, value in self.fresh_kwargs(len(rows)).items():
             values[name][rows] = value.to(values[name])
+
+
+def check_sampler(sampler: object) -> None:
+    """Refuses samplers that keep energies with their chains: these would stay as they were while
+    parameters change and chains begin anew."""
+    if not isinstance(sampler, Langevin):
+        raise TypeError(
+            "sampler: expected effebm_ext.Langevin (WeightedWalkers take MALA too), "
+            f"got {type(sampler).__name__}"
+        )
 
 
 def state_dict(state: LangevinState) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Followed(NamedTuple):
 class WeightedWalkers:
     """Walkers that follow a model in training and are weighted for what they lag behind.
 
+    Where the energy is infinite there is no density: a walker that gets there weighs nothing until
+    it is resampled. (Between hard walls only MALA's weights are exact: those of unadjusted steps
+    count as if walkers could come from beyond, and log Z is too low.) Where an energy is NaN, or no
+    walker weighs anything any more, the effective sample size and log Z are NaN.
+
     Args:
         sampler: moves the walkers. Of a Langevin sampler the weights correct everything, step size,
             compression and change of the parameters; that of compression grows with time. Those of
@@ -99,7 +104,7 @@ class WeightedWalkers:
         self.sampler = LangevinProposal.of(sampler) if isinstance(sampler, Langevin) else sampler
         self.resampling, self.resample_threshold = resampling, resample_threshold
         self.walkers: CachedState = self.sampler.init(x0, rng=rng)
-        self.log_weights = -self.walkers.energy.double() - log_density.double()
+        self.log_weights = -self.walkers.energy.double() - log_density.detach().double()
         self._log_z_before = 0.0  # of the weights that resampling took away
         self._moved, self._first = moved or len(x0), 0
 
@@ -127,19 +132,24 @@ class WeightedWalkers:
         return LangevinState(w.x[rows], None, w.key, w.step)
 
     def advance(self, n_steps: int) -> Followed:
-        """Follows the energy to what it is now, moves by ``n_steps``, and resamples if need be."""
+        """Follows the energy to what it is now, moves by ``n_steps``, and resamples if need be.
+
+        Raises:
+            ValueError: n_steps is below 1.
+        """
+        if n_steps < 1:
+            raise ValueError(f"n_steps: expected at least 1, got {n_steps}")
         n = len(self.log_weights)
         if self._moved == n:
-            increments, acceptance = self._move_(self.walkers, n_steps)
-            self.log_weights = self.log_weights + increments
+            self.log_weights, acceptance = self._move_(self.walkers, self.log_weights, n_steps)
         else:
             turn = (self._first + torch.arange(n, device=self.log_weights.device)) % n
             self._first = (self._first + self._moved) % n
             rows, at_rest = turn[: self._moved], turn[self._moved :]
             self._reweight(at_rest)
             moving = self.walkers.take(rows)
-            increments, acceptance = self._move_(moving, n_steps)
-            self.log_weights[rows] += increments
+            moved, acceptance = self._move_(moving, self.log_weights[rows], n_steps)
+            self.log_weights[rows] = moved
             self.walkers.put_(rows, moving)
         ess = self.ess
         resampled = ess < self.resample_threshold * n
@@ -147,27 +157,29 @@ class WeightedWalkers:
             self._resample()
         return Followed(ess, resampled, acceptance)
 
-    def _move_(self, state: CachedState, n_steps: int) -> tuple[Tensor, float | None]:
-        """From the energy of the cache to the energy as it is; the increments of A."""
-        increments = torch.zeros_like(state.energy, dtype=torch.float64)
+    def _move_(
+        self, state: CachedState, log_weights: Tensor, n_steps: int
+    ) -> tuple[Tensor, float | None]:
+        """From the energy of the cache to the energy as it is; what A becomes."""
         if isinstance(self.sampler, MALA):
             energy = state.energy
             self.sampler.refresh_(state)
-            increments += energy.double() - state.energy.double()
+            log_weights = _added(log_weights, energy.double() - state.energy.double())
             info = self.sampler.advance_(state, n_steps)
-            return increments, float(info.acceptance.mean())
+            return log_weights, float(info.acceptance.mean())
         for _ in range(n_steps):
             proposal = self.sampler.propose(state)
-            increments += proposal.log_ratio
+            log_weights = _added(log_weights, proposal.log_ratio)
             self.sampler.move_(state, proposal)
-        return increments, None
+        return log_weights, None
 
     def _reweight(self, rows: Tensor) -> None:
         """Walkers that rest; their drifts stay those of older parameters."""
         w = self.walkers
         with torch.no_grad():
             energy = per_chain(self.sampler.energy(w.x[rows]), len(rows))
-        self.log_weights[rows] += w.energy[rows].double() - energy.double()
+        increments = w.energy[rows].double() - energy.double()
+        self.log_weights[rows] = _added(self.log_weights[rows], increments)
         w.energy[rows] = energy
 
     def _resample(self) -> None:
@@ -179,7 +191,7 @@ class WeightedWalkers:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes: :attr:`state`, from which samples are drawn later, and beside it
-        the walkers with weights, energies and drifts."""
+        the walkers with weights, energies and drifts. The walkers' tensors are no copies."""
         w = self.walkers
         own = {
             "x": w.x,
@@ -205,6 +217,11 @@ class WeightedWalkers:
         self.walkers = CachedState(**vars(loaded), energy=energy, drift=drift)
         self.log_weights = own["log_weights"].to(device, copy=True)
         self._log_z_before, self._first = own["log_z_before"], own["first"]
+
+
+def _added(log_weights: Tensor, increments: Tensor) -> Tensor:
+    """A weight of zero stays: between infinite energies an increment may be anything."""
+    return torch.where(log_weights == -math.inf, log_weights, log_weights + increments)
 
 
 def _log_mean_exp(values: Tensor) -> float:
