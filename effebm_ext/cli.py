@@ -57,14 +57,15 @@ _HELP = {
     "learning_rate_schedule": "cosine, linear (both to zero) or constant",
     "ema_decay": "of a moving average of the parameters, from which to sample later; 0: none",
     "data_noise": "standard deviation of noise added to the data [default: 0.3 for images, else 0]",
-    "noise_end": "last of several scales of the noise that denoising takes off; 0: one scale",
+    "noise_end": "last of several scales of the noise that denoising takes off; 0: one scale, the "
+    "only case in which the energy is that of noisy data",
     "fd_epsilon": "size of finite differences [default: 0.1]",
     "moved_chains": "weighted walkers moved at a time; 0: all",
     "resampling": "of weighted walkers: systematic, stratified or multinomial",
     "resample_threshold": "effective sample size, as a share, below which walkers are resampled",
     "particle_move": "of particles, with the change of the energy: alpha, by the difference of "
     "gradients, or beta, by a derivative of second order",
-    "energy_l2": "weight of the squared energies in the loss",
+    "energy_l2": "weight of the squared energies in the loss [default: 0.001]",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm",
     "checkpoint_every": "iterations between checkpoints",
     "ais_steps": "temperatures of the evaluation at the end; 0: none",

@@ -24,6 +24,19 @@ DENOISING = ("dsm", "fd-dsm")  # they add the noise to the data themselves
 OBJECTIVES = ("contrastive", "jarzynski", "particle", *SCORE_MATCHING)
 
 
+# What only some objectives have; elsewhere it must stay as it is by default.
+_OWNERS = {
+    "fd_epsilon": ("fd-ssm", "fd-ssm-vr", "fd-dsm"),
+    "noise_end": DENOISING,
+    "adjusted": ("jarzynski",),
+    "moved_chains": ("jarzynski",),
+    "resampling": ("jarzynski",),
+    "resample_threshold": ("jarzynski",),
+    "particle_move": ("particle",),
+    "step_correction": ("particle",),
+    "energy_l2": ("contrastive", "jarzynski", "particle"),
+}
+
 _NAMES = {
     "objective": OBJECTIVES,
     "learning_rate_schedule": tuple(_SCHEDULES),
@@ -55,7 +68,8 @@ class TrainConfig:
     ``particle_move`` is alpha or beta, ``step_correction`` scales it. Of score matching:
     ``fd_epsilon`` is the size of finite differences; denoising takes ``data_noise`` as its noise,
     or, with a ``noise_end`` > 0, scales from there to that. Their chains move once every
-    ``checkpoint_every`` iterations only.
+    ``checkpoint_every`` iterations only. The others have ``energy_l2``. What an objective has not
+    is refused.
 
     Raises:
         ValueError: a value is out of range or cannot be parsed.
@@ -89,7 +103,7 @@ class TrainConfig:
     resample_threshold: float = 0.5
     particle_move: str = "alpha"
     step_correction: bool = False
-    energy_l2: float = 0.001
+    energy_l2: float | None = None
     max_grad_norm: float = 1.0
     checkpoint_every: int = 100
     ais_steps: int = 1000
@@ -143,6 +157,18 @@ class TrainConfig:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
 
     def _check_objective(self) -> None:
+        for field in dataclasses.fields(self):
+            owners, value = _OWNERS.get(field.name, OBJECTIVES), getattr(self, field.name)
+            if self.objective not in owners and value != field.default:
+                raise ValueError(
+                    f"{field.name}: expected none with objective {self.objective}, as it belongs "
+                    f"to {', '.join(owners)}, got {value}"
+                )
+        if self.objective in DENOISING and self.data_noise == 0:
+            raise ValueError(
+                f"data_noise: expected > 0 with objective {self.objective}, which takes it off "
+                "again, got 0"
+            )
         if self.objective == "particle" and self.buffer_size:
             raise ValueError(
                 "buffer_size: not with objective particle, all of whose particles move with every "
@@ -174,7 +200,8 @@ class TrainConfig:
     def resolved(self, *, is_image: bool) -> TrainConfig:
         """With a step size and data noise that suit data of about unit scale: 0.02 and 0.3 for
         images, whose noise can be taken off again, 0.005 and 0 (0.1 to be denoised) for others.
-        Chains are compressed by Block-Sign of 64 with error feedback, weighted walkers not."""
+        Chains are compressed by Block-Sign of 64 with error feedback, weighted walkers not.
+        ``energy_l2`` is 0.001 and ``fd_epsilon`` 0.1 where the objective has them."""
         denoising = self.objective in DENOISING
         weighted = self.objective == "jarzynski"
         defaults: dict[str, Any] = {
@@ -183,8 +210,13 @@ class TrainConfig:
             "compressor": "none" if weighted else "block-sign:64",
             "error_feedback": not weighted,
             "fd_epsilon": 0.1,
+            "energy_l2": 0.001,
         }
-        missing = {k: v for k, v in defaults.items() if getattr(self, k) is None}
+        missing = {
+            name: value
+            for name, value in defaults.items()
+            if getattr(self, name) is None and self.objective in _OWNERS.get(name, OBJECTIVES)
+        }
         return dataclasses.replace(self, **missing)
 
     @property

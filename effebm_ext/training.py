@@ -41,9 +41,8 @@ class Trainer:
         schedule: of the optimiser's learning rate, stepped once per iteration.
         ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
-        labels: of the data, int64 ``(n,)`` on the CPU, passed to the energy as ``y``. Batches are
-            then drawn with the labels that the chains have in their energy_kwargs: were some class
-            rarer among the chains than in the data, its energy would fall without end.
+        labels: of the data, int64 ``(n,)`` on the CPU, passed to the energy as ``y``. Batches have
+            the classes that the objective asks for.
         hook: called with the trainer after every ``hook_every`` iterations; what it returns joins
             the metrics, under names of its own. It must not change the trainer; what it draws from
             torch's default CPU generator is given back.
@@ -76,6 +75,7 @@ class Trainer:
         self.data, self.batch_size, self.data_noise = data, batch_size, data_noise
         self.max_grad_norm, self.schedule, self.ema = max_grad_norm, schedule, ema
         self.generator = torch.default_generator if generator is None else generator
+        self.labels = labels
         self.rows_by_class = None if labels is None else RowsByClass(labels)
         self.hook, self.hook_every = hook, hook_every
         self.iterations = 0
@@ -153,15 +153,17 @@ class Trainer:
         self.iterations = state["iterations"]
 
     def _batch(self) -> tuple[Tensor, dict[str, Tensor]]:
-        labels = {}
-        if self.rows_by_class is None:
+        wanted = None if self.rows_by_class is None else self.objective.labels
+        if self.rows_by_class is None or wanted is None:
             rows = torch.randint(len(self.data), (self.batch_size,), generator=self.generator)
         else:
-            y = self.chains.state.energy_kwargs["y"].cpu()
+            y = wanted.cpu()
             order = torch.randperm(len(y), generator=self.generator)
             y = y[order[torch.arange(self.batch_size) % len(y)]]
             rows = self.rows_by_class.draw(y, self.generator)
-            labels["y"] = y.to(self.data.device)
+        labels = {}
+        if self.labels is not None:
+            labels["y"] = self.labels[rows].to(self.data.device)
         batch = self.data[rows.to(self.data.device)]
         if self.data_noise:
             noise = torch.randn(batch.shape, generator=self.generator)

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import normal
+from helpers import assert_same_bits, normal
 from kill_and_resume import result
 from torch import nn
 
@@ -86,7 +86,7 @@ def test_samples_of_a_shifted_gaussian_arrive_where_it_went(kind, width):
         torch.testing.assert_close(move.energy_change, want.detach())
     unit = shift.expand(200, 3)
     torch.testing.assert_close(width**2 * move.displacement, unit, rtol=1e-12, atol=1e-12)
-    c = step_correction(move)
+    c = step_correction(move) * 199 / 200  # these particles have the variance, not its estimate
     assert float(c) == pytest.approx(width**2, rel=1e-12)
     torch.testing.assert_close(c * move.displacement, unit, rtol=1e-12, atol=1e-12)
 
@@ -230,13 +230,36 @@ def test_the_correction_is_variance_over_mean_square():
     displacement = torch.tensor([[[3.0, 4.0]], [[0.0, 1.0]], [[0.0, 0.0]], [[1.0, 1.0]]], dtype=F64)
     change = torch.tensor([1.0, 2.0, 4.0, 9.0], dtype=F64)
     move = Move(displacement, change)
-    assert float(step_correction(move)) == (9 + 4 + 0 + 25) / (25 + 1 + 0 + 2)
+    assert float(step_correction(move)) == pytest.approx(((9 + 4 + 0 + 25) / 3) / (28 / 4))
     labels = torch.tensor([3, 0, 3, 0])  # means 2.5 and 5.5
-    want = (1.5**2 + 3.5**2 + 1.5**2 + 3.5**2) / 28
-    assert float(step_correction(move, labels)) == want
+    want = ((1.5**2 + 3.5**2 + 1.5**2 + 3.5**2) / 2) / (28 / 4)
+    assert float(step_correction(move, labels)) == pytest.approx(want)
+    assert float(step_correction(move, torch.arange(4))) == 1.0
     assert float(step_correction(Move(0 * displacement, change))) == 1.0
     constant = Move(displacement, torch.ones(4, dtype=F64))
     assert float(step_correction(constant)) == 0.0
+
+
+def test_no_move_is_longer_than_that_of_the_source():
+    class Linear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = nn.Parameter(torch.zeros(2))
+
+        def forward(self, x):
+            return x @ self.slope
+
+    far = torch.tensor([[0.0, 0.0], [0.0, 1.0], [100.0, 0.0]])
+    moved = []
+    for corrected in (False, True):
+        energy = Linear()
+        objective = particles(energy, far, corrected=corrected)
+        objective.loss(far, {})
+        step_along(energy, [torch.tensor([0.5, 0.0])], 1.0)
+        metrics = objective.parameters_moved()
+        moved.append(objective.chains.x)
+    assert metrics["step_correction"] > 1000
+    assert_same_bits(*moved)
 
 
 def loop_by_hand(trainer, reference, *, move, corrected):
@@ -270,7 +293,8 @@ def loop_by_hand(trainer, reference, *, move, corrected):
         within = sum(
             float((change[y == k] - change[y == k].mean()).square().sum()) for k in y.unique()
         )
-        v = within / float(v.square().sum()) * v
+        c = within / (len(x) - len(y.unique())) / float(v.square().sum(1).mean())
+        v = min(c, 1.0) * v
     state.x = x + v
     return v, residual
 
@@ -318,7 +342,10 @@ def test_without_langevin_steps_the_particles_still_follow(width):
     )  # fmt: skip
     for _ in range(300):
         trainer.iteration()
-    torch.testing.assert_close(objective.chains.x, start + energy.mean.detach(), rtol=0, atol=1e-10)
+    # The particles have the variance, which is estimated from them as 60/59 of it.
+    factor = 60 / 59 if width < 1 else 1.0
+    expected = start + factor * energy.mean.detach()
+    torch.testing.assert_close(objective.chains.x, expected, rtol=0, atol=1e-10)
     error = 4 * width * math.sqrt(1 / 50) + 0.05  # of a batch's mean, and a step of Adam
     torch.testing.assert_close(energy.mean.detach(), data.mean(0), rtol=0, atol=error)
 

@@ -126,7 +126,7 @@ def test_parameter_gradients_agree_as_epsilon_falls(name):
     ("ssm", "sm"), ("ssm_vr", "sm"), ("fd_ssm", "sm"), ("fd_ssm_vr", "sm"), ("fd_dsm", "dsm"),
 ])  # fmt: skip
 def test_directions_average_out(name, exact):
-    """Of one row a thousand times, so that only the noise and the directions scatter."""
+    """Of the same rows every time, so that only the noise and the directions scatter."""
     problem, repeats = Mixture(), 50
     options = {"epsilon": 1e-3} if name.startswith("fd") else {}
     differences = []
@@ -227,13 +227,27 @@ def test_networks_of_16_bits_are_differenced_in_float32(name, monkeypatch):
     narrow = lambda x: Mixture()(x).bfloat16()  # noqa: E731
     with pytest.warns(RuntimeWarning, match="too small .* in torch.bfloat16") as seen:
         loss = (
-            losses.fd_ssm_vr(lambda x: Mixture().score(x).bfloat16(), x, 1e-3).loss
+            losses.fd_ssm_vr(lambda x: Mixture().score(x).bfloat16(), x, 1e-3, rng=KEY).loss
             if name == "fd_ssm_vr"
             else call(name, narrow, x, epsilon=1e-3)
         )
     assert loss.dtype == torch.float32
+    if name == "fd_ssm_vr":
+        wide_score = lambda x: Mixture().score(x).bfloat16().float()  # noqa: E731
+        wide = losses.fd_ssm_vr(wide_score, x, 1e-3, rng=KEY).loss
+    else:
+        wide = call(name, lambda x: narrow(x).float(), x, epsilon=1e-3)
+    assert torch.equal(loss, wide)
     assert len(seen) == 1
     assert seen[0].filename == __file__
+
+
+def test_losses_without_gradients_are_the_same_values():
+    for name in ALL:
+        with torch.no_grad():
+            value = call(name, Mixture(), data())
+        assert torch.equal(value, call(name, Mixture(), data()).detach())
+        assert not value.requires_grad
 
 
 def test_energies_may_have_an_axis_of_one():

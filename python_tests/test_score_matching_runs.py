@@ -213,3 +213,16 @@ def test_data_noise_is_added_once():
     trainer = make_trainer(dataclasses.replace(CONFIG, objective="dsm", data_noise=0.5), POINTS)
     assert trainer.objective.sigma == 0.5
     assert math.isfinite(trainer.iteration()["loss"])
+
+
+def test_batches_have_the_classes_of_the_data_and_not_of_the_chains():
+    labels = torch.arange(50) % 10
+    dataset = dataclasses.replace(POINTS, labels=labels)
+    config = dataclasses.replace(
+        CONFIG, objective="fd-dsm", conditional=True, chains=2, batch_size=50
+    )
+    trainer = make_trainer(config, dataset)
+    data, given = trainer._batch()
+    assert len(given["y"].unique()) == 10
+    rows = torch.cdist(data, trainer.data).argmin(1)
+    assert torch.equal(given["y"], trainer.labels[rows])

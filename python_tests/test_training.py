@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
+from effebm_ext.config import OBJECTIVES, TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
@@ -171,6 +171,39 @@ def test_clip_by_name(text, clip):
 def test_bad_configurations_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(TINY, **change)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_options_of_other_objectives_are_refused(objective):
+    others = {
+        "fd_epsilon": 0.2, "noise_end": 1.0, "adjusted": True, "moved_chains": 2,
+        "resampling": "multinomial", "resample_threshold": 0.1, "particle_move": "beta",
+        "step_correction": True, "energy_l2": 0.5,
+    }  # fmt: skip
+    owned = {
+        "contrastive": {"energy_l2"},
+        "jarzynski": {"energy_l2", "adjusted", "moved_chains", "resampling", "resample_threshold"},
+        "particle": {"energy_l2", "particle_move", "step_correction"},
+        "dsm": {"noise_end"},
+        "fd-dsm": {"noise_end", "fd_epsilon"},
+        "fd-ssm": {"fd_epsilon"},
+        "fd-ssm-vr": {"fd_epsilon"},
+    }.get(objective, set())
+    for name, value in others.items():
+        if name in owned:
+            TrainConfig(objective=objective, **{name: value})
+        else:
+            with pytest.raises(ValueError, match=f"^{name}: expected none with objective"):
+                TrainConfig(objective=objective, **{name: value})
+    resolved = TrainConfig(objective=objective).resolved(is_image=False)
+    assert resolved.energy_l2 == (0.001 if "energy_l2" in owned else None)
+    assert resolved.fd_epsilon == (0.1 if "fd_epsilon" in owned else None)
+    assert TrainConfig(**dataclasses.asdict(resolved)) == resolved
+
+
+def test_denoising_needs_noise():
+    with pytest.raises(ValueError, match=r"data_noise: expected > 0 with objective dsm, .* got 0"):
+        TrainConfig(objective="dsm", data_noise=0.0)
 
 
 def test_k_larger_than_an_event_is_refused():

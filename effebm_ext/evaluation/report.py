@@ -29,10 +29,11 @@ _CHUNK = 1000
 class Evaluation:
     """Of ``n_data`` rows with Gaussian noise of ``data_noise`` added, as in training: held out, or
     of the training data where nothing was (``held_out``). Nats per row, densities in the units of
-    the data. The ``forward`` figures are too low on average, the ``reverse`` ones too high, see
-    :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward. MMD^2 is between samples
-    of the model and the data; ``auroc`` tells the data from ``ood`` by the energy. ``*_error`` are
-    standard errors.
+    the data. With a ``noise_end`` the energy is that of no noisy data, and the figures compare with
+    no other run's. The ``forward`` figures are too low on average, the ``reverse`` ones too high,
+    see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward. MMD^2 is between
+    samples of the model and the data; ``auroc`` tells the data from ``ood`` by the energy.
+    ``*_error`` are standard errors.
     """
 
     held_out: bool
@@ -55,6 +56,7 @@ class Evaluation:
     ess_forward: float
     ess_reverse: float
     acceptance: float
+    noise_end: float = 0.0
     mmd2: float | None = None
     mmd2_null_std: float | None = None
     mmd2_p_value: float | None = None
@@ -81,7 +83,15 @@ class Evaluation:
             f"({bits[0]} and {bits[1]} bits per dimension).\n"
             f"The gap, {self.gap:.2f} ± {self.gap_error:.2f} nats, says how far to trust both; the "
             f"weights are worth {self.ess_forward:.0f} and {self.ess_reverse:.0f} "
-            f"of {self.ais_chains} chains."
+            f"of {self.ais_chains} chains." + self._caution()
+        )
+
+    def _caution(self) -> str:
+        if not self.noise_end:
+            return ""
+        return (
+            "\nThe run denoised at several scales: its energy is the density of no noisy data, and "
+            "these figures compare with no other run's."
         )
 
     def table(self) -> str:
@@ -110,7 +120,7 @@ class Evaluation:
             lines.append(f"{'MMD^2, samples and data':<24}{mmd2}, p = {self.mmd2_p_value:.3f})")
         if self.auroc is not None:
             lines.append(f"{'AUROC, ' + str(self.ood):<24}{self.auroc:>20.4f}")
-        return "\n".join(lines)
+        return "\n".join(lines) + self._caution()
 
 
 def evaluate(
@@ -188,6 +198,7 @@ def evaluate(
         n_data=len(data),
         dimensions=data[0].numel(),
         data_noise=noise_std,
+        noise_end=config.noise_end,
         ais_steps=n_steps,
         ais_chains=n_chains,
         seed=seed,

@@ -1,7 +1,8 @@
 """Score matching by finite differences (arXiv 2007.03317): forward passes, no graph through x.
 
 What they approximate is in :mod:`effebm_ext.losses.score_matching`, with what ``scaled``, ``rng``
-and ``energy_kwargs`` mean; the source has the losses as ``scaled=False`` gives them.
+and ``energy_kwargs`` mean. The source has FD-SSM as ``scaled=False`` gives it, the others as
+``scaled=True`` does.
 
 **epsilon** is the norm, over a whole row, of the step v, which is uniform on that sphere. The
 losses err by O(epsilon^2), and by rounding: relatively about ``eps * |E| / |E+ + E- - 2 E|`` in a
@@ -19,7 +20,8 @@ bfloat16  none          8 at 0.1: let the last layer return float32
 ========  ============  ===========================================
 
 x should be float32 or float64 even for a network of 16 bits, which rounds it itself; products in
-TF32 have eleven bits: leave them off.
+TF32 have eleven bits: leave them off. The network must be one function of its rows throughout a
+loss: no dropout, no batch statistics; spectral normalisation in eval mode, or ``concatenated``.
 """
 
 from __future__ import annotations

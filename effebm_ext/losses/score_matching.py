@@ -9,7 +9,8 @@ energy.
 Common to all: ``scaled=False`` divides by d, the elements of a row, so that the size of the loss
 does not grow with d. ``energy_kwargs``, such as labels, go to the network. ``rng`` is a Key, which
 gives the same draw again, a torch.Generator, or None; with equal keys a loss and its
-finite-difference form share their noise and directions.
+finite-difference form share their noise and directions. Under ``torch.no_grad()`` the losses are
+values for validation.
 """
 
 from __future__ import annotations
@@ -49,8 +50,9 @@ def sm(
         x: data ``(n, *event)``.
         energy_kwargs, scaled: see the module.
     """
-    leaf, s = _score_at(score, x, energy_kwargs)
-    columns = [_gradient(s[:, i], leaf)[:, i] for i in range(s.shape[1])]
+    with torch.enable_grad():
+        leaf, s = _score_at(score, x, energy_kwargs)
+        columns = [_gradient(s[:, i], leaf)[:, i] for i in range(s.shape[1])]
     return sum_of_terms(s.square().sum(1) / 2, torch.stack(columns).sum(0), _factor(x, scaled))
 
 
@@ -171,11 +173,13 @@ def _sliced(
     score: Network, x: Tensor, rng: Rng, energy_kwargs: Kwargs
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``v.s``, ``v.(grad s) v`` and s."""
-    leaf, s = _score_at(score, x, energy_kwargs)
     radius = math.sqrt(row_size(x))
-    v = perturbed_pair(torch.zeros_like(leaf), radius, rng=rng).x[0].to(s.dtype).reshape(s.shape)
-    along = (s * v).sum(1)
-    return along, (_gradient(along, leaf) * v).sum(1), s
+    with torch.enable_grad():
+        leaf, s = _score_at(score, x, energy_kwargs)
+        v = perturbed_pair(torch.zeros_like(x), radius, rng=rng).x[0].to(s.dtype).reshape(s.shape)
+        along = (s * v).sum(1)
+        gradient = _gradient(along, leaf)
+    return along, (gradient * v).sum(1), s
 
 
 def _gradient(values: Tensor, x: Tensor) -> Tensor:

@@ -33,6 +33,12 @@ class Contrastive:
         self.chains: PersistentChains | ReplayBuffer = chains
         self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
 
+    @property
+    def labels(self) -> Tensor | None:
+        """Those of the chains: were some class rarer among them than in the data, its energy would
+        fall without end."""
+        return self.chains.state.energy_kwargs.get("y")
+
     def advance(self) -> None:
         """``langevin_steps`` of the chains."""
         self.chains.advance(self.langevin_steps)

@@ -36,6 +36,11 @@ class Jarzynski:
         self.chains: WeightedWalkers = walkers
         self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
 
+    @property
+    def labels(self) -> Tensor | None:
+        """None: weighted walkers have no classes."""
+        return None
+
     def advance(self) -> None:
         """Nothing: the walkers move after the parameters do."""
 

@@ -106,12 +106,17 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     )
 
 
+def _energy_l2(config: TrainConfig) -> float:
+    assert config.energy_l2 is not None  # a resolved configuration of an objective that has it
+    return config.energy_l2
+
+
 def _contrastive(setting: Setting) -> Contrastive:
     return Contrastive(
         setting.energy,
         setting.chains(),
         langevin_steps=setting.config.langevin_steps,
-        energy_l2=setting.config.energy_l2,
+        energy_l2=_energy_l2(setting.config),
     )
 
 
@@ -124,22 +129,21 @@ def _particle(setting: Setting) -> ParticleDynamics:
         langevin_steps=setting.config.langevin_steps,
         move=setting.config.particle_move,
         corrected=setting.config.step_correction,
-        energy_l2=setting.config.energy_l2,
+        energy_l2=_energy_l2(setting.config),
     )
 
 
 def _score_matching(setting: Setting) -> ScoreMatching:
     config = setting.config
-    assert config.fd_epsilon is not None
     return ScoreMatching(
         setting.energy,
         IntermittentChains(setting.chains(), config.chains_move_every),
         config.objective,
         key=key_for("score matching", config.seed),
         langevin_steps=config.langevin_steps,
-        epsilon=config.fd_epsilon,
         sigma=config.data_noise,
         sigma_end=config.noise_end or None,
+        **({} if config.fd_epsilon is None else {"epsilon": config.fd_epsilon}),
     )
 
 
@@ -170,7 +174,7 @@ def _jarzynski(setting: Setting) -> Jarzynski:
         setting.energy,
         walkers,
         langevin_steps=config.langevin_steps,
-        energy_l2=config.energy_l2,
+        energy_l2=_energy_l2(config),
     )
 
 

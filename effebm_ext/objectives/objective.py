@@ -41,7 +41,12 @@ class Objective(Protocol):
 
     @property
     def chains(self) -> Chains:
-        """What samples are drawn from later, and what has the labels of a conditional run."""
+        """What samples are drawn from later."""
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Of a conditional run: the classes, int64 ``(m,)``, that batches must have in the same
+        proportions; None: they are those of the data."""
 
     def advance(self) -> None:
         """Moves the chains by the energy as it is."""

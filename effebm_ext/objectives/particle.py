@@ -35,7 +35,10 @@ class ParticleDynamics(Contrastive):
         langevin_steps: of the particles per iteration.
         move: alpha (:func:`~effebm_ext.walkers.particle_moves.alpha_move`) or beta
             (:func:`~effebm_ext.walkers.particle_moves.beta_move`).
-        corrected: scale the moves by :func:`~effebm_ext.walkers.particle_moves.step_correction`.
+        corrected: scale the moves by c of
+            :func:`~effebm_ext.walkers.particle_moves.step_correction`, but by 1 at most. Where D is
+            about linear far out, c grows with the square of the particles' distances and would
+            throw them ever further.
         energy_l2: weight of the squared energies in the loss.
 
     Raises:
@@ -72,13 +75,13 @@ class ParticleDynamics(Contrastive):
 
     def parameters_moved(self) -> dict[str, float]:
         """Moves the particles. ``move_rms``: root mean square of their displacements' elements, in
-        units of the data; ``step_correction``: c if asked."""
+        units of the data; ``step_correction``: c if asked, before it is bounded by 1."""
         state = self.chains.state
         move = _MOVES[self.move](state.x, self._old, self.energy, state.energy_kwargs)
         displacement, metrics = move.displacement, {}
         if self.corrected:
             c = step_correction(move, state.energy_kwargs.get("y"))
-            displacement = c * displacement
+            displacement = c.clamp(max=1) * displacement
             metrics["step_correction"] = float(c)
         state.x += displacement
         return {"move_rms": float(displacement.square().mean().sqrt()), **metrics}

@@ -44,7 +44,9 @@ class ScoreMatching:
         epsilon: of finite differences.
         sigma: of denoising: the standard deviation of the noise.
         sigma_end: of denoising: the batch's noise goes linearly from sigma to this, and what is
-            learnt is the score of data plus noise of sigma; None: the noise is the same all over.
+            learnt is ``(E[x | y] - y) / sigma^2`` with x the data and y under the mixture of these
+            scales: the field that denoises, and not the score of any of the noisy densities; None:
+            the noise is the same all over, and it is the score of data with that noise.
 
     Raises:
         ValueError: method is none of these, or denoising without a sigma > 0.
@@ -64,12 +66,17 @@ class ScoreMatching:
     ) -> None:
         if method not in SCORE_MATCHING:
             raise ValueError(f"method: expected {', '.join(SCORE_MATCHING)}, got {method!r}")
-        if method in DENOISING and not sigma:
+        if method in DENOISING and not (sigma or 0) > 0:
             raise ValueError(f"sigma: expected a number > 0 with {method}, got {sigma}")
         self.energy, self.chains, self.method = energy, chains, method
         self.key, self.langevin_steps, self.epsilon = key, langevin_steps, epsilon
         self.sigma, self.sigma_end = sigma, sigma_end
         self._sample_energy: Tensor | None = None
+
+    @property
+    def labels(self) -> Tensor | None:
+        """None: there are no samples that a batch is held against."""
+        return None
 
     def advance(self) -> None:
         """``langevin_steps`` of the chains if it is their turn."""

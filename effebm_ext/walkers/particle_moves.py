@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from effebm_ext.energies import energy_and_gradient, per_chain
+from effebm_ext.ops.checks import compute_dtype
 
 
 class FrozenEnergy:
@@ -54,8 +55,9 @@ class FrozenEnergy:
 
 
 class Move(NamedTuple):
-    """``displacement``: of the particles, of x's shape and dtype. ``energy_change``: ``D = E_new -
-    E_old`` at x, ``(n,)``. Neither carries a graph."""
+    """``displacement``: of the particles, of x's shape and dtype: float32 or wider, as 16 bits
+    would lose most of a small step. ``energy_change``: ``D = E_new - E_old`` at x, ``(n,)``,
+    float32 or wider. Neither carries a graph."""
 
     displacement: Tensor
     energy_change: Tensor
@@ -82,7 +84,7 @@ def alpha_move(
     """
     old_energy, old_gradient = energy_and_gradient(old, x, energy_kwargs)
     new_energy, new_gradient = energy_and_gradient(new, x, energy_kwargs)
-    return Move(old_gradient - new_gradient, new_energy - old_energy)
+    return Move(old_gradient - new_gradient, _change(old_energy, new_energy))
 
 
 def beta_move(
@@ -117,7 +119,12 @@ def beta_move(
         (gradient,) = torch.autograd.grad(torch.stack(rates).sum(), leaf, materialize_grads=True)
     with torch.no_grad():
         old_energy = per_chain(old(x, **kwargs), len(x))
-    return Move(-gradient, energy.detach() - old_energy)
+    return Move(-gradient, _change(old_energy, energy.detach()))
+
+
+def _change(old_energy: Tensor, new_energy: Tensor) -> Tensor:
+    dtype = compute_dtype(old_energy.dtype)
+    return new_energy.to(dtype) - old_energy.to(dtype)
 
 
 def step_correction(move: Move, labels: Tensor | None = None) -> Tensor:
@@ -125,7 +132,8 @@ def step_correction(move: Move, labels: Tensor | None = None) -> Tensor:
 
     The right field has ``E[v . grad phi] = -Cov(D, phi)`` for every function phi; c is what makes
     this hold for ``phi = D``. A shifted Gaussian of standard deviation s has ``c = s^2``, with
-    which the move is exact, whatever s. Where no particle is displaced c is 1.
+    which the move is exact, whatever s. Where no particle is displaced, or none shares its class
+    with another, c is 1.
 
     Args:
         move: of all particles.
@@ -134,11 +142,15 @@ def step_correction(move: Move, labels: Tensor | None = None) -> Tensor:
     """
     change = move.energy_change
     if labels is None:
-        rest = change - change.mean()
+        groups, rest = 1, change - change.mean()
     else:
         _, group = labels.unique(return_inverse=True)
-        sums = change.new_zeros(int(group.max()) + 1).index_add_(0, group, change)
+        groups = int(group.max()) + 1
+        sums = change.new_zeros(groups).index_add_(0, group, change)
         rest = change - (sums / group.bincount())[group]
-    squares = move.displacement.flatten(1).square().sum(1)
-    c = rest.square().mean() / squares.mean()
-    return torch.where(squares.any(), c, torch.ones_like(c))
+    squares = move.displacement.to(change.dtype).flatten(1).square().sum(1)
+    one = change.new_ones(())
+    if len(change) == groups:
+        return one
+    c = rest.square().sum() / (len(change) - groups) / squares.mean()
+    return torch.where(squares.any(), c, one)
