@@ -63,6 +63,8 @@ step build 200 env FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$CAPABILITY" MAX_JOBS="$(n
 step equality 50 "$PYTHON" benchmarks/cuda_equality.py --seconds 30
 step float32 165 "${KERNELS[@]}" --limit 135 --out "$FOLDER/float32"
 step launches 45 "${KERNELS[@]}" --headline --overhead --no-compile --out "$FOLDER/launches"
+step perturb 30 "$PYTHON" benchmarks/perturb.py --device cuda --no-compile --seconds 0.05 \
+  --out "$FOLDER/perturb"
 step bfloat16 60 "${KERNELS[@]}" --dtype bfloat16 --no-compile --limit 40 --out "$FOLDER/bfloat16"
 # Nothing is timed any more, so these may share the card.
 if command -v compute-sanitizer >/dev/null; then

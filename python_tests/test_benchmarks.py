@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import environment
 import forms
 import kernels
+import perturb
 from arms import OPS
 
 FLOORS = {"copy", "axpy", "noise"}
@@ -158,3 +159,24 @@ def test_a_copy_without_its_history_is_told_its_commit(monkeypatch):
     assert environment.environment("cpu")["commit"] != "c0ffee"
     monkeypatch.setenv("PATH", "")  # no git
     assert environment.environment("cpu")["commit"] == "c0ffee"
+
+
+def test_the_perturbed_pair_is_timed_and_wrong_forms_are_refused(tmp_path, monkeypatch):
+    options = [*QUICK, "--shapes", "4x64", "--out", str(tmp_path)]
+    done = CliRunner().invoke(perturb.main, options)
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "perturb.json").read_text())["results"]
+    assert [r["sigma"] for r in results] == list(perturb.SIGMAS)
+    for result in results:
+        assert set(result["arms"]) == {"ours", "new tensors", "buffers", "noise"}
+        assert result["speed_up"] > 0
+    right = perturb.forms
+
+    def longer(sigma, case):
+        found = right(sigma, case)
+        form = found["buffers"]
+        return found | {"buffers": lambda x: (2 * form(x)[0] - x, None)}
+
+    monkeypatch.setattr(perturb, "forms", longer)
+    done = CliRunner().invoke(perturb.main, options)
+    assert "buffers at (4, 64) perturbs otherwise" in str(done.exception)
