@@ -23,7 +23,6 @@ SCORE_MATCHING = ("sm", "ssm", "ssm-vr", "dsm", "fd-ssm", "fd-ssm-vr", "fd-dsm")
 DENOISING = ("dsm", "fd-dsm")  # they add the noise to the data themselves
 OBJECTIVES = ("contrastive", "jarzynski", "particle", *SCORE_MATCHING)
 
-
 # What only some objectives have; elsewhere it must stay as it is by default.
 _OWNERS = {
     "fd_epsilon": ("fd-ssm", "fd-ssm-vr", "fd-dsm"),
@@ -157,12 +156,12 @@ class TrainConfig:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
 
     def _check_objective(self) -> None:
-        for field in dataclasses.fields(self):
-            owners, value = _OWNERS.get(field.name, OBJECTIVES), getattr(self, field.name)
-            if self.objective not in owners and value != field.default:
+        for name, owners in _OWNERS.items():
+            value, default = getattr(self, name), getattr(TrainConfig, name)
+            if self.objective not in owners and value != default:
                 raise ValueError(
-                    f"{field.name}: expected none with objective {self.objective}, as it belongs "
-                    f"to {', '.join(owners)}, got {value}"
+                    f"{name}: expected none with objective {self.objective}, as it belongs to "
+                    f"{', '.join(owners)}, got {value}"
                 )
         if self.objective in DENOISING and self.data_noise == 0:
             raise ValueError(
