@@ -15,7 +15,7 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import digits_report as report
@@ -28,7 +28,7 @@ from effebm_ext.data import Dataset, load
 from effebm_ext.energies import energy_and_gradient
 from effebm_ext.evaluation.report import evaluate
 from effebm_ext.objectives.make import make_sampler
-from effebm_ext.training import NonFiniteError, make_trainer
+from effebm_ext.training import NonFiniteError, Trainer, make_trainer
 
 ARMS: dict[str, dict[str, Any]] = {
     "none": {},
@@ -57,26 +57,47 @@ def tasks(base: TrainConfig, seeds: int) -> Iterator[tuple[str, TrainConfig]]:
                 yield arm, dataclasses.replace(base, seed=seed, step_size=step_size, **changes)
 
 
-def run(config: TrainConfig, dataset: Dataset) -> Row:
+class Judged(NamedTuple):
+    """``row``: the figures of a run, or why it diverged. Of a run that did not, ``late``: means of
+    its metrics over the last tenth, and ``log_z``, the middle of both ways."""
+
+    row: Row
+    late: dict[str, float]
+    log_z: float
+
+
+def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
     """Trains and evaluates; ``diverged`` says why where the chains have lost the model."""
-    trainer = make_trainer(config, dataset)
     try:
-        gaps = [trainer.iteration()["energy_gap"] for _ in range(config.iterations)]
+        seen = [trainer.iteration() for _ in range(config.iterations)]
     except NonFiniteError as error:
-        return {"diverged": str(error)}
-    last = gaps[-max(1, len(gaps) // 10) :]
-    gap = sum(last) / len(last)
+        return Judged({"diverged": str(error)}, {}, math.nan)
+    last = seen[-max(1, len(seen) // 10) :]
+    late = {name: sum(m[name] for m in last) / len(last) for name in last[0]}
+    gap = late["energy_gap"]
     if abs(gap) > LARGEST_ENERGY_GAP:
-        return {"diverged": f"energies of data and chains {gap:.0f} nats apart at the end"}
+        why = f"energies of data and chains {gap:.0f} nats apart at the end"
+        return Judged({"diverged": why}, {}, math.nan)
     found = evaluate(config, dataset, trainer.model, trainer.chains.state.x)
-    gradient = energy_and_gradient(trainer.energy, trainer.chains.state.x)[1]
-    return {
+    row = {
         "diverged": None,
         "forward": found.cross_entropy_forward,
         "reverse": found.cross_entropy_reverse,
         "forward_ais_error": found.log_z_forward_error,
         "reverse_ais_error": found.log_z_reverse_error,
         "energy_gap": gap,
+    }
+    return Judged(row, late, (found.log_z_forward + found.log_z_reverse) / 2)
+
+
+def run(config: TrainConfig, dataset: Dataset) -> Row:
+    """One run, and what its chains look like at the end."""
+    trainer = make_trainer(config, dataset)
+    row = judge(trainer, config, dataset).row
+    if row["diverged"] is not None:
+        return row
+    gradient = energy_and_gradient(trainer.energy, trainer.chains.state.x)[1]
+    return row | {
         "chains_std": float(trainer.chains.state.x.std()),
         "beyond_5": float((gradient.abs() > 5).float().mean()),
     }

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 import torch
-from digits import LARGEST_ENERGY_GAP, gaussian_cross_entropy
+from digits import LARGEST_ENERGY_GAP, gaussian_cross_entropy, judge
 from digits_report import middle
 from matplotlib.figure import Figure
 from over_seeds import Mean, aligned, mean, show, verdict
@@ -27,10 +27,9 @@ from records import Log, Row, environment
 import effebm_ext as eff
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset, load
-from effebm_ext.evaluation.report import evaluate
 from effebm_ext.objectives import Contrastive
 from effebm_ext.objectives.make import make_sampler
-from effebm_ext.training import NonFiniteError, Trainer, make_trainer
+from effebm_ext.training import Trainer, make_trainer
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.restart import Restart
 from effebm_ext.walkers.weighted import WeightedWalkers
@@ -98,35 +97,16 @@ def trainer_of(task: Run, dataset: Dataset) -> Trainer:
 
 
 def train(task: Run, dataset: Dataset) -> Row:
-    """Trains and evaluates; ``diverged`` says why where the walkers have lost the model."""
+    """One run, and what its walkers did."""
     config, trainer = task.config, trainer_of(task, dataset)
-    try:
-        seen = [trainer.iteration() for _ in range(config.iterations)]
-    except NonFiniteError as error:
-        return {"diverged": str(error)}
-    last = seen[-max(1, len(seen) // 10) :]
-
-    def late(name: str) -> float | None:
-        return sum(m[name] for m in last) / len(last) if name in last[0] else None
-
-    gap = late("energy_gap")
-    assert gap is not None
-    if abs(gap) > LARGEST_ENERGY_GAP:
-        return {"diverged": f"energies of data and walkers {gap:.0f} nats apart at the end"}
-    found = evaluate(config, dataset, trainer.model, trainer.chains.state.x)
-    log_z = (found.log_z_forward + found.log_z_reverse) / 2
+    row, late, log_z = judge(trainer, config, dataset)
+    if row["diverged"] is not None:
+        return row
     weighted = isinstance(trainer.chains, WeightedWalkers)
-    ess = late("ess")
-    return {
-        "diverged": None,
-        "forward": found.cross_entropy_forward,
-        "reverse": found.cross_entropy_reverse,
-        "forward_ais_error": found.log_z_forward_error,
-        "reverse_ais_error": found.log_z_reverse_error,
-        "energy_gap": gap,
-        "ess": None if ess is None else ess / config.chains,
-        "acceptance": late("acceptance"),
-        "resampled": late("resampled"),
+    return row | {
+        "ess": late["ess"] / config.chains if weighted else None,
+        "acceptance": late.get("acceptance"),
+        "resampled": late.get("resampled"),
         "log_z_error": trainer.chains.log_z - log_z if weighted else None,
     }
 
