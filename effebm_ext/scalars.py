@@ -1,0 +1,52 @@
+"""Numbers as callers have them: Python's, NumPy's, and tensors or arrays without axes."""
+
+from __future__ import annotations
+
+import numbers
+import operator
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def as_int(value: Any, name: str) -> int:
+    """The integer that ``value`` is: an int, a NumPy integer, or an integer tensor or array without
+    axes. A tensor on a GPU is waited for.
+
+    Raises:
+        TypeError: it is none of these; a bool is none, and neither is a float that is whole.
+    """
+    if type(value) is int or isinstance(value, torch.SymInt):
+        return value
+    plain = _without_axes(value)
+    if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, numbers.Integral):
+        raise TypeError(f"{name}: expected an int, got {_kind(value)}")
+    return operator.index(plain)
+
+
+def as_float(value: Any, name: str) -> float:
+    """The real number that ``value`` is: a float, an int, a NumPy number, or a tensor or array
+    without axes. A tensor on a GPU is waited for.
+
+    Raises:
+        TypeError: it is none of these; a bool is none.
+    """
+    if type(value) is float or isinstance(value, torch.SymFloat):
+        return value
+    plain = _without_axes(value)
+    if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, numbers.Real):
+        raise TypeError(f"{name}: expected a number, got {_kind(value)}")
+    return float(plain)
+
+
+def _without_axes(value: Any) -> Any:
+    if isinstance(value, (torch.Tensor, np.ndarray)) and value.ndim == 0:
+        return value.item()
+    return value
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, (torch.Tensor, np.ndarray)):
+        return f"{type(value).__name__} of {value.dtype} and shape {tuple(value.shape)}"
+    return type(value).__name__
