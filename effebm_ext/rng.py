@@ -61,7 +61,8 @@ class Key:
     def at(self, step: int) -> Key:
         """The key ``step`` positions further on in the same stream."""
         offset = self.offset + step
-        if type(step) is not int or not 0 <= offset < _MAX_OFFSET:
+        # torch.compile of torch 2.11 cannot trace the faster way below.
+        if torch.compiler.is_compiling() or type(step) is not int or not 0 <= offset < _MAX_OFFSET:
             return Key(self.seed, offset, self.first_chain)
         key = object.__new__(Key)  # without checking again what has not changed
         key.__dict__.update(self.__dict__, offset=offset)
