@@ -9,6 +9,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pybind11
@@ -35,6 +36,11 @@ if X86:
 NVCC_FLAGS = ["-std=c++20", "-O3", "--threads=0", "-fmad=false", "-DEFFEBM_ISA=device",
               "-Xcompiler", "-fPIC,-fvisibility=hidden,-ffp-contract=off"]  # fmt: skip
 CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
+# A failed check must reach torch as an exception under a compiler that links libstdc++ and libgcc
+# statically, too. The copy of libstdc++ stays private: if it were exported, the loader would merge
+# parts of it with torch's, and a number written into a message would cut it or crash. The unwinder
+# is the shared one: one of our own could not pass torch's frames. Other compilers link as before.
+LINK_FLAGS = ["-Wl,--exclude-libs,ALL", "-lgcc_s"] if platform.system() == "Linux" else []
 
 MAJOR, MINOR = TORCH_TARGET.split(".")
 MACROS = [("EFFEBM_TORCH_TARGET", f'"{TORCH_TARGET}"'),
@@ -88,6 +94,11 @@ NVCC = find_nvcc()
 class BuildKernels(BuildExtension):
     """Compiles the kernels, each kind with its own compiler or flags, then the extensions."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        if self.editable_mode:  # where other builds keep the objects; pip would throw them away
+            self.build_temp = f"build/temp.{self.plat_name}-{sys.implementation.cache_tag}"
+
     def build_extension(self, ext):
         if ext.name.endswith("_C_cuda"):
             self.compile_cuda(ext)
@@ -126,6 +137,7 @@ def extension(name, sources, **options):
         name,
         [str(CSRC / s) for s in sources],
         extra_compile_args=FLAGS,
+        extra_link_args=LINK_FLAGS,
         depends=HEADERS,
         **options,
     )
