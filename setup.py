@@ -2,11 +2,14 @@
 instruction set) and, where CUDA is found, effebm_ext._C_cuda (the CUDA kernels).
 
 CUDA is built if torch has it and nvcc is there; FORCE_CUDA=1 needs nvcc alone, EFFEBM_CPU_ONLY=1
-leaves it out, TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX") names the architectures. No GPU is needed.
+leaves it out, TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX") names the architectures. No GPU is needed. A
+build without CUDA says why, as its last line and in the record that `effebm info` prints.
 """
 
 import os
 import platform
+import runpy
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from pathlib import Path
 import pybind11
 import torch
 from setuptools import setup
-from torch.utils.cpp_extension import BuildExtension, CppExtension
+from torch.utils.cpp_extension import BuildExtension, CppExtension, get_cxx_compiler
 
 CSRC = Path("csrc")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
@@ -42,6 +45,7 @@ CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 # is the shared one: one of our own could not pass torch's frames. Other compilers link as before.
 LINK_FLAGS = ["-Wl,--exclude-libs,ALL", "-lgcc_s"] if platform.system() == "Linux" else []
 
+source_digest = runpy.run_path("effebm_ext/source_digest.py")["source_digest"]
 MAJOR, MINOR = TORCH_TARGET.split(".")
 MACROS = [("EFFEBM_TORCH_TARGET", f'"{TORCH_TARGET}"'),
           ("TORCH_TARGET_VERSION", f"0x{int(MAJOR):02x}{int(MINOR):02x}000000000000")]  # fmt: skip
@@ -55,18 +59,47 @@ SHARED = [s for s in SOURCES if s not in KERNELS + CUDA_SOURCES]
 HEADERS = [str(p) for p in CSRC.rglob("*.[hc]*") if p.suffix in (".h", ".cuh")]
 
 
-def find_nvcc() -> str | None:
-    """nvcc of CUDA_HOME or of the path, if CUDA is to be built."""
+COMPILER_PROBE = """
+#include <concepts>
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 11
+#error "older than GCC 11"
+#endif
+template <std::integral T> T zero() { return 0; }
+int main() { return zero<int>(); }
+"""
+
+
+def check_compiler(compiler: list[str], linker: str) -> None:
+    """Ends the build with one line if the compiler is missing or does not know C++20."""
+    needed = "effebm_ext needs a C++20 compiler, GCC 11 or newer (CXX names it)"
+    for program in (compiler[0], linker):
+        if shutil.which(program) is None:
+            raise SystemExit(f"{needed}: {program} was not found")
+    command = [*compiler, "-std=c++20", "-fsyntax-only", "-x", "c++", "-"]
+    done = subprocess.run(command, input=COMPILER_PROBE, capture_output=True, text=True)
+    if done.returncode != 0:
+        about = subprocess.run([*compiler, "--version"], capture_output=True, text=True)
+        version = about.stdout.partition("\n")[0]
+        error = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        raise SystemExit(f"{needed}: {shlex.join(compiler)} is {version}; {error.strip()}")
+
+
+def find_nvcc() -> tuple[str | None, str]:
+    """nvcc of CUDA_HOME or of the path, if CUDA is to be built; else why it is left out."""
     if os.environ.get("EFFEBM_CPU_ONLY") == "1":
-        return None
+        return None, "EFFEBM_CPU_ONLY=1 was set"
     forced = os.environ.get("FORCE_CUDA") == "1"
     if not forced and torch.version.cuda is None:
-        return None
+        hint = "if the build was isolated, use --no-build-isolation"
+        return None, f"torch {torch.__version__} of the build has no CUDA ({hint})"
     home = os.environ.get("CUDA_HOME")
     nvcc = shutil.which("nvcc", path=f"{home}/bin" if home else None)
-    if forced and nvcc is None:
-        raise SystemExit("FORCE_CUDA=1: nvcc was not found; set CUDA_HOME or the path")
-    return nvcc
+    if nvcc is None:
+        missing = "nvcc was not found; set CUDA_HOME or the path"
+        if forced:
+            raise SystemExit(f"FORCE_CUDA=1: {missing}")
+        return None, missing
+    return nvcc, ""
 
 
 def cuda_toolkit(nvcc: str) -> Path:
@@ -88,7 +121,10 @@ def architecture_flags() -> list[str]:
     return flags
 
 
-NVCC = find_nvcc()
+NVCC, NO_CUDA = find_nvcc()
+RECORD = [("EFFEBM_BUILT_WITH_TORCH", f'"{torch.__version__}"'),
+          ("EFFEBM_NO_CUDA", f'"{NO_CUDA}"'),
+          ("EFFEBM_SOURCES", f'"{source_digest(Path())}"')]  # fmt: skip
 
 
 class BuildKernels(BuildExtension):
@@ -98,6 +134,10 @@ class BuildKernels(BuildExtension):
         super().finalize_options()
         if self.editable_mode:  # where other builds keep the objects; pip would throw them away
             self.build_temp = f"build/temp.{self.plat_name}-{sys.implementation.cache_tag}"
+
+    def build_extensions(self):
+        check_compiler(shlex.split(get_cxx_compiler()), self.compiler.linker_so_cxx[0])
+        super().build_extensions()
 
     def build_extension(self, ext):
         if ext.name.endswith("_C_cuda"):
@@ -115,6 +155,12 @@ class BuildKernels(BuildExtension):
                 extra_postargs=FLAGS + flags,
                 depends=ext.depends,
             )
+        ext.extra_objects += self.compiler.compile(
+            [str(CSRC / "build_record.cpp")],
+            output_dir=str(Path(self.build_temp) / "record"),
+            macros=RECORD,
+            extra_postargs=FLAGS,
+        )
 
     def compile_cuda(self, ext):
         folder = Path(self.build_temp) / "cuda"
@@ -159,4 +205,6 @@ if NVCC is not None:
         )
     )
 
-setup(ext_modules=extensions, cmdclass={"build_ext": BuildKernels})
+distribution = setup(ext_modules=extensions, cmdclass={"build_ext": BuildKernels})
+if NO_CUDA and distribution.have_run.get("build_ext"):
+    print(f"effebm_ext: CUDA kernels: left out: {NO_CUDA}", flush=True)

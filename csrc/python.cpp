@@ -6,6 +6,7 @@
 
 #include <array>
 
+#include "build_record.h"
 #include "core/canonical_sum.h"
 #include "core/langevin_step.h"
 #include "core/normal.h"
@@ -78,6 +79,9 @@ py::dict build_info() {
   info["compiler"] = __VERSION__;
   info["cxx_standard"] = __cplusplus;
   info["torch_target"] = EFFEBM_TORCH_TARGET;
+  info["torch"] = kBuildRecord.torch;
+  info["no_cuda"] = kBuildRecord.no_cuda;
+  info["sources"] = kBuildRecord.sources;
   return info;
 }
 
@@ -86,7 +90,8 @@ py::dict build_info() {
 PYBIND11_MODULE(_C, m) {
   m.doc() = "Compiled kernels of effebm_ext.";
   m.def("build_info", &build_info,
-        "Compiler, C++ standard and the oldest torch this build runs on.");
+        "Compiler, C++ standard, the oldest torch this build runs on, the torch it was compiled "
+        "against, why it has no CUDA kernels (empty if it has), and the digest of its sources.");
   m.def(
       "cpu_capability", [] { return cpu::kernels().name; },
       "The instruction set of the CPU kernels in use: baseline, avx2 or avx512.");

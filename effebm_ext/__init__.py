@@ -3,7 +3,7 @@
 Every step is one fused pass over memory: compress the gradient, move, add noise, apply bounds.
 """
 
-from effebm_ext import losses
+from effebm_ext import extension, losses  # noqa: F401  (extension first: it finds _C)
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress
 from effebm_ext.ops.drift import Drift, drift

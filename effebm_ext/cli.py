@@ -263,12 +263,15 @@ def info() -> None:
     """Print what this installation is made of."""
     build, defaults = _C.build_info(), _DEFAULTS.resolved(is_image=True)
     assert defaults.compressor is not None
+    no_cuda = build["no_cuda"] and f"left out: {build['no_cuda']}"
     rows = {
         "effebm_ext": effebm_ext.__version__,
-        "torch": f"{torch.__version__} (any from {build['torch_target']})",
+        "kernels": str(Path(_C.__file__).parent),
+        "torch": f"{torch.__version__} (any from {build['torch_target']}; "
+        f"built with {build['torch']})",
         "compiler": build["compiler"],
         "CPU kernels": f"{_C.cpu_capability()}, {torch.get_num_threads()} threads",
-        "CUDA kernels": extension.cuda_missing or "loaded",
+        "CUDA kernels": no_cuda or extension.cuda_missing or "loaded",
         "train defaults": f"{parse_compressor(defaults.compressor)}, "
         f"error feedback {'on' if defaults.error_feedback else 'off'}",
     }
