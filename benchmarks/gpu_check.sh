@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What only a GPU can show, in under 8 minutes: builds the CUDA kernels for the card that is there,
-# compares CPU and CUDA bit by bit, runs the kernel benchmark, then the tests of the kernels (with
-# graph capture and replay) and, where it is installed, compute-sanitizer.
+# tells what they were linked with, compares CPU and CUDA bit by bit, runs the kernel benchmark, then
+# the tests of the kernels (with graph capture and replay) and, where it is installed,
+# compute-sanitizer.
 #
 #   benchmarks/gpu_check.sh [FOLDER]      default FOLDER: benchmarks/results/<card>
 #
@@ -46,20 +47,34 @@ about() {
   "$PYTHON" -c 'import sys, torch; print("python", sys.version.split()[0], "torch", torch.__version__)'
 }
 
+linked() { # by which compiler, with which libraries: no libstdc++.so.6 means a static one
+  local linker module
+  linker=$(sed -n 's/^\([^ ]*\) .* -shared .*/\1/p' "$FOLDER/build.log" | head -n 1)
+  linker=${linker:-g++} # where nothing had to be linked
+  echo "$(command -v "$linker") -> $(readlink -f "$(command -v "$linker")")"
+  "$linker" --version | head -n 1
+  # What it would have the linker do.
+  "$linker" '-###' -shared -x c++ /dev/null -o /dev/null 2>&1 | grep -E '(collect2|/ld)"? '
+  for module in effebm_ext/_C*.so; do
+    echo "${module##*/} needs $(readelf -d "$module" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | xargs)"
+  done
+}
+
 sanitize() { # under each of its tools a few small cases of every op; PyTorch's cache hides faults
   for tool in memcheck racecheck synccheck; do
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $tool --error-exitcode 9 \
       "$PYTHON" benchmarks/cuda_equality.py --cases 40 --seconds 10 --max-elements 131072 || return 1
   done
 }
-export -f about sanitize
-export PYTHON PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
+export -f about linked sanitize
+export PYTHON FOLDER PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 KERNELS=("$PYTHON" benchmarks/kernels.py --device cuda --ops plain,block-sign:64,topk:0.01
   --seconds 0.05)
 
 step about 20 bash -c about
 step build 200 env FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$CAPABILITY" MAX_JOBS="$(nproc)" \
   "$PYTHON" setup.py build_ext --inplace
+step linked 10 bash -c linked
 step equality 50 "$PYTHON" benchmarks/cuda_equality.py --seconds 30
 step float32 165 "${KERNELS[@]}" --limit 135 --out "$FOLDER/float32"
 step launches 45 "${KERNELS[@]}" --headline --overhead --no-compile --out "$FOLDER/launches"

@@ -1,6 +1,6 @@
 """The CUDA module as it is shipped, built and loaded without a GPU: no warning, no spill, no local
 memory, for every architecture; its ops registered; the wrappers traced with CUDA tensors that are
-not there."""
+not there. The compiler links libstdc++ and libgcc statically, which the module must stand."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import static_runtime
 
 ROOT = Path(__file__).parents[1]
 GATE = "-Werror all-warnings -Xptxas --warn-on-spills -Xptxas --warn-on-local-memory-usage"
@@ -24,7 +25,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cuda")
     command = [sys.executable, "setup.py", "build", "--build-lib", folder, "--build-temp", folder]
     environment = {
-        **os.environ,
+        **static_runtime.environment(tmp_path_factory.mktemp("compiler")),
         "FORCE_CUDA": "1",
         "TORCH_CUDA_ARCH_LIST": "8.0;9.0;10.0+PTX",
         "NVCC_APPEND_FLAGS": GATE,
@@ -61,6 +62,14 @@ print(effebm_ext.__file__)
 """,
     )
     assert str(built) in printed
+
+
+def test_what_is_linked_statically_stays_private(built):
+    (module,) = (built / "effebm_ext").glob("_C_cuda*.so")
+    libraries = static_runtime.needed(module)
+    assert "libgcc_s.so.1" in libraries
+    assert "libstdc++.so.6" not in libraries  # else this test would show nothing
+    assert not {name for name in static_runtime.exported(module) if "locale" in name}
 
 
 def test_the_wrappers_trace_cuda_tensors(built):
