@@ -85,8 +85,9 @@ def test_values_of_any_shape_and_their_parameters():
     ("order", "nodes", "message"),
     [
         (0, None, "order: expected at least 1, got 0"),
-        (2, [0, 1], r"nodes: expected 3 different numbers, got \[0, 1\]"),
-        (1, [1, 1.0], "nodes: expected 2 different numbers"),
+        (2, [0, 1], r"nodes: expected 3 different finite numbers, got \[0.0, 1.0\]"),
+        (1, [1, 1.0], "nodes: expected 2 different finite numbers"),
+        (1, [0, math.nan], r"nodes: expected 2 different finite numbers, got \[0.0, nan\]"),
     ],
 )
 def test_bad_arguments_are_refused(order, nodes, message):

@@ -146,7 +146,7 @@ def test_intermittent_chains_are_checked():
     with pytest.raises(ValueError, match=r"method: expected sm, ssm, .* got 'fd_ssm'"):
         ScoreMatching(Precision(), chains, "fd_ssm", key=Key(0), langevin_steps=1)
     for sigma in (None, 0.0):
-        with pytest.raises(ValueError, match="sigma: expected a number > 0 with fd-dsm, got"):
+        with pytest.raises(ValueError, match=r"sigma: expected a .*number > 0"):
             ScoreMatching(Precision(), chains, "fd-dsm", key=Key(0), langevin_steps=1, sigma=sigma)
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from effebm_ext.losses.arguments import check_floating, widened
+from effebm_ext.scalars import as_float
+
+_SUM_TOLERANCE = 0.01  # weights of 16 bits add up to one within less
 
 
 class ContrastiveLoss(NamedTuple):
-    """``loss``: to be minimised. ``energy_gap``: mean energy of samples minus that of data."""
+    """``loss`` is to be minimised; ``energy_gap`` is the mean energy of samples minus that of data.
+    Both are scalars, float32 or float64."""
 
     loss: Tensor
     energy_gap: Tensor
@@ -25,14 +33,34 @@ def contrastive_divergence(
 
     The gradient of the first two terms is the maximum-likelihood gradient where samples come from
     the model (EFF-EBM, Algorithm 1, with f = -E); samples must not carry a graph of their own. The
-    square keeps the energies, which are defined up to a constant, near zero (as in IGEBM).
+    square keeps the energies, which are defined up to a constant, near zero (as in IGEBM). Where an
+    energy cannot be shifted by a constant, it changes what is learnt: ``lambda |x|^2 / 2`` on data
+    of N(0, I) in d dimensions learns the lambda of ``1 / lambda - 1 = energy_l2 (d + 2) (lambda +
+    1 / lambda)``, which is 0.883 instead of 1 at energy_l2 = 0.001 and d = 64.
+
+    Energies of 16 bits, as networks return them under autocast, are widened to float32 before they
+    are averaged.
 
     Args:
-        data_energy: energies of a batch of data ``(n,)``.
-        sample_energy: energies of the chains ``(m,)``.
-        energy_l2: weight of the squared energies, >= 0.
-        weights: of the samples ``(m,)``, of sum one, in the place of their mean (arXiv 2305.19414).
+        data_energy: energies of a batch of data, ``(n,)`` or ``(n, 1)``, n >= 1.
+        sample_energy: energies of the chains, ``(m,)`` or ``(m, 1)``, m >= 1.
+        energy_l2: weight of the squared energies, finite and >= 0.
+        weights: weights of the samples, ``(m,)``, which take the place of 1 / m (arXiv 2305.19414).
+            They are used in the dtype of the energies. Their sum must be one; that is checked on
+            the CPU, since a GPU would have to be waited for.
+
+    Raises:
+        TypeError: energies are no floating-point tensors, or energy_l2 no number.
+        ValueError: energies or weights have another shape, or there are none; energy_l2 is negative
+            or not finite; the weights do not add up to one.
     """
+    data_energy = _energies(data_energy, "data_energy")
+    sample_energy = _energies(sample_energy, "sample_energy")
+    energy_l2 = as_float(energy_l2, "energy_l2")
+    if not 0 <= energy_l2 < math.inf:
+        raise ValueError(f"energy_l2: expected a finite number >= 0, got {energy_l2}")
+    if weights is not None:
+        weights = _checked_weights(weights, sample_energy)
 
     def over_samples(values: Tensor) -> Tensor:
         return values.mean() if weights is None else (weights * values).sum()
@@ -43,3 +71,26 @@ def contrastive_divergence(
         squares = data_energy.square().mean() + over_samples(sample_energy.square())
         loss = loss + energy_l2 * squares
     return ContrastiveLoss(loss, -difference.detach())
+
+
+def _energies(values: Tensor, name: str) -> Tensor:
+    """Energies as ``(n,)``, in float32 or wider."""
+    check_floating(values, name)
+    if values.dim() == 0 or values.shape[1:] not in ((), (1,)) or len(values) == 0:
+        raise ValueError(
+            f"{name}: expected energies (n,) or (n, 1), n >= 1, got shape {tuple(values.shape)}"
+        )
+    return widened(values).reshape(len(values))
+
+
+def _checked_weights(weights: Tensor, energies: Tensor) -> Tensor:
+    if weights.shape != energies.shape:
+        raise ValueError(
+            f"weights: expected one per sample, shape ({len(energies)},), "
+            f"got {tuple(weights.shape)}"
+        )
+    if weights.is_cpu and not torch.compiler.is_compiling():
+        total = float(weights.detach().double().sum())
+        if abs(total - 1) > _SUM_TOLERANCE:  # nan goes on into the loss
+            raise ValueError(f"weights: expected a sum of one, got {total:.6g}")
+    return weights.to(energies.dtype)

@@ -4,6 +4,10 @@ What they approximate is in :mod:`effebm_ext.losses.score_matching`, with what `
 and ``energy_kwargs`` mean. The source has FD-SSM as ``scaled=False`` gives it, the others as
 ``scaled=True`` does.
 
+**fd_ssm and fd_dsm take an energy, fd_ssm_vr takes a score.** One in the place of the other is
+refused by its shape, which cannot be done where a row has one element and both are ``(n, 1)``, or
+``(n,)``.
+
 **epsilon** is the norm, over a whole row, of the step v, which is uniform on that sphere. The
 losses err by O(epsilon^2), and by rounding: relatively about ``eps * |E| / |E+ + E- - 2 E|`` in a
 second difference, ``eps * |E| / |E+ - E-|`` in a first, with eps of the dtype that the network
@@ -29,17 +33,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import per_chain
-from effebm_ext.losses.finite_differences import evaluate, warn_if_imprecise
-from effebm_ext.losses.score_matching import (
+from effebm_ext.losses.arguments import (
     Kwargs,
     Network,
-    ScoreMatchingLoss,
-    check_positive,
-    denoising_scales,
-    sum_of_terms,
+    as_score,
+    check_data,
+    check_floating,
+    positive,
     widened,
 )
+from effebm_ext.losses.finite_differences import evaluate, warn_if_imprecise
+from effebm_ext.losses.score_matching import ScoreMatchingLoss, denoising_scales, sum_of_terms
 from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.rng import Rng
@@ -68,12 +72,14 @@ def fd_ssm(
             backward pass, for a third of the memory. Equal up to rounding.
 
     Raises:
-        ValueError: epsilon is not positive, or the energy returns another shape.
+        TypeError: epsilon is no number; x or the energies are no floating-point tensors.
+        ValueError: epsilon is not positive; x is empty; the energy returns another shape.
     """
-    check_positive("epsilon", epsilon)
+    check_data(x)
+    epsilon = positive(epsilon, "epsilon")
     x = x.detach()
     parts = torch.cat([perturbed_pair(x, epsilon, rng=rng).x, x[None]])
-    energies, dtype = _energies(energy, parts, energy_kwargs, concatenated)
+    energies, dtype = _energies(energy, parts, energy_kwargs, concatenated, "fd_ssm_vr")
     plus, minus, middle = energies
     second = (plus - middle) + (minus - middle)
     warn_if_imprecise("energies", middle, second, epsilon, dtype)
@@ -97,20 +103,18 @@ def fd_ssm_vr(
 
     Args:
         score: maps ``(n, *event)`` to the same shape.
-        x, epsilon, rng, energy_kwargs, scaled: as of :func:`fd_ssm`.
-        concatenated: one forward pass of 2 n rows; else two, as of :func:`fd_ssm`.
+        x, epsilon, rng, energy_kwargs, scaled: as in :func:`fd_ssm`.
+        concatenated: one forward pass of 2 n rows; else two, as in :func:`fd_ssm`.
 
     Raises:
-        ValueError: epsilon is not positive, or the score returns another shape.
+        TypeError: epsilon is no number; x or the scores are no floating-point tensors.
+        ValueError: epsilon is not positive; x is empty; the score returns another shape.
     """
-    check_positive("epsilon", epsilon)
+    check_data(x)
+    epsilon = positive(epsilon, "epsilon")
     pair = perturbed_pair(x.detach(), epsilon, rng=rng).x
     scores = evaluate(score, pair, energy_kwargs, concatenated=concatenated)
-    if scores.shape != pair.shape:
-        raise ValueError(
-            f"score: expected the shape of x, {tuple(x.shape)}, got {tuple(scores.shape[1:])}"
-        )
-    plus, minus = widened(scores).reshape(2, len(x), -1)
+    plus, minus = (as_score(values, x) for values in scores)
     forward, backward = widened(pair).reshape(2, len(x), -1)
     v = (forward - backward) / 2
     slope = ((plus - minus) * v).sum(1)
@@ -144,19 +148,20 @@ def fd_dsm(
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
         x: data ``(n, *event)``; no gradient flows through it.
-        sigma: > 0, a number or one per row ``(n,)``.
-        epsilon, rng, energy_kwargs, scaled: as of :func:`fd_ssm`.
-        base_sigma: > 0; None: of every row its own sigma.
-        concatenated: one forward pass of 2 n rows; else two, as of :func:`fd_ssm`.
+        sigma, base_sigma: as in :func:`effebm_ext.losses.dsm`.
+        epsilon, rng, energy_kwargs, scaled: as in :func:`fd_ssm`.
+        concatenated: one forward pass of 2 n rows; else two, as in :func:`fd_ssm`.
 
     Raises:
-        ValueError: epsilon, or a sigma that is a number, is not positive; or the energy returns
-            another shape.
+        TypeError: epsilon or a sigma is no number; x or the energies are no floating-point tensors.
+        ValueError: epsilon or a sigma is not positive; x is empty; the energy returns another
+            shape.
     """
-    check_positive("epsilon", epsilon)
-    variance, weight = denoising_scales(sigma, base_sigma)
+    check_data(x)
+    epsilon = positive(epsilon, "epsilon")
+    sigma, variance, weight = denoising_scales(sigma, base_sigma, x)
     pair = perturbed_pair(x.detach(), epsilon, noise_std=sigma, rng=rng)
-    energies, dtype = _energies(energy, pair.x, energy_kwargs, concatenated)
+    energies, dtype = _energies(energy, pair.x, energy_kwargs, concatenated, "dsm")
     plus, minus = energies
     warn_if_imprecise("energies", plus, plus - minus, epsilon, dtype)
     residual = (minus - plus) / 2 + pair.noise_dot / variance
@@ -165,13 +170,19 @@ def fd_dsm(
 
 
 def _energies(
-    energy: Network, parts: Tensor, energy_kwargs: Kwargs, concatenated: bool
+    energy: Network, parts: Tensor, energy_kwargs: Kwargs, concatenated: bool, of_scores: str
 ) -> tuple[Tensor, torch.dtype]:
-    """Of ``(m, n, *event)``, as ``(m, n)`` in float32 or wider, and their dtype before."""
+    """Energies ``(m, n)`` at ``parts`` ``(m, n, *event)``, in float32 or wider, and the dtype that
+    they had before. ``of_scores`` is the loss that takes a score instead."""
     values = evaluate(energy, parts, energy_kwargs, concatenated=concatenated)
-    rows = parts.shape[0] * parts.shape[1]
-    flat = per_chain(values.flatten(0, 1), rows)
-    return widened(flat).reshape(parts.shape[:2]), values.dtype
+    check_floating(values, "energy")
+    m, n = parts.shape[:2]
+    if values.shape not in ((m, n), (m, n, 1)):
+        raise ValueError(
+            f"energy: expected one value per row, shape ({n},) or ({n}, 1), "
+            f"got {tuple(values.shape[1:])}. This loss takes an energy; {of_scores} takes a score"
+        )
+    return widened(values).reshape(m, n), values.dtype
 
 
 def _source_scale(x: Tensor, scaled: bool) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from effebm_ext.ops.checks import compute_dtype
+from effebm_ext.scalars import as_float, as_int
 
 _LARGEST_RELATIVE_ERROR = 0.1
 _warned: set[tuple[str, int]] = set()
@@ -25,8 +26,8 @@ def directional_derivative(
     order: int,
     nodes: Sequence[float] | None = None,
 ) -> Tensor:
-    """``order! / |v|^order * sum_i beta_i f(x + gamma_i v)``: the derivative of f along the unit
-    vector ``v / |v|``, of any order, by one forward pass of ``order + 1`` points per row.
+    """The derivative of f along the unit vector ``v / |v|``, of any order, by one forward pass of
+    ``order + 1`` points per row: ``order! / |v|^order * sum_i beta_i f(x + gamma_i v)``.
 
     The weights solve the Vandermonde system ``sum_i beta_i gamma_i^k = (k == order)`` for k = 0 to
     order, so that the result is exact, but for rounding, where f is a polynomial of that degree
@@ -36,23 +37,28 @@ def directional_derivative(
     Args:
         f: maps ``(m, *event)`` to ``(m, *values)``.
         x: ``(n, *event)``.
-        v: ``(n, *event)``; the norm of a row is the size of its differences.
-        order: of the derivative, at least 1.
-        nodes: gamma, ``order + 1`` different numbers; None: equally spaced from -1 to 1.
+        v: ``(n, *event)``; the norm of a row is the size of its differences. A row of zeros has no
+            direction, and its derivative is not finite.
+        order: how often f is differentiated, at least 1.
+        nodes: gamma, ``order + 1`` different finite numbers; None: equally spaced from -1 to 1.
 
     Returns:
         ``(n, *values)``, float32 (float64 for float64 values).
 
     Raises:
-        ValueError: order is below 1, nodes are of another number or not different, v is of another
-            shape than x.
+        TypeError: order is no int, or a node no number.
+        ValueError: order is below 1, nodes are of another number, not different or not finite, v
+            has another shape than x.
     """
+    order = as_int(order, "order")
     if order < 1:
         raise ValueError(f"order: expected at least 1, got {order}")
     if nodes is None:
         nodes = [2 * i / order - 1 for i in range(order + 1)]
-    if len(nodes) != order + 1 or len(set(nodes)) != len(nodes):
-        raise ValueError(f"nodes: expected {order + 1} different numbers, got {list(nodes)}")
+    nodes = [as_float(node, "nodes") for node in nodes]
+    finite = all(map(math.isfinite, nodes))
+    if len(nodes) != order + 1 or len(set(nodes)) != len(nodes) or not finite:
+        raise ValueError(f"nodes: expected {order + 1} different finite numbers, got {nodes}")
     if v.shape != x.shape:
         raise ValueError(f"v: expected the shape of x, {tuple(x.shape)}, got {tuple(v.shape)}")
     values = evaluate(f, torch.stack([x + gamma * v for gamma in nodes]))
@@ -72,13 +78,13 @@ def evaluate(
     *,
     concatenated: bool = True,
 ) -> Tensor:
-    """Values ``(m, n, *values)`` of a network at ``parts`` ``(m, n, *event)``.
+    """The values ``(m, n, *values)`` of a network at ``parts`` ``(m, n, *event)``.
 
     Args:
         network: maps ``(rows, *event)`` to ``(rows, *values)``.
         parts: m versions of a batch.
-        network_kwargs: of the network. Tensors whose first axis is n are values per row and are
-            repeated for every version.
+        network_kwargs: keyword arguments of the network. Tensors whose first axis is n are values
+            per row and are repeated for every version.
         concatenated: one forward pass of all ``m * n`` rows; else one of n rows after the other,
             each made again in the backward pass, which then holds the memory of one at a time.
 
@@ -110,11 +116,11 @@ def warn_if_imprecise(
     """Warns, once for every place that calls the caller, where rounding takes much of a difference.
 
     Args:
-        what: has been differenced, in words.
-        magnitude: of the values, any shape.
-        difference: of the values, any shape.
-        epsilon: of the difference.
-        dtype: of the values as the network returned them.
+        what: names the values that were differenced.
+        magnitude: the size of the values, any shape.
+        difference: what differencing left of them, any shape.
+        epsilon: the size of the step.
+        dtype: that in which the network returned the values.
     """
     if torch.compiler.is_compiling():
         return

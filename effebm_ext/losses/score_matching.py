@@ -1,38 +1,52 @@
 """Score matching, exact, sliced and denoising: what the finite differences of
 :mod:`effebm_ext.losses.fd_score_matching` approximate.
 
-The score is ``s = grad L`` of the log density ``L = -E``, up to a constant. All but the denoising
-loss estimate ``J = E_data[|s|^2 / 2 + tr(grad s)]``, the Fisher divergence to the data up to a
-constant. They take a score and differentiate it: ``effebm_ext.energies.score_of`` makes that of an
-energy.
+The score is ``s = grad L`` of the log density ``L = -E``, which is known up to a constant. All but
+the denoising loss estimate ``J = E_data[|s|^2 / 2 + tr(grad s)]``, the Fisher divergence to the
+data up to a constant.
 
-Common to all: ``scaled=False`` divides by d, the elements of a row, so that the size of the loss
-does not grow with d. ``energy_kwargs``, such as labels, go to the network. ``rng`` is a Key, which
-gives the same draw again, a torch.Generator, or None; with equal keys a loss and its
-finite-difference form share their noise and directions. Under ``torch.no_grad()`` the losses are
-values for validation.
+**Every loss of this module takes a score**, and differentiates it;
+:func:`effebm_ext.energies.score_of` turns an energy into its score. An energy in the place of a
+score is refused by its shape. This cannot be done where a row has one element and both have one
+shape: an energy that returns ``(n, 1)`` for x ``(n, 1)``, or ``(n,)`` for x ``(n,)``, is taken for
+a score.
+
+What the losses have in common: ``scaled=False`` divides by d, the elements of a row, so that the
+size of the loss does not grow with d. ``energy_kwargs``, such as labels, go to the network. ``rng``
+is a Key, which gives the same draw again, a torch.Generator, or None; with equal keys a loss and
+its finite-difference form share their noise and directions. Scores of 16 bits, as networks return
+them under autocast, are widened to float32 before anything is done with them. Under
+``torch.no_grad()`` the losses are values for validation.
+
+All raise a TypeError for data or scores that are no floating-point tensors, and a ValueError for
+data without rows or elements and for scores of another shape than x.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.checks import compute_dtype, row_size
+from effebm_ext.losses.arguments import (
+    Kwargs,
+    Network,
+    as_score,
+    check_data,
+    positive,
+    positive_per_row,
+    widened,
+)
+from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.langevin_step import langevin_step
 from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.rng import Rng
 
-Network = Callable[..., Tensor]
-Kwargs = Mapping[str, Any] | None
-
 
 class ScoreMatchingLoss(NamedTuple):
-    """``loss``: to be minimised, a scalar. ``terms``: what it is the sum of, scalars by name
+    """``loss`` is a scalar, to be minimised. ``terms`` holds what it is the sum of, scalars by name
     without a graph: ``score_norm`` (of ``|s|^2 / 2``) and ``trace``; a denoising loss has none."""
 
     loss: Tensor
@@ -86,7 +100,7 @@ def ssm_vr(
 ) -> ScoreMatchingLoss:
     """Sliced with less variance: ``mean[|s|^2 / 2 + v.(grad s) v]`` (arXiv 1905.07088).
 
-    Arguments as of :func:`ssm`.
+    The arguments are those of :func:`ssm`.
     """
     _, trace, s = _sliced(score, x, rng, energy_kwargs)
     return sum_of_terms(s.square().sum(1) / 2, trace, _factor(x, scaled))
@@ -112,17 +126,19 @@ def dsm(
     Args:
         score: maps ``(n, *event)`` to the same shape.
         x: data ``(n, *event)``.
-        sigma: > 0, a number or one per row ``(n,)``.
-        base_sigma: > 0; None: of every row its own sigma.
+        sigma: > 0, a number, or a tensor ``()`` or ``(n,)`` for one per row. A tensor on the CPU is
+            checked; one on a GPU is not waited for, and makes the loss nan where it is not > 0.
+        base_sigma: > 0; with None every row has its own sigma.
         rng, energy_kwargs, scaled: see the module.
 
     Raises:
-        ValueError: sigma or base_sigma is a number that is not positive.
+        TypeError, ValueError: see the module; sigma or base_sigma is no finite number > 0.
     """
-    variance, weight = denoising_scales(sigma, base_sigma)
+    check_data(x)
+    sigma, variance, weight = denoising_scales(sigma, base_sigma, x)
     x = x.detach()
     noisy = langevin_step(x, torch.zeros_like(x), 0.0, noise_std=sigma, rng=rng)
-    s = widened(score(noisy, **(energy_kwargs or {}))).reshape(len(x), -1)
+    s = as_score(score(noisy, **(energy_kwargs or {})), x)
     noise = (noisy.to(s.dtype) - x.to(s.dtype)).reshape(len(x), -1)
     residual = s + noise / torch.as_tensor(variance, dtype=s.dtype, device=s.device).reshape(-1, 1)
     loss = _factor(x, scaled) * (weight * residual.square().sum(1)).mean()
@@ -130,33 +146,21 @@ def dsm(
 
 
 def denoising_scales(
-    sigma: float | Tensor, base_sigma: float | None
-) -> tuple[float | Tensor, float | Tensor]:
-    """Variance that the score is to take off, and weight of the squared error: those of
+    sigma: float | Tensor, base_sigma: float | None, x: Tensor
+) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
+    """sigma, the variance that the score is to take off, and the weight of the squared error in
     :func:`dsm`, with one scale or several."""
-    for name, value in (("sigma", sigma), ("base_sigma", base_sigma)):
-        if isinstance(value, (int, float)):
-            check_positive(name, value)
+    sigma = positive_per_row(sigma, "sigma", x)
     if base_sigma is None:
-        return sigma**2, sigma**4 / 2
-    return base_sigma**2, sigma**-2
+        return sigma, sigma**2, sigma**4 / 2
+    return sigma, positive(base_sigma, "base_sigma") ** 2, sigma**-2
 
 
 def sum_of_terms(score_norm: Tensor, trace: Tensor, factor: float) -> ScoreMatchingLoss:
-    """Of ``(n,)`` each, before the mean and the factor."""
+    """The loss of two terms ``(n,)``, before their mean is taken and scaled by the factor."""
     norm, curvature = factor * score_norm.mean(), factor * trace.mean()
     terms = {"score_norm": norm.detach(), "trace": curvature.detach()}
     return ScoreMatchingLoss(norm + curvature, terms)
-
-
-def widened(values: Tensor) -> Tensor:
-    """In float32, or float64."""
-    return values.to(compute_dtype(values.dtype))
-
-
-def check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name}: expected a finite number > 0, got {value}")
 
 
 def _factor(x: Tensor, scaled: bool) -> float:
@@ -165,14 +169,15 @@ def _factor(x: Tensor, scaled: bool) -> float:
 
 def _score_at(score: Network, x: Tensor, energy_kwargs: Kwargs) -> tuple[Tensor, Tensor]:
     """The data as a leaf, and the score there ``(n, d)``."""
+    check_data(x)
     leaf = x.detach().requires_grad_()
-    return leaf, widened(score(leaf, **(energy_kwargs or {}))).reshape(len(x), -1)
+    return leaf, as_score(score(leaf, **(energy_kwargs or {})), x)
 
 
 def _sliced(
     score: Network, x: Tensor, rng: Rng, energy_kwargs: Kwargs
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``v.s``, ``v.(grad s) v`` and s."""
+    """The products ``v.s`` and ``v.(grad s) v``, and s."""
     radius = math.sqrt(row_size(x))
     with torch.enable_grad():
         leaf, s = _score_at(score, x, energy_kwargs)
@@ -183,6 +188,6 @@ def _sliced(
 
 
 def _gradient(values: Tensor, x: Tensor) -> Tensor:
-    """Of each of ``(n,)`` at its own row of x, ``(n, d)``."""
+    """The gradients ``(n, d)`` of values ``(n,)``, each at its own row of x."""
     (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True, materialize_grads=True)
     return widened(gradient).reshape(len(x), -1)

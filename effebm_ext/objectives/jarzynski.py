@@ -52,7 +52,6 @@ class Jarzynski:
             x, weights = x[weights != 0], weights[weights != 0]
         data_energy = per_chain(self.energy(data, **labels), len(data))
         sample_energy = per_chain(self.energy(x), len(x))
-        weights = weights.to(sample_energy.dtype)
         loss, gap = contrastive_divergence(
             data_energy, sample_energy, energy_l2=self.energy_l2, weights=weights
         )

@@ -12,6 +12,7 @@ from effebm_ext import losses
 from effebm_ext.config import DENOISING, SCORE_MATCHING
 from effebm_ext.energies import score_of
 from effebm_ext.losses import ScoreMatchingLoss
+from effebm_ext.losses.arguments import positive
 from effebm_ext.objectives.objective import Loss
 from effebm_ext.rng import Key
 from effebm_ext.walkers.intermittent import IntermittentChains
@@ -29,8 +30,8 @@ _OF_ENERGIES = ("fd-ssm", "fd-dsm")  # the others take a score
 
 
 class ScoreMatching:
-    """Any loss of score matching, of an energy: what takes a score gets ``-grad E``, by automatic
-    differentiation.
+    """Trains an energy by any loss of score matching. A loss that takes a score gets ``-grad E`` by
+    automatic differentiation.
 
     The loss needs no chains. Now and then they are moved, so that there are samples.
 
@@ -38,18 +39,26 @@ class ScoreMatching:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
         chains: move by this energy.
         method: sm, ssm, ssm-vr, dsm, fd-ssm, fd-ssm-vr or fd-dsm (:mod:`effebm_ext.losses`).
-        key: of the directions and the noise; iteration i, as :meth:`advance` counts them, draws by
-            ``key.at(i)``. The chains' noise must come from another seed.
-        langevin_steps: of the chains, whenever they move.
-        epsilon: of finite differences.
-        sigma: of denoising: the standard deviation of the noise.
-        sigma_end: of denoising: the batch's noise goes linearly from sigma to this, and what is
-            learnt is ``(E[x | y] - y) / sigma^2`` with x the data and y under the mixture of these
-            scales: the field that denoises, and not the score of any of the noisy densities; None:
-            the noise is the same all over, and it is the score of data with that noise.
+        key: names the directions and the noise; iteration i, as :meth:`advance` counts them, draws
+            by ``key.at(i)``. The chains' noise must come from another seed.
+        langevin_steps: steps of the chains, whenever they move.
+        epsilon: the step of finite differences, > 0.
+        sigma: the standard deviation of the noise in denoising, > 0; the other methods have none.
+        sigma_end: the last of several scales in denoising, > 0: the standard deviation goes
+            linearly over the batch from sigma to this. With None all rows have noise of sigma, and
+            the score of data with that noise is learnt.
+
+    With a sigma_end the loss is ``mean |s(y) + (y - x) / sigma^2|^2 / scale^2`` over noisy data
+    ``y = x + scale * xi``. It is least for ``s(y) = (E'[x | y] - y) / sigma^2``, where E' is the
+    expectation under ``p(x) * sum over scales of scale^-2 N(y; x, scale^2 I)``, normalised: small
+    scales count more than in the mixture of the noisy densities. This is a field that denoises, and
+    the score of none of these densities. (Of all ``s = -a y`` for data of N(0, c^2), the loss is
+    least for ``a sigma^2 = 1 / (1 + c^2 * mean(scale^-2))``.)
 
     Raises:
-        ValueError: method is none of these, or denoising without a sigma > 0.
+        TypeError: epsilon, sigma or sigma_end is no number.
+        ValueError: method is none of these; denoising without a sigma; epsilon, sigma or sigma_end
+            is not positive and finite.
     """
 
     def __init__(
@@ -66,11 +75,13 @@ class ScoreMatching:
     ) -> None:
         if method not in SCORE_MATCHING:
             raise ValueError(f"method: expected {', '.join(SCORE_MATCHING)}, got {method!r}")
-        if method in DENOISING and not (sigma or 0) > 0:
-            raise ValueError(f"sigma: expected a number > 0 with {method}, got {sigma}")
+        if method in DENOISING and sigma is None:
+            raise ValueError(f"sigma: expected a number > 0 with {method}, got None")
         self.energy, self.chains, self.method = energy, chains, method
-        self.key, self.langevin_steps, self.epsilon = key, langevin_steps, epsilon
-        self.sigma, self.sigma_end = sigma, sigma_end
+        self.key, self.langevin_steps = key, langevin_steps
+        self.epsilon = positive(epsilon, "epsilon")
+        self.sigma = positive(sigma, "sigma") if method in DENOISING else None
+        self.sigma_end = None if sigma_end is None else positive(sigma_end, "sigma_end")
         self._sample_energy: Tensor | None = None
 
     @property
@@ -79,7 +90,7 @@ class ScoreMatching:
         return None
 
     def advance(self) -> None:
-        """``langevin_steps`` of the chains if it is their turn."""
+        """Moves the chains by ``langevin_steps`` if it is their turn."""
         info = self.chains.advance(self.langevin_steps)
         energy = None if info is None else info.energy
         self._sample_energy = None if energy is None else energy.mean()
