@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Estimate(NamedTuple):
-    """``value`` and its standard error."""
+    """An estimate: its ``value`` and its standard ``error``."""
 
     value: float
     error: float
@@ -30,7 +30,8 @@ def ess(log_weights: Tensor) -> float:
 
 
 def log_mean_exp(log_weights: Tensor) -> Estimate:
-    """``log mean w``; its standard error by the delta method, ``std(w) / (mean(w) sqrt(n))``.
+    """Estimates ``log mean w``, with the standard error of the delta method, ``std(w) / (mean(w)
+    sqrt(n))``.
 
     The error says nothing of the bias of a logarithm, and misses what rare large weights would
     change: do not trust it where :func:`ess` is small.
@@ -39,7 +40,7 @@ def log_mean_exp(log_weights: Tensor) -> Estimate:
         log_weights: ``(n,)``, summed in float64; with n = 1 the error is infinite.
 
     Raises:
-        ValueError: as :func:`ess`.
+        ValueError: as in :func:`ess`.
     """
     log_w = _checked(log_weights)
     n = len(log_w)
@@ -49,12 +50,12 @@ def log_mean_exp(log_weights: Tensor) -> Estimate:
 
 
 def cross_entropy(log_z: Estimate, data_energies: Tensor) -> Estimate:
-    """``log Z + mean E(data)``, nats per sample: how many the model ``exp(-E) / Z`` needs.
+    """Estimates ``log Z + mean E(data)``: how many nats per sample the model ``exp(-E) / Z`` needs.
 
     The parts are independent, so their squared errors add.
 
     Args:
-        log_z: of the model.
+        log_z: log Z of the model.
         data_energies: energies of data ``(n,)`` that it was not trained on.
 
     Raises:

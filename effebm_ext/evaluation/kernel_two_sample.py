@@ -6,16 +6,19 @@ Machine Learning Research 13 (2012).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from effebm_ext.scalars import as_float, as_int
+
 
 class TwoSample(NamedTuple):
-    """``mmd2``: unbiased estimate of the squared maximum mean discrepancy, about 0 or below where
-    the laws are equal. ``null_std``: its standard deviation over permutations, for which they are.
-    ``p_value``: how likely equal laws give as much. ``bandwidth`` of the kernel."""
+    """``mmd2`` is an unbiased estimate of the squared maximum mean discrepancy, about 0 or below
+    where the laws are equal. ``null_std`` is its standard deviation over permutations, for which
+    they are; ``p_value`` says how likely equal laws give as much. ``bandwidth`` is the kernel's."""
 
     mmd2: float
     null_std: float
@@ -37,28 +40,35 @@ def kernel_two_sample(
     Keeps the matrix of all ``(n + m)^2`` kernel values in float64.
 
     Args:
-        x: ``(n, *event)``, n >= 2; independent samples, else the p-value is too small.
-        y: ``(m, *event)``, m >= 2.
+        x: ``(n, *event)``, n >= 2, finite; independent samples, else the p-value is too small.
+        y: ``(m, *event)``, m >= 2, finite.
         bandwidth: > 0; None: the median distance between any two of all samples.
         n_permutations: at least 1.
         generator: CPU generator of the permutations.
 
     Raises:
-        ValueError: fewer than two samples, or events of different shapes; a bandwidth that is not
-            > 0, or a median distance of 0; no permutations.
+        TypeError: bandwidth is no number, or n_permutations no int.
+        ValueError: fewer than two samples, events of different shapes, or values that are not
+            finite; a bandwidth that is not positive and finite, or a median distance of 0; no
+            permutations.
     """
-    if min(len(x), len(y)) < 2 or x.shape[1:] != y.shape[1:]:
+    if min(x.dim(), y.dim()) < 1 or min(len(x), len(y)) < 2 or x.shape[1:] != y.shape[1:]:
         raise ValueError(
             "x, y: expected shapes (n, *event) and (m, *event), n, m >= 2, "
             f"got {tuple(x.shape)} and {tuple(y.shape)}"
         )
+    n_permutations = as_int(n_permutations, "n_permutations")
     if n_permutations < 1:
         raise ValueError(f"n_permutations: expected at least 1, got {n_permutations}")
-    n, both = len(x), torch.cat([x, y]).flatten(1).double()
+    n, both = len(x), torch.cat([x, y]).double()
+    both = both.reshape(len(both), -1)
+    if not bool(both.isfinite().all()):
+        raise ValueError("x, y: expected finite values")
     if bandwidth is None:
         bandwidth = float(torch.pdist(both).median())
-    if not bandwidth > 0:
-        raise ValueError(f"bandwidth: expected > 0, got {bandwidth}")
+    bandwidth = as_float(bandwidth, "bandwidth")
+    if not 0 < bandwidth < math.inf:
+        raise ValueError(f"bandwidth: expected a finite number > 0, got {bandwidth}")
     kernel = torch.exp(-torch.cdist(both, both).square() / (2 * bandwidth**2)).fill_diagonal_(0)
     group = torch.zeros(1 + n_permutations, len(both), dtype=torch.float64, device=both.device)
     group[0, :n] = 1
@@ -71,7 +81,8 @@ def kernel_two_sample(
 
 
 def _mmd2(kernel: Tensor, group: Tensor) -> Tensor:
-    """Of every row of ``group``, which has ones for the samples of x and zeros for those of y."""
+    """MMD^2 for every row of ``group``, which has ones for the samples of x and zeros for those of
+    y."""
     n = group[0].sum()
     m = len(kernel) - n
     to_x, to_y = group @ kernel, (1 - group) @ kernel
