@@ -144,6 +144,9 @@ def test_the_generator_decides_everything_and_images_are_events_too():
         ({"n_chains": 0}, "got n_steps=2, n_chains=0"),
         ({"base": (MEAN[:3], STD)}, r"base: expected mean and std of .* got \(3,\) and \(4,\)"),
         ({"base": (MEAN, 0 * STD)}, "base: expected standard deviations > 0, got 0.0"),
+        ({"base": (MEAN, math.inf * STD)}, "base: expected finite values"),
+        ({"base": (math.nan * MEAN, STD)}, "base: expected finite values"),
+        ({"samples": torch.full((3, 4), math.nan)}, "samples: expected finite values"),
         ({"samples": torch.zeros(0, 4)}, r"samples \(0, 4\)"),
         ({"energy": lambda x: x}, "energy: expected one value per chain"),
         ({"energy": lambda x: x.sum(1) * math.nan}, "expected a finite maximum, got nan"),
@@ -165,6 +168,9 @@ def test_the_base_has_a_floor():
     assert std[0] == pytest.approx(0.05 * float(data.std(correction=0)))
     assert std[1] == data[:, 1].std(correction=0)
     assert gaussian_base(torch.ones(3, 2))[1].tolist() == [1, 1]
+    for bad in (torch.ones(0, 2), torch.ones(()), torch.tensor([[1.0], [math.nan]])):
+        with pytest.raises(ValueError, match="data: expected finite values"):
+            gaussian_base(bad)
 
 
 def test_effective_sample_size_of_weights():

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
 from effebm_ext.evaluation.mala import Point, mala_step
+from effebm_ext.scalars import as_int
 
 _ACCEPTANCE = 0.574  # optimal for MALA: G. Roberts, J. Rosenthal, JRSS B 60 (1998)
 _GAIN = 0.2  # by this times the excess of acceptance the pilot raises the step's logarithm
@@ -25,9 +26,10 @@ _FLOOR = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class AIS:
-    """``forward`` and ``reverse``: log Z in nats, from below and from above. ``ess_forward``,
-    ``ess_reverse``: effective sample sizes of the weights behind them. ``acceptance``: mean over
-    all moves of both. ``samples`` ``(m, *event)``: of the model, where the way back began.
+    """``forward`` and ``reverse`` estimate log Z in nats, from below and from above.
+    ``ess_forward`` and ``ess_reverse`` are the effective sample sizes of the weights behind them,
+    ``acceptance`` is the mean over all moves of both. ``samples`` ``(m, *event)`` are those of the
+    model from which the way back began.
     """
 
     forward: Estimate
@@ -39,8 +41,18 @@ class AIS:
 
 
 def gaussian_base(data: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation ``(*event)`` of every element of data ``(n, *event)``; the latter
-    at least a twentieth of that of all elements together, so that constant ones have some width."""
+    """Mean and standard deviation ``(*event)`` of every element of data ``(n, *event)``. The
+    standard deviation is at least a twentieth of that of all elements together, so that constant
+    elements have some width.
+
+    Raises:
+        ValueError: there are no data, or values that are not finite.
+    """
+    if data.dim() == 0 or data.numel() == 0 or not bool(data.isfinite().all()):
+        raise ValueError(
+            f"data: expected finite values (n, *event), n >= 1, got shape {tuple(data.shape)} "
+            f"with {int((~data.isfinite()).sum())} not finite"
+        )
     floor = _FLOOR * float(data.std(correction=0)) or 1.0
     return data.mean(0), data.std(0, correction=0).clamp(min=floor)
 
@@ -54,7 +66,7 @@ def annealed_importance_sampling(
     n_chains: int = 128,
     generator: torch.Generator,
 ) -> AIS:
-    """``log Z`` of ``exp(-energy)``, between a Gaussian base and the model and back.
+    """Estimates ``log Z`` of ``exp(-energy)`` on the way from a Gaussian to the model and back.
 
     Chains go along ``base^(1 - b) exp(-b energy)``, b in ``n_steps`` equal steps from 0 to 1, and
     make one Metropolis-adjusted Langevin move (no compression) at each. The moves' step sizes are
@@ -72,19 +84,22 @@ def annealed_importance_sampling(
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
-        samples: ``(m, *event)``, about of the model; not changed.
-        base: mean and standard deviation ``(*event)``, on the device and of the dtype of samples;
-            for example :func:`gaussian_base`.
-        n_steps: temperatures, at least 1; the variance of the log weights, and with it the gap,
-            falls about as its inverse.
-        n_chains: forward, at least 1.
+        samples: ``(m, *event)``, about of the model, finite; not changed.
+        base: finite mean and standard deviation ``(*event)``, on the device and of the dtype of
+            samples; for example :func:`gaussian_base`.
+        n_steps: how many temperatures, at least 1; the variance of the log weights, and with it the
+            gap, falls about as its inverse.
+        n_chains: how many chains go forward, at least 1.
         generator: CPU generator of everything random.
 
     Raises:
-        ValueError: n_steps or n_chains below 1; shapes that do not agree; a standard deviation that
-            is not > 0; an energy of another shape, or one that leaves no finite weight.
+        TypeError: n_steps or n_chains is no int.
+        ValueError: n_steps or n_chains below 1; shapes that do not agree; samples or a base that
+            are not finite, or a standard deviation that is not > 0; an energy of another shape, or
+            one that leaves no finite weight.
     """
     mean, std = base
+    n_steps, n_chains = as_int(n_steps, "n_steps"), as_int(n_chains, "n_chains")
     if n_steps < 1 or n_chains < 1:
         raise ValueError(
             f"n_steps, n_chains: expected at least 1, got n_steps={n_steps}, n_chains={n_chains}"
@@ -96,6 +111,9 @@ def annealed_importance_sampling(
         )
     if not bool((std > 0).all()):
         raise ValueError(f"base: expected standard deviations > 0, got {float(std.min())}")
+    for name, values in (("base", mean), ("base", std), ("samples", samples)):
+        if not bool(values.isfinite().all()):
+            raise ValueError(f"{name}: expected finite values")
     betas = [step / n_steps for step in range(n_steps + 1)]
     # In units of the base, which then is the standard normal.
     walk = _Walk(lambda z: energy(mean + std * z), generator)
@@ -118,7 +136,7 @@ def annealed_importance_sampling(
 
 
 class _Walk:
-    """Chains in units of the base."""
+    """Moves chains in units of the base."""
 
     def __init__(self, energy: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         self.energy, self.generator = energy, generator
@@ -134,8 +152,8 @@ class _Walk:
         return mala_step(self.energy, point, beta, step_size, self.generator)
 
     def pilot(self, point: Point, betas: Sequence[float]) -> list[float]:
-        """A step size for every beta, of about the wanted acceptance, by stochastic approximation
-        on the way from the first to the last."""
+        """Finds a step size of about the wanted acceptance for every beta, by stochastic
+        approximation on the way from the first to the last."""
         log_step, found = -0.25 * math.log(point.z[0].numel()), []
         for beta in betas:
             point, acceptance = self.move(point, beta, math.exp(log_step))
