@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from effebm_ext.warn import warn
+
+_LARGEST_ROUNDING = 0.1  # nats
+
+
+class NonFiniteError(RuntimeError):
+    """An energy, a state, a loss or a gradient is not finite, and the caller asked to stop there;
+    a training run always does."""
 
 
 def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
@@ -20,7 +30,7 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
 
     Raises:
         ValueError: y has another shape or dtype.
-        IndexError, RuntimeError: a label is outside 0 to n_classes - 1.
+        RuntimeError: a label is outside 0 to n_classes - 1.
     """
     if y is None:
         return -torch.logsumexp(-values, dim=1)
@@ -29,7 +39,13 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
             f"y: expected int64 labels of shape ({len(values)},), "
             f"got {y.dtype} of shape {tuple(y.shape)}"
         )
-    return values.gather(1, y[:, None])[:, 0]
+    try:
+        return values.gather(1, y[:, None])[:, 0]
+    except RuntimeError as error:  # on a GPU the error comes later, and is PyTorch's own
+        raise RuntimeError(
+            f"y: expected labels 0 to {values.shape[1] - 1}, got some out of bounds: the least is "
+            f"{int(y.min())}, the largest {int(y.max())}"
+        ) from error
 
 
 def energy_and_gradient(
@@ -41,16 +57,47 @@ def energy_and_gradient(
     An energy may return ``(n,)`` or ``(n, 1)``; ``energy_kwargs``, such as labels, go to it.
 
     Raises:
+        TypeError: the energy returns no tensor.
         ValueError: the energy returns another shape.
         RuntimeError: the energy does not depend on x.
     """
     with torch.inference_mode(False), torch.enable_grad():
-        leaf = _for_autograd(x.detach()).requires_grad_()
-        kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
+        leaf, kwargs = _leaf(x, energy_kwargs)
         values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     values = values.detach()
     return values.clone() if values._is_view() else values, gradient  # one of x would change with x
+
+
+class WithoutGraph:
+    """Calls functions of ``x`` ``(n, *event)``, energies or scores, without building a graph.
+
+    A function that turns out to use autograd for itself is called once more with grad mode on, and
+    so is, at once, every function from then on.
+    """
+
+    def __init__(self) -> None:
+        self._enable_grad = False
+
+    def __call__(
+        self,
+        function: Callable[..., Tensor],
+        x: Tensor,
+        energy_kwargs: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """``function(x, **energy_kwargs)``."""
+        if not self._enable_grad:
+            try:
+                with torch.no_grad():
+                    return function(x.detach(), **(energy_kwargs or {}))
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+                self._enable_grad = True
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf, kwargs = _leaf(x, energy_kwargs)
+            values = function(leaf, **kwargs)
+        return values.detach() if isinstance(values, Tensor) else values
 
 
 def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -69,19 +116,74 @@ def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return score
 
 
+def _leaf(x: Tensor, energy_kwargs: Mapping[str, Any] | None) -> tuple[Tensor, dict[str, Any]]:
+    """What a function of x can be differentiated at."""
+    kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
+    return _for_autograd(x.detach()).requires_grad_(), kwargs
+
+
 def _for_autograd(value: Any) -> Any:
     """Autograd cannot save tensors made in inference mode, but it can their copies."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def per_chain(values: Tensor, n_chains: int) -> Tensor:
-    """Energies as ``(n_chains,)``, whether they came as that or as ``(n_chains, 1)``."""
+    """Energies as ``(n_chains,)``, whether they came as that or as ``(n_chains, 1)``.
+
+    Raises:
+        TypeError: they are no tensor.
+        ValueError: they have another shape.
+    """
+    if not isinstance(values, Tensor):
+        raise TypeError(
+            "energy: expected a tensor of one value per chain, got " + type(values).__name__
+        )
     if values.shape not in ((n_chains,), (n_chains, 1)):
         raise ValueError(
             f"energy: expected one value per chain, shape ({n_chains},), "
             f"got shape {tuple(values.shape)}"
         )
     return values.reshape(n_chains)
+
+
+def like_state(score: Tensor, x: Tensor) -> Tensor:
+    """A score at ``x`` in x's dtype: under autocast networks give shorter numbers.
+
+    Raises:
+        TypeError: the score is no tensor of floating-point numbers.
+        ValueError: the score has another shape than x.
+    """
+    if not isinstance(score, Tensor) or not score.is_floating_point():
+        kind = score.dtype if isinstance(score, Tensor) else type(score).__name__
+        raise TypeError(f"score: expected a tensor of floating-point numbers, got {kind}")
+    if score.shape != x.shape:
+        raise ValueError(
+            f"score: expected the shape of x, {tuple(x.shape)}, got {tuple(score.shape)}"
+        )
+    return score.to(x.dtype)
+
+
+def warn_if_rounded(energies: Tensor, result: str) -> bool:
+    """Warns where differences of energies decide and rounding hides them: where the step between
+    neighbouring numbers of the energies' dtype is above 0.1 nats. Waits for a GPU.
+
+    Args:
+        energies: as the energy returned them, any shape; their median magnitude counts.
+        result: what is wrong then, in words.
+
+    Returns:
+        Whether it warned.
+    """
+    size = float(energies.detach().abs().nanmedian())
+    rounding = torch.finfo(energies.dtype).eps * size
+    if not _LARGEST_ROUNDING < rounding < math.inf:
+        return False
+    warn(
+        f"energy: values of magnitude {size:.3g} in {energies.dtype} are rounded to about "
+        f"{rounding:.2g} nats, and differences between them decide: {result}. Compute the "
+        "energy in a wider dtype (outside autocast), or take a constant off it."
+    )
+    return True
 
 
 def denoise(
