@@ -4,6 +4,7 @@ Every step is one fused pass over memory: compress the gradient, move, add noise
 """
 
 from effebm_ext import extension, losses  # noqa: F401  (extension first: it finds _C)
+from effebm_ext.energies import NonFiniteError
 from effebm_ext.limits import ClipNorm, ClipValue, Reflect
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress
 from effebm_ext.ops.drift import Drift, drift
@@ -25,6 +26,7 @@ __all__ = [
     "Drift",
     "Key",
     "Langevin",
+    "NonFiniteError",
     "PackedEntries",
     "PackedSigns",
     "PerturbedPair",

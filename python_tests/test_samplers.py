@@ -178,7 +178,7 @@ def test_misuse_of_the_calls(x0):
         sampler.sample(x0, 1, rng=3)
     with pytest.raises(ValueError, match=r"energy: .* shape \(5,\), got shape \(\)"):
         eff.Langevin(torch.sum, step_size=0.1).sample(x0, 1)
-    with pytest.raises(ValueError, match="grad: expected the shape of x"):
+    with pytest.raises(ValueError, match=r"score: expected the shape of x, \(5, 6\), got"):
         eff.Langevin(score=lambda x: x[:, :1], step_size=0.1).sample(x0, 1)
 
 

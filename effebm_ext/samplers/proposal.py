@@ -7,8 +7,7 @@ increment of the logarithm of a Jarzynski weight (arXiv 2305.19414, there for ``
 from __future__ import annotations
 
 import math
-import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -20,8 +19,14 @@ from effebm_ext.ops.drift import drift
 from effebm_ext.ops.langevin_transition import langevin_transition
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompressor
 from effebm_ext.rng import Rng
+from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
-from effebm_ext.samplers.langevin import Energy, Langevin
+from effebm_ext.samplers.describe import described
+from effebm_ext.samplers.initial import initial_state
+from effebm_ext.samplers.langevin import Langevin
+from effebm_ext.samplers.langevin_steps import Energy
+from effebm_ext.samplers.step_size import StepSize, positive
+from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 
 
 class Proposal(NamedTuple):
@@ -52,12 +57,14 @@ class LangevinProposal:
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of x and its parameters
             alone, since what it gave is kept.
-        step_size: gamma > 0: a number, or a callable of the step.
+        step_size: gamma > 0: a number, or a callable of the step that gives one. Tensors without
+            axes are numbers; one on a GPU is waited for.
         compressor: TopK, BlockSign, any deterministic function of a tensor row by row, or None.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds: refused; see below.
 
     Raises:
+        TypeError: step_size is a tensor with axes, or otherwise no number.
         ValueError: step_size is not positive and finite. error_feedback: it makes the drift depend
             on the chain's past. bounds: a bounded proposal has not the Gaussian density.
     """
@@ -65,7 +72,7 @@ class LangevinProposal:
     def __init__(
         self,
         energy: Energy,
-        step_size: float | Callable[[int], float],
+        step_size: StepSize,
         *,
         compressor: Compressor | None = None,
         clip: Clip | None = None,
@@ -82,14 +89,18 @@ class LangevinProposal:
                 "bounds: expected none where steps are adjusted or weighted: their ratio needs the "
                 f"density of the step, which bounds change, got {bounds}"
             )
-        if not callable(step_size):
-            if not isinstance(step_size, numbers.Real):
-                kind = type(step_size).__name__
-                raise TypeError(f"step_size: expected a number or a function, got {kind}")
-            if not 0 < step_size < math.inf:
-                raise ValueError(f"step_size: expected a positive finite number, got {step_size}")
-        self.energy, self.step_size = energy, step_size
-        self.compressor, self.clip = compressor, clip
+        if isinstance(step_size, Tensor) and step_size.dim() > 0:
+            raise TypeError(
+                "step_size: expected a number or a function, got Tensor of shape "
+                f"{tuple(step_size.shape)}"
+            )
+        self.step_size = step_size if callable(step_size) else positive(step_size)
+        self.energy, self.compressor, self.clip = energy, compressor, clip
+        self._keeping_dtype = keeping_dtype(compressor)
+        self._warned_of_coupling = False
+
+    def __repr__(self) -> str:
+        return described(self)
 
     @classmethod
     def of(cls, sampler: Langevin) -> LangevinProposal:
@@ -98,14 +109,12 @@ class LangevinProposal:
         Raises:
             ValueError: it has error feedback, bounds, a score in the place of an energy, or a
                 temperature other than 1.
-            TypeError: its step size is a tensor.
+            TypeError: it has a step size per chain.
         """
         if sampler.energy is None:
             raise ValueError("sampler: expected an energy, which a ratio needs, got a score")
         if sampler.temperature != 1.0:
             raise ValueError(f"sampler: expected temperature 1, got {sampler.temperature}")
-        if isinstance(sampler.step_size, Tensor):
-            raise TypeError("step_size: expected a number or a function, got a tensor")
         return cls(
             sampler.energy,
             sampler.step_size,
@@ -130,7 +139,9 @@ class LangevinProposal:
                 "x0: expected float32 or float64, as the rounding of shorter numbers is no part of "
                 f"a step's density, got {x0.dtype}"
             )
-        state = Langevin(self.energy, step_size=1.0).init(x0, rng=rng, energy_kwargs=energy_kwargs)
+        if not self._warned_of_coupling:
+            self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
+        state = initial_state(x0, rng, energy_kwargs)
         energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
         return CachedState(**vars(state), energy=energy, drift=self._keep(self._drift(gradient)))
 
@@ -142,15 +153,15 @@ class LangevinProposal:
     def propose(self, state: CachedState) -> Proposal:
         """A step along the cached drift, whatever parameters it is of; one gradient, at x'. The
         state is left as it is."""
-        step_size = float(
-            self.step_size(state.step) if callable(self.step_size) else self.step_size
-        )
+        step_size = self.step_size
+        if callable(step_size):
+            step_size = positive(step_size(state.step))
         forward = langevin_transition(
             state.x, dense(state.drift), step_size, rng=state.key.at(state.step)
         )
         energy, gradient = energy_and_gradient(self.energy, forward.x, state.energy_kwargs)
         back = drift(
-            gradient, compressor=self.compressor, clip=self.clip, delta=forward.x - state.x
+            gradient, compressor=self._keeping_dtype, clip=self.clip, delta=forward.x - state.x
         )
         dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
         squares = forward.drift_sq.double() - back.drift_sq.double()
@@ -170,7 +181,7 @@ class LangevinProposal:
         state.drift = self._keep(torch.where(row, to.drift, dense(state.drift)))
 
     def _drift(self, gradient: Tensor) -> Tensor:
-        return drift(gradient, compressor=self.compressor, clip=self.clip).drift
+        return drift(gradient, compressor=self._keeping_dtype, clip=self.clip).drift
 
     def _keep(self, applied: Tensor) -> CachedDrift:
         if isinstance(self.compressor, FusedCompressor):

@@ -24,7 +24,10 @@ class LangevinState:
         step: steps made so far.
         energy_kwargs: keyword arguments of the energy at every evaluation. Tensors among them
             whose first axis is n_chains are values per chain, such as labels, and stay with their
-            chains; everything else is shared by all chains.
+            chains; everything else is shared by all chains, and is not copied. Whether a tensor is
+            shared is told by its first axis only: one that all chains share and that may have
+            n_chains rows belongs into the energy, by ``functools.partial(energy, table=table)``.
+        start: where the chains began, like ``x``; None unless the sampler sends them back there.
     """
 
     x: Tensor
@@ -32,16 +35,17 @@ class LangevinState:
     key: Key
     step: int = 0
     energy_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    start: Tensor | None = None
 
     def clone(self) -> LangevinState:
         """A copy that shares no memory but that of the energy_kwargs shared by all chains."""
-        residual = None if self.residual is None else self.residual.clone()
         values = {name: value.clone() for name, value in self.values_per_chain().items()}
         return dataclasses.replace(
             self,
             x=self.x.clone(),
-            residual=residual,
+            residual=None if self.residual is None else self.residual.clone(),
             energy_kwargs={**self.energy_kwargs, **values},
+            start=None if self.start is None else self.start.clone(),
         )
 
     def values_per_chain(self) -> dict[str, Tensor]:
@@ -54,35 +58,55 @@ class LangevinState:
 
     def take(self, rows: Tensor) -> LangevinState:
         """Copies of the chains ``rows`` (int64 ``(m,)``, on their device), with what belongs to
-        them. Key and step stay, so the copies add the noise of chains 0 to m - 1."""
-        residual = None if self.residual is None else self.residual[rows]
+        them. Key and step stay, so the copies add the noise of chains 0 to m - 1; and a sampler's
+        step size per chain, which is no part of the state, goes by place."""
         values = {name: value[rows] for name, value in self.values_per_chain().items()}
-        values = {**self.energy_kwargs, **values}
-        return dataclasses.replace(self, x=self.x[rows], residual=residual, energy_kwargs=values)
+        return dataclasses.replace(
+            self,
+            x=self.x[rows],
+            residual=None if self.residual is None else self.residual[rows],
+            energy_kwargs={**self.energy_kwargs, **values},
+            start=None if self.start is None else self.start[rows],
+        )
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
         """The reverse of :meth:`take`: ``chains`` in the place of ``rows``; step becomes theirs."""
         self.x[rows] = chains.x
         if self.residual is not None and chains.residual is not None:
             self.residual[rows] = chains.residual
+        if self.start is not None and chains.start is not None:
+            self.start[rows] = chains.start
         for name, value in self.values_per_chain().items():
             value[rows] = chains.energy_kwargs[name]
         self.step = chains.step
 
+    def begin_anew_(self, chains: Tensor) -> None:
+        """Puts ``chains``, bool ``(n_chains,)``, back to their start, with a residual of zero."""
+        assert self.start is not None
+        rows = chains.view(-1, *[1] * (self.x.dim() - 1))
+        self.x.copy_(torch.where(rows, self.start, self.x))
+        if self.residual is not None:
+            self.residual.masked_fill_(rows, 0)
+
 
 class StepInfo(NamedTuple):
-    """What a step saw at the state it started from, ``(n_chains,)`` each.
+    """What a step saw at the state it started from, ``(n_chains,)`` each. Of several steps made
+    at once: what the last of them saw, but ``diverged`` is of them all.
 
     Attributes:
         energy: None for a score.
         grad_norm: Euclidean norm of the energy's gradient; None unless the sampler has
             ``statistics=True``.
         fraction_clipped: of the gradient's elements, those that clip changed; None likewise.
+        diverged: bool, the chains that had an energy (of a sampler with a score: a score) that is
+            NaN or infinite where one of the steps began, or have a state that is not finite where
+            the call of the sampler ended. None if no step was made.
     """
 
     energy: Tensor | None
     grad_norm: Tensor | None = None
     fraction_clipped: Tensor | None = None
+    diverged: Tensor | None = None
 
     @classmethod
     def of(cls, energy: Tensor | None, statistics: Tensor | None, x: Tensor) -> StepInfo:
@@ -91,6 +115,12 @@ class StepInfo(NamedTuple):
             return cls(energy)
         squares, clipped = statistics.unbind(1)
         return cls(energy, squares.sqrt(), clipped / max(1, row_size(x)))
+
+    def and_diverged(self, chains: Tensor | None) -> StepInfo:
+        """With more diverged chains, bool ``(n_chains,)``."""
+        if chains is None or self.diverged is None:
+            return self
+        return self._replace(diverged=self.diverged | chains)
 
     @classmethod
     def stack(cls, infos: list[StepInfo]) -> StepInfo:

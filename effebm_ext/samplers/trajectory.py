@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from effebm_ext.ops.langevin_step import step_along
 from effebm_ext.ops.packing import Packed
-from effebm_ext.ops.step_arguments import Bounds, step_arguments
+from effebm_ext.ops.step_arguments import Bounds, Compressor, FusedCompressor, step_arguments
 from effebm_ext.rng import Key
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass
@@ -36,12 +38,20 @@ class PackedTrajectory:
     step_sizes: list[float | Tensor] = dataclasses.field(default_factory=list)
     noise_stds: list[float | Tensor | None] = dataclasses.field(default_factory=list)
 
+    def append(
+        self, drift: Packed, step_size: float | Tensor, noise_std: float | Tensor | None
+    ) -> None:
+        """Adds a step. Tensors are copied: they are the caller's, who may change them."""
+        self.drifts.append(drift)
+        self.step_sizes.append(_own(step_size))
+        self.noise_stds.append(_own(noise_std))
+
     def __len__(self) -> int:
         """How many states are kept."""
         return len(self.drifts) // self.thin
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The kept states in turn, ``(n_chains, *event)`` each."""
+        """The kept states in turn, ``(n_chains, *event)`` each, copies."""
         x = self.x0
         steps = zip(self.drifts, self.step_sizes, self.noise_stds, strict=True)
         for step, (drift, step_size, noise_std) in enumerate(steps):
@@ -49,15 +59,38 @@ class PackedTrajectory:
             move = step_arguments(x, x, step_size, None, noise_std, None, self.bounds, key)
             x = step_along(x, drift.unpack(), self.bounds, move)
             if (step + 1) % self.thin == 0:
-                yield x
+                yield x.clone()  # the next step begins at x
 
     def replay(self) -> Tensor:
         """All kept states, ``(n_kept, n_chains, *event)``."""
-        if len(self) == 0:
-            return self.x0.new_empty(0, *self.x0.shape)
-        return torch.stack(list(self))
+        states = self.x0.new_empty(len(self), *self.x0.shape)
+        for kept, x in zip(states, self, strict=True):
+            kept.copy_(x)
+        return states
 
     @property
     def nbytes(self) -> int:
         """Memory of the start and the drifts, in bytes."""
         return self.x0.nbytes + sum(drift.nbytes for drift in self.drifts)
+
+
+def check_packable(compressor: Compressor | None, *, restarts: bool) -> None:
+    """Whether the states of chains follow from packed drifts.
+
+    Raises:
+        ValueError: drifts of this compressor cannot be packed; chains may begin anew.
+    """
+    if not isinstance(compressor, FusedCompressor):
+        raise ValueError(
+            "trajectory: expected compressor=TopK(...) or BlockSign(...) for 'packed', "
+            f"got {compressor}"
+        )
+    if restarts:
+        raise ValueError(
+            "trajectory: expected 'dense' with on_divergence='restart', as drifts do not tell of "
+            "chains that begin anew, got 'packed'"
+        )
+
+
+def _own(value: T | Tensor) -> T | Tensor:
+    return value.clone() if isinstance(value, Tensor) else value

@@ -1,0 +1,46 @@
+"""Step sizes as callers give them: numbers, tensors, and functions of the step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from effebm_ext.scalars import as_float
+
+StepSize = float | Tensor | Callable[[int], float | Tensor]
+NOT_POSITIVE = "step_size: expected positive numbers that are finite, got some that are not"
+
+
+def as_step_size(value: Any) -> StepSize:
+    """A step size of a sampler: numbers become floats, tensors and functions stay as they are.
+
+    Raises:
+        TypeError: it is none of these.
+        ValueError: a number is not positive and finite. A tensor on a GPU is waited for.
+    """
+    if isinstance(value, Tensor):
+        if not bool(all_positive(value)):
+            raise ValueError(NOT_POSITIVE)
+        return value
+    return value if callable(value) else positive(value)
+
+
+def positive(value: Any) -> float:
+    """A number that a step can have as its size.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive and finite.
+    """
+    number = as_float(value, "step_size")
+    if not 0 < number < math.inf:
+        raise ValueError(f"step_size: expected a positive finite number, got {number}")
+    return number
+
+
+def all_positive(step_size: Tensor) -> Tensor:
+    """Whether all are positive and finite, a bool tensor without axes on the device of them."""
+    return ((step_size > 0) & (step_size < math.inf)).all()
