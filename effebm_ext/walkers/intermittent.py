@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from effebm_ext.samplers import LangevinState, StepInfo
+from effebm_ext.scalars import as_int
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
 
@@ -21,6 +22,7 @@ class IntermittentChains:
     """
 
     def __init__(self, chains: PersistentChains | ReplayBuffer, period: int) -> None:
+        period = as_int(period, "period")
         if period < 1:
             raise ValueError(f"period: expected at least 1, got {period}")
         self.chains, self.period = chains, period

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.scalars import as_int
 from effebm_ext.walkers.restart import Restart, check_sampler, load_state, state_dict
 
 
@@ -18,7 +21,8 @@ class ReplayBuffer:
     (IGEBM, Du and Mordatch 2019; JEM). Residuals and labels move with their chains.
 
     Args:
-        sampler: moves the chains; its energy is the model in training.
+        sampler: moves the chains; its energy is the model in training. Its step size is that of all
+            chains, since chains are in another place each time.
         x0: the buffer, ``(size, *event)``; copied.
         n_chains: drawn at a time, without replacement, at most ``size``.
         generator: CPU generator of the draws.
@@ -27,7 +31,8 @@ class ReplayBuffer:
         energy_kwargs: of the energy; values per chain have the first axis ``size``.
 
     Raises:
-        TypeError: the sampler is no Langevin sampler.
+        TypeError: the sampler is no Langevin sampler, or has a step size per chain (a schedule that
+            gives one: from :meth:`advance`).
         ValueError: n_chains is not between 1 and the size of the buffer.
     """
 
@@ -43,11 +48,12 @@ class ReplayBuffer:
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         check_sampler(sampler)
+        n_chains = as_int(n_chains, "n_chains")
         if not 1 <= n_chains <= len(x0):
             raise ValueError(
                 f"n_chains: expected 1 to {len(x0)}, the size of the buffer, got {n_chains}"
             )
-        self.sampler, self.n_chains, self.restart = sampler, n_chains, restart
+        self.sampler, self.n_chains, self.restart = _with_one_step_size(sampler), n_chains, restart
         self.generator = generator
         self.buffer: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         self.state: LangevinState = self.buffer.take(torch.arange(n_chains, device=x0.device))
@@ -80,3 +86,32 @@ class ReplayBuffer:
         """
         buffer = load_state(state["buffer"], self.buffer)
         self.state, self.buffer = load_state(state, self.state), buffer
+
+
+def _with_one_step_size(sampler: Langevin) -> Langevin:
+    """The same sampler, which refuses a step size per chain: it would go by the places of chains,
+    and these change."""
+    step_size = sampler.step_size
+    if callable(step_size):
+        sampler = copy.copy(sampler)
+        sampler.step_size = _OneForAll(step_size)
+    else:
+        _one(step_size)
+    return sampler
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneForAll:
+    schedule: Callable[[int], float | Tensor]
+
+    def __call__(self, step: int) -> float | Tensor:
+        return _one(self.schedule(step))
+
+
+def _one(step_size: float | Tensor) -> float | Tensor:
+    if isinstance(step_size, Tensor) and step_size.dim() > 0:
+        raise TypeError(
+            "step_size: expected one for all chains of a buffer, which move in another place each "
+            f"time, got a tensor of shape {tuple(step_size.shape)}"
+        )
+    return step_size

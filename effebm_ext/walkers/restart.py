@@ -11,6 +11,11 @@ from torch import Tensor
 
 from effebm_ext.rng import Key
 from effebm_ext.samplers import Langevin, LangevinState
+from effebm_ext.scalars import as_float
+
+
+def _keep_all(n: int) -> dict[str, Tensor]:
+    return {}
 
 
 @dataclasses.dataclass
@@ -31,14 +36,16 @@ class Restart:
     probability: float
     fresh: Callable[[int], Tensor]
     generator: torch.Generator
-    fresh_kwargs: Callable[[int], dict[str, Tensor]] = lambda n: {}
+    fresh_kwargs: Callable[[int], dict[str, Tensor]] = _keep_all  # no lambda: it can be pickled
 
     def __post_init__(self) -> None:
+        self.probability = as_float(self.probability, "probability")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability: expected 0 to 1, got {self.probability}")
 
     def apply_(self, state: LangevinState) -> None:
-        """Puts new starts in the place of some chains; their residuals become zero.
+        """Puts new starts in the place of some chains; their residuals become zero. It is there
+        that they go back to if they diverge and the sampler restarts such chains.
 
         Raises:
             KeyError: fresh_kwargs names something of which the chains have no value each.
@@ -52,6 +59,8 @@ class Restart:
         state.x[rows] = new
         if state.residual is not None:
             state.residual[rows] = 0
+        if state.start is not None:
+            state.start[rows] = new
         values = state.values_per_chain()
         for name, value in self.fresh_kwargs(len(rows)).items():
             values[name][rows] = value.to(values[name])
@@ -68,15 +77,18 @@ def check_sampler(sampler: object) -> None:
 
 
 def state_dict(state: LangevinState) -> dict[str, Any]:
-    """Plain tensors and numbers, for a checkpoint. Of the energy_kwargs those with a value per
-    chain; the others do not change."""
-    return {
+    """Plain tensors and numbers, for a checkpoint; the tensors are no copies. Of the energy_kwargs
+    those with a value per chain; the others do not change."""
+    saved = {
         "x": state.x,
         "residual": state.residual,
         "key": dataclasses.asdict(state.key),
         "step": state.step,
         "energy_kwargs": state.values_per_chain(),
     }
+    if state.start is not None:
+        saved["start"] = state.start
+    return saved
 
 
 def load_state(saved: dict[str, Any], like: LangevinState) -> LangevinState:
@@ -97,12 +109,16 @@ def load_state(saved: dict[str, Any], like: LangevinState) -> LangevinState:
             f"chains: expected energy_kwargs of the shapes {_shapes(own)}, got {_shapes(values)}"
         )
     device = like.x.device
+    start = None if like.start is None else saved["start"].to(device, copy=True)
+    if start is not None and start.shape != x.shape:
+        raise ValueError(f"chains: expected start {tuple(x.shape)}, got {tuple(start.shape)}")
     return LangevinState(
         x.to(device, copy=True),
         None if residual is None else residual.to(device, copy=True),
         Key(**saved["key"]),
         saved["step"],
         {**like.energy_kwargs, **{n: v.to(own[n].device, copy=True) for n, v in values.items()}},
+        start,
     )
 
 

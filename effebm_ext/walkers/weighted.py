@@ -30,23 +30,33 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import per_chain
+from effebm_ext.energies import WithoutGraph, per_chain, warn_if_rounded
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState
 from effebm_ext.samplers.cached import CachedState, drift_tensors, load_drift
+from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.proposal import LangevinProposal
+from effebm_ext.scalars import as_float, as_int
 from effebm_ext.walkers import restart
 from effebm_ext.walkers.resampling import SCHEMES, resample
+
+_ADVICE = (
+    "They have left the support of the density, or overflowed: take a smaller step_size or clip=, "
+    "or let MALA move them. on_divergence='restart' replaces such walkers by others when they are "
+    "resampled, 'raise' stops"
+)
 
 
 class Followed(NamedTuple):
     """``ess``: effective sample size of the weights before they were resampled, 1 to n.
     ``resampled``: whether they were. ``acceptance``: mean over moves and walkers; None where they
-    are not adjusted."""
+    are not adjusted. ``n_diverged``: walkers whose energy or weight was NaN before they were
+    resampled."""
 
     ess: float
     resampled: bool
     acceptance: float | None
+    n_diverged: int
 
 
 class WeightedWalkers:
@@ -54,8 +64,15 @@ class WeightedWalkers:
 
     Where the energy is infinite there is no density: a walker that gets there weighs nothing until
     it is resampled. (Between hard walls only MALA's weights are exact: those of unadjusted steps
-    count as if walkers could come from beyond, and log Z is too low.) Where an energy is NaN, or no
-    walker weighs anything any more, the effective sample size and log Z are NaN.
+    count as if walkers could come from beyond, and log Z is too low.) Where no walker weighs
+    anything any more, the effective sample size and log Z are NaN.
+
+    A walker whose energy is NaN has diverged. With ``on_divergence`` keep its weight, the effective
+    sample size and log Z are NaN from then on, and a warning says so once; raise raises a
+    NonFiniteError; restart takes it for one that got where there is no density, with a warning: it
+    weighs nothing, and a copy of another walker takes its place when they are resampled. Where
+    energies are so large, or of so short a dtype, that their rounding is above 0.1 nats, the
+    weights are wrong, and a warning says so once.
 
     Args:
         sampler: moves the walkers. Of a Langevin sampler the weights correct everything, step size,
@@ -70,6 +87,7 @@ class WeightedWalkers:
         resampling: systematic, stratified or multinomial.
         resample_threshold: they are resampled where their effective sample size falls below this
             share of their number, 0 (never) to 1.
+        on_divergence: keep, raise or restart, see above. That of the sampler must be keep.
 
     Attributes:
         walkers: where they are, with energies and drifts as they were kept there.
@@ -77,7 +95,7 @@ class WeightedWalkers:
 
     Raises:
         TypeError, ValueError: an argument is out of its range; the sampler has error feedback,
-            bounds, another temperature than 1, or no energy.
+            bounds, another temperature than 1, a step size per chain, or no energy.
     """
 
     def __init__(
@@ -90,7 +108,10 @@ class WeightedWalkers:
         moved: int = 0,
         resampling: str = "systematic",
         resample_threshold: float = 0.5,
+        on_divergence: OnDivergence = "keep",
     ) -> None:
+        moved = as_int(moved, "moved")
+        resample_threshold = as_float(resample_threshold, "resample_threshold")
         if log_density.shape != x0.shape[:1]:
             raise ValueError(
                 f"log_density: expected shape ({len(x0)},), got {tuple(log_density.shape)}"
@@ -101,10 +122,19 @@ class WeightedWalkers:
             raise ValueError(f"resampling: expected {', '.join(SCHEMES)}, got {resampling!r}")
         if not 0 <= resample_threshold <= 1:
             raise ValueError(f"resample_threshold: expected 0 to 1, got {resample_threshold}")
+        if sampler.on_divergence != "keep":
+            raise ValueError(
+                "sampler: expected on_divergence='keep', as walkers have their own, got "
+                f"{sampler.on_divergence!r}"
+            )
+        self.on_divergence, self._divergence = on_divergence, Divergence(on_divergence, _ADVICE)
+        self._warned_of_rounding = False
+        self._without_graph = WithoutGraph()
         self.sampler = LangevinProposal.of(sampler) if isinstance(sampler, Langevin) else sampler
         self.resampling, self.resample_threshold = resampling, resample_threshold
         self.walkers: CachedState = self.sampler.init(x0, rng=rng)
-        self.log_weights = -self.walkers.energy.double() - log_density.detach().double()
+        log_weights = -self.walkers.energy.double() - log_density.detach().double()
+        self.log_weights = self._without_nan(log_weights)
         self._log_z_before = 0.0  # of the weights that resampling took away
         self._moved, self._first = moved or len(x0), 0
 
@@ -135,8 +165,11 @@ class WeightedWalkers:
         """Follows the energy to what it is now, moves by ``n_steps``, and resamples if need be.
 
         Raises:
-            ValueError: n_steps is below 1.
+            TypeError: n_steps is no integer.
+            ValueError: n_steps is below 1, or a schedule's step size is not positive and finite.
+            NonFiniteError: walkers have diverged, and on_divergence is raise.
         """
+        n_steps = as_int(n_steps, "n_steps")
         if n_steps < 1:
             raise ValueError(f"n_steps: expected at least 1, got {n_steps}")
         n = len(self.log_weights)
@@ -151,11 +184,24 @@ class WeightedWalkers:
             moved, acceptance = self._move_(moving, self.log_weights[rows], n_steps)
             self.log_weights[rows] = moved
             self.walkers.put_(rows, moving)
+        n_diverged = self._look()
         ess = self.ess
         resampled = ess < self.resample_threshold * n
         if resampled:
             self._resample()
-        return Followed(ess, resampled, acceptance)
+        return Followed(ess, resampled, acceptance, n_diverged)
+
+    def _look(self) -> int:
+        """How many walkers have diverged; with warnings, and with the error that was asked for."""
+        w = self.walkers
+        nan = w.energy.isnan() | self.log_weights.isnan()
+        count = int(nan.sum())
+        if count:
+            energy = torch.where(nan, w.energy, 0)  # infinite ones are no matter
+            self._divergence.report(nan, f"before step {w.step}", energy=energy)
+        if not self._warned_of_rounding:
+            self._warned_of_rounding = warn_if_rounded(w.energy, "weights and log Z are wrong")
+        return count
 
     def _move_(
         self, state: CachedState, log_weights: Tensor, n_steps: int
@@ -164,23 +210,33 @@ class WeightedWalkers:
         if isinstance(self.sampler, MALA):
             energy = state.energy
             self.sampler.refresh_(state)
-            log_weights = _added(log_weights, energy.double() - state.energy.double())
-            info = self.sampler.advance_(state, n_steps)
-            return log_weights, float(info.acceptance.mean())
+            log_weights = self._added(log_weights, energy.double() - state.energy.double())
+            _, acceptance = self.sampler.steps_(state, n_steps)
+            return log_weights, float(acceptance.mean())
         for _ in range(n_steps):
             proposal = self.sampler.propose(state)
-            log_weights = _added(log_weights, proposal.log_ratio)
+            log_weights = self._added(log_weights, proposal.log_ratio)
             self.sampler.move_(state, proposal)
         return log_weights, None
 
     def _reweight(self, rows: Tensor) -> None:
         """Walkers that rest; their drifts stay those of older parameters."""
         w = self.walkers
-        with torch.no_grad():
-            energy = per_chain(self.sampler.energy(w.x[rows]), len(rows))
+        energy = per_chain(self._without_graph(self.sampler.energy, w.x[rows]), len(rows))
         increments = w.energy[rows].double() - energy.double()
-        self.log_weights[rows] = _added(self.log_weights[rows], increments)
+        self.log_weights[rows] = self._added(self.log_weights[rows], increments)
         w.energy[rows] = energy
+
+    def _added(self, log_weights: Tensor, increments: Tensor) -> Tensor:
+        """A weight of zero stays: between infinite energies an increment may be anything."""
+        added = log_weights + self._without_nan(increments)
+        return torch.where(log_weights == -math.inf, log_weights, added)
+
+    def _without_nan(self, log_ratios: Tensor) -> Tensor:
+        """With nothing in the place of NaN, if that is how walkers restart."""
+        if self.on_divergence != "restart":
+            return log_ratios
+        return log_ratios.nan_to_num(-math.inf, math.inf, -math.inf)
 
     def _resample(self) -> None:
         w = self.walkers
@@ -217,11 +273,6 @@ class WeightedWalkers:
         self.walkers = CachedState(**vars(loaded), energy=energy, drift=drift)
         self.log_weights = own["log_weights"].to(device, copy=True)
         self._log_z_before, self._first = own["log_z_before"], own["first"]
-
-
-def _added(log_weights: Tensor, increments: Tensor) -> Tensor:
-    """A weight of zero stays: between infinite energies an increment may be anything."""
-    return torch.where(log_weights == -math.inf, log_weights, log_weights + increments)
 
 
 def _log_mean_exp(values: Tensor) -> float:
