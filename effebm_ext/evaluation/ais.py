@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from effebm_ext.energies import warn_if_rounded
 from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
 from effebm_ext.evaluation.mala import Point, mala_step
 from effebm_ext.scalars import as_int
@@ -80,7 +81,8 @@ def annealed_importance_sampling(
     normalised, the estimate is that of the region they explore.
 
     Weights are summed in float64; standard errors are those of :func:`log_mean_exp` and take the
-    chains for independent.
+    chains for independent. Where energies are so large, or of so short a dtype, that their rounding
+    is above 0.1 nats, a warning says that log Z is wrong.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
@@ -122,6 +124,7 @@ def annealed_importance_sampling(
     point = walk.at((samples - mean) / std)
     for _ in range(n_steps // 10):
         point, _ = walk.move(point, 1.0, step_sizes[-1])
+    warn_if_rounded(point.energy, "log Z is wrong by more than its standard error says")
     down = walk.anneal(point, betas[::-1], step_sizes[::-1])
     forward, reverse = log_mean_exp(up), log_mean_exp(down)
     volume = float(std.double().log().sum()) + std.numel() / 2 * math.log(2 * math.pi)
