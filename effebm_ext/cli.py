@@ -51,6 +51,8 @@ _HELP = {
     "langevin_steps": "steps of every chain per iteration",
     "step_size": "gamma of the Langevin step [default: 0.02 for images, else 0.005]",
     "step_size_end": "gamma at the end of the run, reached geometrically [default: it stays]",
+    "on_divergence": "what becomes of chains whose energy is not finite: raise (the run stops), "
+    "restart (at their start) or keep",
     "iterations": "parameter updates",
     "batch_size": "data per iteration",
     "learning_rate": "of Adam",

@@ -41,6 +41,7 @@ _NAMES = {
     "learning_rate_schedule": tuple(_SCHEDULES),
     "resampling": ("systematic", "stratified", "multinomial"),
     "particle_move": ("alpha", "beta"),
+    "on_divergence": ("raise", "restart", "keep"),
 }
 
 
@@ -53,7 +54,9 @@ class TrainConfig:
     compressed. The step size of the chains goes geometrically from ``step_size`` to
     ``step_size_end`` (None: stays) over the run, the learning rate by ``learning_rate_schedule``:
     cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0 keeps an exponential moving
-    average of the parameters, from which samples are drawn later.
+    average of the parameters, from which samples are drawn later. ``on_divergence`` says what
+    becomes of chains whose energy or state is not finite: raise stops the run, restart puts them
+    back to their start, keep leaves them for the loss to meet.
     With a ``buffer_size`` > 0, ``chains`` of a replay buffer are moved at a time; before, each
     begins anew with ``restart_probability``. ``conditional`` learns an energy E(x, y) of data and
     their labels; every chain has a label drawn from those of the data. The share ``holdout`` of the
@@ -88,6 +91,7 @@ class TrainConfig:
     langevin_steps: int = 20
     step_size: float | None = None
     step_size_end: float | None = None
+    on_divergence: str = "raise"
     iterations: int = 3000
     batch_size: int = 128
     learning_rate: float = 1e-3

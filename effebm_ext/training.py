@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -13,15 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from effebm_ext.batches import RowsByClass
 from effebm_ext.config import DENOISING, TrainConfig
 from effebm_ext.data import Dataset
+from effebm_ext.energies import NonFiniteError
 from effebm_ext.evaluation.hook import cross_entropy_hook
 from effebm_ext.networks import make_energy
 from effebm_ext.objectives import Chains, Objective
 from effebm_ext.objectives.make import Setting, gaussian_base, make_objective
-
-
-class NonFiniteError(RuntimeError):
-    """Training met an energy, a loss or a gradient that is not finite, and stopped."""
-
 
 Hook = Callable[["Trainer"], dict[str, float]]
 
@@ -95,11 +92,13 @@ class Trainer:
         what the hook returns.
 
         Raises:
-            NonFiniteError: one of these is not finite. Unless it is what was seen after they moved,
-                the parameters are then those of the iteration before.
+            NonFiniteError: one of these is not finite, or chains diverged whose sampler raises an
+                error then. Unless it is what was seen after they moved, the parameters are those
+                of the iteration before.
         """
         self.iterations += 1
-        self.objective.advance()
+        with self._naming_the_iteration():
+            self.objective.advance()
         loss, seen = self.objective.loss(*self._batch())
         self.optimizer.zero_grad()
         loss.backward()
@@ -111,11 +110,20 @@ class Trainer:
             self.schedule.step()
         if self.ema is not None:
             self.ema.update_parameters(self.energy)
-        metrics |= self._finite(self.objective.parameters_moved())
+        with self._naming_the_iteration():
+            moved = self.objective.parameters_moved()
+        metrics |= self._finite(moved)
         if self.hook is not None and self.iterations % self.hook_every == 0:
             with torch.random.fork_rng(devices=[]):  # the run may draw from it too
                 metrics |= self.hook(self)
         return metrics
+
+    @contextlib.contextmanager
+    def _naming_the_iteration(self) -> Iterator[None]:
+        try:
+            yield
+        except NonFiniteError as error:
+            raise NonFiniteError(f"iteration {self.iterations}: {error}") from error
 
     def _finite(self, metrics: dict[str, float]) -> dict[str, float]:
         for name, value in metrics.items():

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from effebm_ext.energies import per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
-from effebm_ext.objectives.objective import Loss
+from effebm_ext.objectives.objective import Loss, divergence_metrics
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
 
@@ -32,6 +32,7 @@ class Contrastive:
         self.energy = energy
         self.chains: PersistentChains | ReplayBuffer = chains
         self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
+        self._seen: dict[str, Tensor] = {}
 
     @property
     def labels(self) -> Tensor | None:
@@ -41,10 +42,12 @@ class Contrastive:
 
     def advance(self) -> None:
         """``langevin_steps`` of the chains."""
-        self.chains.advance(self.langevin_steps)
+        info = self.chains.advance(self.langevin_steps)
+        self._seen = divergence_metrics(self.chains.sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
-        """``mean E(data) - mean E(chains)``, and the energies of both."""
+        """``mean E(data) - mean E(chains)``, and the energies of both. ``n_diverged``: chains that
+        diverged on the way there, of samplers that go on with them."""
         state = self.chains.state
         data_energy = per_chain(self.energy(data, **labels), len(data))
         sample_energy = per_chain(self.energy(state.x, **state.energy_kwargs), len(state.x))
@@ -53,6 +56,7 @@ class Contrastive:
             "energy_gap": gap,
             "data_energy": data_energy.detach().mean(),
             "sample_energy": sample_energy.detach().mean(),
+            **self._seen,
         }
         return Loss(loss, metrics)
 

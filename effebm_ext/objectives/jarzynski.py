@@ -67,9 +67,12 @@ class Jarzynski:
 
     def parameters_moved(self) -> dict[str, float]:
         """The walkers follow. ``ess``: effective sample size of the weights before they are
-        resampled; ``resampled``: 1 if they were; ``acceptance`` of adjusted steps."""
+        resampled; ``resampled``: 1 if they were; ``acceptance`` of adjusted steps; ``n_diverged``
+        of walkers that go on then."""
         seen = self.chains.advance(self.langevin_steps)
         metrics = {"ess": seen.ess, "resampled": float(seen.resampled)}
         if seen.acceptance is not None:
             metrics["acceptance"] = seen.acceptance
+        if self.chains.on_divergence != "raise":
+            metrics["n_diverged"] = float(seen.n_diverged)
         return metrics

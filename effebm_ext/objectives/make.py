@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from effebm_ext.objectives.particle import ParticleDynamics
 from effebm_ext.objectives.score_matching import ScoreMatching
 from effebm_ext.rng import Key, key_for
 from effebm_ext.samplers import MALA, Langevin
+from effebm_ext.samplers.divergence import OnDivergence
 from effebm_ext.walkers.intermittent import IntermittentChains
 from effebm_ext.walkers.persistent import PersistentChains
 from effebm_ext.walkers.replay import ReplayBuffer
@@ -103,6 +104,7 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
         compressor=compressor,
         error_feedback=bool(config.error_feedback) and compressor is not None,
         clip=parse_clip(config.clip),
+        on_divergence=cast(OnDivergence, config.on_divergence),
     )
 
 
@@ -169,6 +171,7 @@ def _jarzynski(setting: Setting) -> Jarzynski:
         moved=config.moved_chains,
         resampling=config.resampling,
         resample_threshold=config.resample_threshold,
+        on_divergence=cast(OnDivergence, config.on_divergence),
     )
     return Jarzynski(
         setting.energy,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
-from effebm_ext.samplers import LangevinState
+from effebm_ext.samplers import Langevin, LangevinState, StepInfo
 
 
 class Chains(Protocol):
@@ -57,3 +58,11 @@ class Objective(Protocol):
 
     def parameters_moved(self) -> dict[str, float]:
         """Brings the chains up to the new parameters; more metrics."""
+
+
+def divergence_metrics(sampler: Langevin, info: StepInfo) -> dict[str, Tensor]:
+    """``n_diverged``: the chains that diverged in the steps that ``info`` is of. Nothing where the
+    sampler raises an error for them, as there is then never any."""
+    if sampler.on_divergence == "raise":
+        return {}
+    return {"n_diverged": torch.zeros(()) if info.diverged is None else info.diverged.sum()}

@@ -13,7 +13,7 @@ from effebm_ext.config import DENOISING, SCORE_MATCHING
 from effebm_ext.energies import score_of
 from effebm_ext.losses import ScoreMatchingLoss
 from effebm_ext.losses.arguments import positive
-from effebm_ext.objectives.objective import Loss
+from effebm_ext.objectives.objective import Loss, divergence_metrics
 from effebm_ext.rng import Key
 from effebm_ext.walkers.intermittent import IntermittentChains
 
@@ -83,6 +83,7 @@ class ScoreMatching:
         self.sigma = positive(sigma, "sigma") if method in DENOISING else None
         self.sigma_end = None if sigma_end is None else positive(sigma_end, "sigma_end")
         self._sample_energy: Tensor | None = None
+        self._seen: dict[str, Tensor] = {}
 
     @property
     def labels(self) -> Tensor | None:
@@ -94,10 +95,12 @@ class ScoreMatching:
         info = self.chains.advance(self.langevin_steps)
         energy = None if info is None else info.energy
         self._sample_energy = None if energy is None else energy.mean()
+        sampler = self.chains.chains.sampler
+        self._seen = {} if info is None else divergence_metrics(sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
         """The loss and its terms, and the energies: of the data, where the loss asked for them, and
-        of the chains if these have just moved."""
+        of the chains if these have just moved; then ``n_diverged`` too, if such chains go on."""
         energy = _Watched(self.energy)
         options: dict[str, Any] = {"energy_kwargs": labels}
         if self.method != "sm":
@@ -108,7 +111,7 @@ class ScoreMatching:
             options |= self._noise(data)
         network = energy if self.method in _OF_ENERGIES else score_of(energy)
         value, terms = _LOSSES[self.method](network, data, **options)
-        metrics = {**terms, "data_energy": energy.mean}
+        metrics = {**terms, "data_energy": energy.mean, **self._seen}
         if self._sample_energy is not None:
             metrics["sample_energy"] = self._sample_energy
             metrics["energy_gap"] = self._sample_energy - energy.mean
