@@ -23,7 +23,7 @@ class ClipValue:
         _check_limit(self.limit)
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
-        """``v`` times the derivative of clipping at ``g``."""
+        """``v`` times the derivative of clipping at ``g``, a symmetric matrix."""
         return torch.where(g.abs() <= self.limit, v, 0)
 
 
@@ -45,13 +45,15 @@ class ClipNorm:
         _check_limit(self.limit)
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
-        """``v`` times the derivative of clipping at ``g``."""
-        rows, along = g[:, None].flatten(1), v[:, None].flatten(1)
+        """``v`` times the derivative of clipping at ``g``, a symmetric matrix."""
+        rows, along = (t.reshape(t.shape[0], t.shape[1:].numel()) for t in (g, v))
+        longer = rows.norm(dim=1, keepdim=True) > self.limit
+        rows = torch.where(longer, rows, 1.0)  # zeros are not scaled, and their norm has no slope
         norm = rows.norm(dim=1, keepdim=True)
         direction = rows / norm
         radial = direction * (direction * along).sum(1, keepdim=True)
         scaled = self.limit / norm * (along - radial)
-        return torch.where(norm > self.limit, scaled, along).reshape(v.shape)
+        return torch.where(longer, scaled, along).reshape(v.shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.reference import philox4x32_10
+from effebm_ext.transforms import is_transformed
 
 ACCEPTANCE, RESAMPLING = 2, 3  # purposes of the contract; ops use 0, noise
 _MASK32 = 0xFFFFFFFF
@@ -132,6 +133,8 @@ def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
     known = _seed_tensors.get((seed, device))
     if known is not None:
         return known
+    if is_transformed():  # a tensor made within a transform belongs to it
+        return _seed_tensor(seed, device)
     if len(_seed_tensors) >= _MAX_SEED_TENSORS:
         _seed_tensors.pop(next(iter(_seed_tensors)))
     with torch.inference_mode(False):  # autograd may have to save it later
@@ -152,10 +155,11 @@ def _seed_tensor_for(seed: int, x: Tensor) -> Tensor:
     return _cached_seed_tensor(seed, x.device)
 
 
-def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
+def key_arguments(rng: Rng, x: Tensor, noiseless: bool = False) -> tuple[Tensor, int, int]:
     """``(key, offset, first_chain)`` as the ops take them; ``key`` is int64 ``(2,)`` on x's device.
 
-    A generator, or torch's default one for ``None``, draws a fresh key at every call.
+    A generator, or torch's default one for ``None``, draws a fresh key at every call; but not under
+    the transforms of torch.func, which may refuse to draw, where the op is ``noiseless``.
     """
     if isinstance(rng, Key):
         _check_chains(rng, x.size(0))
@@ -164,6 +168,8 @@ def key_arguments(rng: Rng, x: Tensor) -> tuple[Tensor, int, int]:
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")
     if rng is not None and rng.device.type != x.device.type:
         raise ValueError(f"rng: expected a generator on {x.device}, got one on {rng.device}")
+    if noiseless and is_transformed():
+        return _seed_tensor_for(0, x), 0, 0
     key = torch.randint(
         -(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=x.device, generator=rng
     )

@@ -20,7 +20,9 @@ from effebm_ext.ops.checks import (
     row_size,
 )
 from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
+from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum
+from effebm_ext.transforms import is_transformed
 
 
 def block_sign_compress(
@@ -92,6 +94,8 @@ class BlockSign:
         """See :func:`effebm_ext.block_sign_compress`."""
         check_state(x)
         arguments = self.blocks(x)
+        if is_transformed():
+            return _Transformable.apply(x, self, *arguments)
         if is_differentiated(x):
             return _Differentiable.apply(x, self, *arguments)
         return _COMPRESS(x, *arguments)
@@ -111,13 +115,14 @@ class BlockSign:
         return pack_signs(c, *self.blocks(c))
 
     def vjp(self, u: Tensor, v: Tensor) -> Tensor:
-        """``v`` times the derivative of :meth:`compress` at ``u``, in plain PyTorch."""
+        """``v`` times the derivative of :meth:`compress` at ``u``, a symmetric matrix, in plain
+        PyTorch."""
         dim, dtype = row_size(u), compute_dtype(u.dtype)
         sign = u.reshape(len(u), dim).to(dtype).sign()
         block = self._block_of_each(dim).to(u.device)
         lengths = torch.bincount(block)
-        sums = torch.zeros(len(u), len(lengths), dtype=dtype, device=u.device)
-        sums.index_add_(1, block, v.reshape(len(u), dim).to(dtype) * sign)
+        zeros = torch.zeros(len(u), len(lengths), dtype=dtype, device=u.device)
+        sums = zeros.index_add(1, block, v.reshape(len(u), dim).to(dtype) * sign)
         return ((sums / lengths)[:, block] * sign).reshape(u.shape).to(v.dtype)
 
     def blocks(self, x: Tensor) -> tuple[int, Tensor | None]:
@@ -153,6 +158,8 @@ _COMPRESS = torch.ops.effebm.block_sign_compress.default
 
 
 class _Differentiable(torch.autograd.Function):
+    """In reverse mode alone: torch.compile traces no function that has a forward mode."""
+
     @staticmethod
     def forward(x: Tensor, compressor: BlockSign, size: int, offsets: Tensor | None) -> Tensor:
         return _COMPRESS(x, size, offsets)
@@ -166,6 +173,21 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         return ctx.compressor.vjp(x, gradient), None, None, None
+
+
+class _Transformable(_Differentiable):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.compressor, *_ = inputs
+        ctx.save_for_backward(x)
+        ctx.save_for_forward(x)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return ctx.compressor.vjp(x, tangent)
 
 
 def _check_block_size(block_size: int) -> None:
@@ -199,7 +221,8 @@ _cached_offsets = functools.cache(torch.inference_mode(False)(_new_offsets))
 
 
 def _offsets_for(x: Tensor, offsets: tuple[int, ...]) -> Tensor:
-    if type(x) is not Tensor or torch.compiler.is_compiling():
+    # A tensor made within a transform belongs to it.
+    if type(x) is not Tensor or torch.compiler.is_compiling() or is_transformed():
         return _new_offsets(x.device, offsets)
     return _cached_offsets(x.device, offsets)
 
@@ -207,6 +230,9 @@ def _offsets_for(x: Tensor, offsets: tuple[int, ...]) -> Tensor:
 @torch.library.register_fake("effebm::block_sign_compress")
 def _(x: Tensor, block_size: int, block_offsets: Tensor | None) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+torch.library.register_vmap("effebm::block_sign_compress", rule_by_folding(_COMPRESS))
 
 
 def block_sign_compress_reference(x: Tensor, compressor: BlockSign) -> Tensor:

@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 from effebm_ext import extension
+from effebm_ext.transforms import (
+    is_transformed,
+    needs_no_grad,
+    refuse_derivatives,
+    refuse_transforms,
+)
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -60,21 +66,32 @@ def check_writable(x: Tensor, name: str) -> None:
         raise ValueError(f"{name}: expected a tensor of its own, got an expanded one; clone() it")
 
 
-def check_not_differentiated(op: str, *tensors: object) -> None:
-    if not torch.is_grad_enabled():
-        return
-    for t in tensors:
-        if t is None or type(t) is float:  # asking what a float is an instance of takes longer
+def check_not_differentiated(op: str, *arguments: object) -> None:
+    """No derivative by one of the arguments is taken, in reverse or in forward mode."""
+    if is_transformed():
+        refuse_derivatives(op, [a for a in arguments if isinstance(a, Tensor)])
+    elif torch.is_grad_enabled():
+        _check_no_leaf(op, arguments)
+
+
+def check_not_transformed(op: str, *arguments: object) -> None:
+    """The same, for an op that has no rule for vmap: none of the arguments is vmapped either."""
+    if is_transformed():
+        refuse_transforms(op, [a for a in arguments if isinstance(a, Tensor)])
+    elif torch.is_grad_enabled():
+        _check_no_leaf(op, arguments)
+
+
+def _check_no_leaf(op: str, arguments: tuple[object, ...]) -> None:
+    for a in arguments:
+        if a is None or type(a) is float:  # asking what a float is an instance of takes longer
             continue
-        if isinstance(t, Tensor) and t.requires_grad:
-            raise RuntimeError(
-                f"{op} is not differentiable, but an argument requires grad: "
-                "detach() it, or call under torch.no_grad()"
-            )
+        if isinstance(a, Tensor) and a.requires_grad:
+            raise RuntimeError(needs_no_grad(op))
 
 
 def is_differentiated(*tensors: Tensor) -> bool:
-    """Whether autograd wants to hear of an op on these."""
+    """Whether autograd wants to hear of an op on these, where no transform is on."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
 
 

@@ -17,6 +17,8 @@ from effebm_ext.ops.checks import (
     is_differentiated,
 )
 from effebm_ext.ops.step_arguments import Clip, Compressor, drift_arguments
+from effebm_ext.ops.vmap import rule_by_folding
+from effebm_ext.transforms import is_transformed
 
 _DRIFT = torch.ops.effebm.drift.default
 
@@ -67,8 +69,10 @@ def drift(
 
 def clip_gradient(grad: Tensor, clip: Clip | None) -> Tensor:
     """``clip(grad)`` in the compute dtype, differentiable almost everywhere."""
+    if is_transformed():
+        return _TransformableClip.apply(grad, clip)
     if is_differentiated(grad):
-        return _ClipGradient.apply(grad, clip)
+        return _DifferentiableClip.apply(grad, clip)
     return clip_with_statistics(grad, clip)[0]
 
 
@@ -77,10 +81,12 @@ def clip_with_statistics(grad: Tensor, clip: Clip | None) -> tuple[Tensor, Tenso
     return _DRIFT(grad, None, _C.ROW_SUMS_STATISTICS, *drift_arguments(grad, None, clip))
 
 
-class _ClipGradient(torch.autograd.Function):
+class _DifferentiableClip(torch.autograd.Function):
+    """In reverse mode alone: torch.compile traces no function that has a forward mode."""
+
     @staticmethod
     def forward(grad: Tensor, clip: Clip | None) -> Tensor:
-        return clip_gradient(grad.detach(), clip)
+        return clip_with_statistics(grad, clip)[0]
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -95,8 +101,29 @@ class _ClipGradient(torch.autograd.Function):
         return gradient.to(grad.dtype), None
 
 
+class _TransformableClip(_DifferentiableClip):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        grad, ctx.clip = inputs
+        ctx.save_for_backward(grad)
+        ctx.save_for_forward(grad)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        (grad,) = ctx.saved_tensors
+        tangent = tangent.to(compute_dtype(grad.dtype))
+        if ctx.clip is None:
+            return tangent.clone()
+        return ctx.clip.vjp(grad.to(tangent.dtype), tangent)
+
+
 @torch.library.register_fake("effebm::drift")
 def _(grad: Tensor, delta: Tensor | None, *arguments: object) -> tuple[Tensor, Tensor]:
     dtype = compute_dtype(grad.dtype)
     applied = torch.empty_like(grad, dtype=dtype, memory_format=torch.contiguous_format)
     return applied, grad.new_empty((grad.shape[0], 2), dtype=dtype)
+
+
+torch.library.register_vmap("effebm::drift", rule_by_folding(_DRIFT, chains=(0, 1), axes=(0, 0)))

@@ -11,6 +11,7 @@ from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
     check_not_differentiated,
+    check_not_transformed,
     check_state,
     check_writable,
     compute_dtype,
@@ -88,7 +89,7 @@ def langevin_step_(
     check_state(x)
     check_writable(x, "x")
     tensors = (x, grad, residual, statistics, step_size, noise_std)
-    check_not_differentiated("langevin_step_", *tensors)
+    check_not_transformed("langevin_step_", *tensors)
     check_residual(residual, x, compressor)
     if statistics is not None:
         _check_statistics(statistics, x)

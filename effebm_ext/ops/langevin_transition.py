@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.ops.black_box import apply_black_box, is_black_box, overwrite
-from effebm_ext.ops.checks import check_not_differentiated, check_state, compute_dtype
+from effebm_ext.ops.checks import check_not_transformed, check_state, compute_dtype
 from effebm_ext.ops.drift import clip_gradient, drift
 from effebm_ext.ops.langevin_step import (
     check_residual,
@@ -74,7 +74,7 @@ def langevin_transition(
         What :func:`effebm_ext.langevin_step_` raises.
     """
     check_state(x)
-    check_not_differentiated("langevin_transition", x, grad, residual, step_size, noise_std)
+    check_not_transformed("langevin_transition", x, grad, residual, step_size, noise_std)
     check_residual(residual, x, compressor)
     if is_black_box(compressor):
         move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.ops.checks import (
-    check_not_differentiated,
+    check_not_transformed,
     check_state,
     compute_dtype,
     row_size,
@@ -141,7 +141,7 @@ def pack_entries(c: Tensor, k: int) -> PackedEntries:
 
 def check_packable(c: Tensor) -> None:
     check_state(c, "c")
-    check_not_differentiated("pack", c)
+    check_not_transformed("pack", c)
     if c.dtype != compute_dtype(c.dtype):
         raise TypeError(f"c: expected float32 or float64, as drifts are, got {c.dtype}")
 

@@ -14,6 +14,7 @@ from effebm_ext.ops.checks import (
     row_size,
 )
 from effebm_ext.ops.step_arguments import chain_scalar
+from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum, fma, normals, sqrt
 from effebm_ext.rng import Rng, key_arguments
 
@@ -86,6 +87,12 @@ def _(x: Tensor, *arguments: object) -> tuple[Tensor, Tensor]:
         x.new_empty((2, *x.shape)),
         x.new_empty((x.shape[0],), dtype=compute_dtype(x.dtype)),
     )
+
+
+torch.library.register_vmap(
+    "effebm::perturbed_pair",
+    rule_by_folding(_PERTURBED_PAIR, scalars=(5, 7), key=1, axes=(1, 0)),
+)
 
 
 def perturbed_pair_reference(

@@ -40,7 +40,8 @@ def step_arguments(
     noise, noises = (None, None) if noise_std is None else chain_scalar(noise_std, x, "noise_std")
     drift = drift_arguments(x, compressor, clip)
     limits = [] if bounds is None else bounds_arguments(bounds)
-    arguments: list[object] = [*key_arguments(rng, x), step, steps]
+    key = key_arguments(rng, x, noise == 0 and noises is None)
+    arguments: list[object] = [*key, step, steps]
     if not drift and noise_std is None and not limits:
         return arguments
     arguments += [noise, noises]

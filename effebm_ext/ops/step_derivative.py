@@ -1,4 +1,4 @@
-"""The functional Langevin step as autograd sees it."""
+"""The functional Langevin step as autograd and torch.vmap see it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from effebm_ext.ops.step_arguments import (
     Compressor,
     bounds_arguments,
 )
+from effebm_ext.ops.vmap import rule_by_folding
+from effebm_ext.transforms import is_transformed
 
 _STEP = torch.ops.effebm.langevin_step.default
 
@@ -31,13 +33,17 @@ def differentiable_step(
     arguments: list[object],
 ) -> Tensor:
     """langevin_step by ``arguments`` in the order of the schema, which the others repeat."""
+    if is_transformed():
+        return _Transformable.apply(x, grad, compressor, clip, bounds, *arguments)
     if is_differentiated(x, grad):
         return _Differentiable.apply(x, grad, compressor, clip, bounds, *arguments)
     return _STEP(x, grad, *arguments)
 
 
 class _Differentiable(torch.autograd.Function):
-    """Keeps x and grad alone: what bounds did is found by making the step again without them."""
+    """Keeps x and grad only: what bounds did is found by making the step again without them.
+
+    In reverse mode alone: torch.compile traces no function that has a forward mode."""
 
     @staticmethod
     def forward(
@@ -60,38 +66,66 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, grad, *tensors = ctx.saved_tensors
-        arguments = list(ctx.arguments)
-        for position, t in zip(ctx.positions, tensors, strict=True):
-            arguments[position] = t
+        x, grad, arguments = _inputs(ctx)
         dtype = compute_dtype(x.dtype)
         to_x = gradient.to(dtype)
         if ctx.bounds is not None:
-            free = _STEP(x, grad, *arguments[: -len(bounds_arguments(ctx.bounds))]).to(dtype)
-            to_x = to_x * _bounds_derivative(ctx.bounds, free)
+            to_x = to_x * _bounds_derivative(ctx.bounds, x, grad, arguments)
         to_grad = None
         if ctx.needs_input_grad[1]:
-            u = grad.to(dtype)
-            clipped = u if ctx.clip is None else clip_gradient(grad, ctx.clip)
-            to_u = to_x if ctx.compressor is None else ctx.compressor.vjp(clipped, to_x)
+            to_u = to_x
+            if ctx.compressor is not None:
+                to_u = ctx.compressor.vjp(clip_gradient(grad, ctx.clip), to_u)
             if ctx.clip is not None:
-                to_u = ctx.clip.vjp(u, to_u)
-            step = (
-                arguments[STEP_SIZE]
-                if arguments[STEP_SIZES] is None
-                else _per_chain(arguments[STEP_SIZES], x)
-            )
-            to_grad = (-0.5 * step * to_u).to(grad.dtype)
+                to_u = ctx.clip.vjp(grad.to(dtype), to_u)
+            to_grad = (-0.5 * _step_size(x, arguments) * to_u).to(grad.dtype)
         return (to_x.to(x.dtype), to_grad, *[None] * (3 + len(arguments)))
 
 
-def _per_chain(values: Tensor, x: Tensor) -> Tensor:
-    """``()`` or ``(n_chains,)`` against the axes of x."""
+class _Transformable(_Differentiable):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _Differentiable.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*(i for i in inputs if isinstance(i, Tensor)))
+
+    @staticmethod
+    def jvp(ctx: Any, of_x: Tensor, of_grad: Tensor, *_: None) -> Tensor:
+        x, grad, arguments = _inputs(ctx)
+        dtype = compute_dtype(x.dtype)
+        of_u = of_grad.to(dtype)
+        if ctx.clip is not None:
+            of_u = ctx.clip.vjp(grad.to(dtype), of_u)  # its derivative is symmetric
+        if ctx.compressor is not None:
+            of_u = ctx.compressor.vjp(clip_gradient(grad, ctx.clip), of_u)
+        moved = of_x.to(dtype) - 0.5 * _step_size(x, arguments) * of_u
+        if ctx.bounds is not None:
+            moved = moved * _bounds_derivative(ctx.bounds, x, grad, arguments)
+        return moved.to(x.dtype)
+
+
+def _inputs(ctx: Any) -> tuple[Tensor, Tensor, list[Any]]:
+    """x, grad and the arguments of the step, whose tensors autograd keeps by themselves."""
+    x, grad, *tensors = ctx.saved_tensors
+    arguments = list(ctx.arguments)
+    for position, t in zip(ctx.positions, tensors, strict=True):
+        arguments[position] = t
+    return x, grad, arguments
+
+
+def _step_size(x: Tensor, arguments: list[Any]) -> float | Tensor:
+    """A number, or a tensor against the axes of x."""
+    values = arguments[STEP_SIZES]
+    if values is None:
+        return arguments[STEP_SIZE]
     return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() else values
 
 
-def _bounds_derivative(bounds: Bounds, free: Tensor) -> Tensor:
+def _bounds_derivative(bounds: Bounds, x: Tensor, grad: Tensor, arguments: list[Any]) -> Tensor:
     """Of a state after the bounds by the state before them."""
+    free = _STEP(x, grad, *arguments[: -len(bounds_arguments(bounds))])
+    free = free.to(compute_dtype(x.dtype))
     low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
     inside = (free >= low) & (free <= high)
     if not isinstance(bounds, Reflect):
@@ -99,3 +133,15 @@ def _bounds_derivative(bounds: Bounds, free: Tensor) -> Tensor:
     mirrored = torch.where(free < low, 2 * low - free, 2 * high - free)
     back = (mirrored >= low) & (mirrored <= high)
     return torch.where(inside, 1.0, torch.where(back, -1.0, 0.0)).to(free.dtype)
+
+
+torch.library.register_vmap(
+    "effebm::langevin_step",
+    rule_by_folding(
+        _STEP,
+        chains=(0, 1),
+        scalars=(6, 8),
+        key=2,
+        draws=lambda a: a[7] != 0 or a[8] is not None,  # noise_std and its values for each chain
+    ),
+)

@@ -12,6 +12,8 @@ from torch import Tensor
 from effebm_ext import _C
 from effebm_ext.ops.checks import check_state, is_differentiated, row_size
 from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
+from effebm_ext.ops.vmap import rule_by_folding
+from effebm_ext.transforms import is_transformed
 
 
 def topk_compress(x: Tensor, k: int) -> Tensor:
@@ -35,15 +37,22 @@ def topk_compress(x: Tensor, k: int) -> Tensor:
     """
     check_state(x)
     check_k(k, row_size(x))
+    if is_transformed():
+        return _Transformable.apply(x, k)
     if is_differentiated(x):
         return _Differentiable.apply(x, k)
-    return torch.ops.effebm.topk_compress(x, k)
+    return _COMPRESS(x, k)
+
+
+_COMPRESS = torch.ops.effebm.topk_compress.default
 
 
 class _Differentiable(torch.autograd.Function):
+    """In reverse mode alone: torch.compile traces no function that has a forward mode."""
+
     @staticmethod
     def forward(x: Tensor, k: int) -> Tensor:
-        return torch.ops.effebm.topk_compress(x, k)
+        return _COMPRESS(x, k)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -53,6 +62,20 @@ class _Differentiable(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (output,) = ctx.saved_tensors
         return torch.where(output != 0, gradient, 0), None
+
+
+class _Transformable(_Differentiable):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        (output,) = ctx.saved_tensors
+        return torch.where(output != 0, tangent, 0)
 
 
 def check_k(k: int, dim: int) -> None:
@@ -119,7 +142,7 @@ class TopK:
         return pack_entries(c, self.entries(row_size(c)))
 
     def vjp(self, u: Tensor, v: Tensor) -> Tensor:
-        """``v`` times the derivative of :meth:`compress` at ``u``."""
+        """``v`` times the derivative of :meth:`compress` at ``u``, a symmetric matrix."""
         return torch.where(self.compress(u) != 0, v, 0)
 
     def kernel_arguments(self, x: Tensor) -> tuple[int, int, None]:
@@ -131,6 +154,9 @@ class TopK:
 @torch.library.register_fake("effebm::topk_compress")
 def _(x: Tensor, k: int) -> Tensor:
     return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+torch.library.register_vmap("effebm::topk_compress", rule_by_folding(_COMPRESS))
 
 
 def topk_compress_reference(x: Tensor, k: int) -> Tensor:

@@ -1,0 +1,82 @@
+"""Rules of the ops for torch.vmap: the axis that it adds is folded into the chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+
+Rule = Callable[..., tuple[Any, Any]]
+
+
+def rule_by_folding(
+    op: OpOverload,
+    *,
+    chains: Sequence[int] = (0,),
+    scalars: Sequence[int] = (),
+    key: int | None = None,
+    draws: Callable[[list[Any]], bool] = lambda arguments: True,
+    axes: Sequence[int] = (0,),
+) -> Rule:
+    """The rule of an op, as torch.library.register_vmap takes it.
+
+    Args:
+        chains: places among the arguments of tensors ``(n_chains, *event)``.
+        scalars: places of tensors ``()`` or ``(n_chains,)``.
+        key: place of the key, if the op has one, and
+        draws: whether a call with these arguments makes noise by it.
+        axes: the axis of each result that the chains are along.
+    """
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *given: Any) -> tuple[Any, Any]:
+        # PyTorch leaves out arguments that are their defaults.
+        defaults = [a.default_value for a in op._schema.arguments[len(given) :]]
+        arguments, dims = [*given, *defaults], [*in_dims, *[None] * len(defaults)]
+        n = info.batch_size
+        if key is not None and draws(arguments) and dims[key] is None:
+            if info.randomness == "same":
+                return _slice_by_slice(op, n, dims, arguments)
+            if info.randomness == "error":
+                raise RuntimeError(
+                    f"{op._opname} with noise under vmap: expected randomness='different', which "
+                    "numbers the chains on from slice to slice, or 'same', got 'error'"
+                )
+        if key is not None and dims[key] is not None:
+            # Drawn anew for each slice: one serves all, as their chains have different numbers.
+            arguments[key] = arguments[key].select(dims[key], 0)
+        for i in chains:
+            if arguments[i] is not None:
+                arguments[i] = _slices(arguments[i], dims[i], n).flatten(0, 1)
+        n_chains = arguments[chains[0]].shape[0] // n
+        for i in scalars:
+            if arguments[i] is not None:
+                values = _slices(arguments[i], dims[i], n).reshape(n, -1)
+                arguments[i] = values.expand(n, n_chains).flatten()
+        results = op(*arguments)
+        if isinstance(results, Tensor):
+            return results.unflatten(axes[0], (n, n_chains)), axes[0]
+        pairs = zip(results, axes, strict=True)
+        return tuple(r.unflatten(axis, (n, n_chains)) for r, axis in pairs), tuple(axes)
+
+    return rule
+
+
+def _slices(t: Tensor, dim: int | None, n: int) -> Tensor:
+    """With the axis of the slices in front."""
+    return t.expand(n, *t.shape) if dim is None else t.movedim(dim, 0)
+
+
+def _slice_by_slice(
+    op: OpOverload, n: int, dims: Sequence[int | None], arguments: Sequence[Any]
+) -> tuple[Any, Any]:
+    """By a call for each slice, so that all take the noise of the same chains."""
+    calls = [
+        op(*(a if d is None else a.select(d, i) for a, d in zip(arguments, dims, strict=True)))
+        for i in range(n)
+    ]
+    if isinstance(calls[0], Tensor):
+        return torch.stack(calls), 0
+    return tuple(torch.stack(parts) for parts in zip(*calls, strict=True)), (0,) * len(calls[0])
