@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from effebm_ext.scalars import as_float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,13 +17,14 @@ class ClipValue:
     """Clamp every gradient element to ``[-limit, limit]`` before it is compressed.
 
     Raises:
+        TypeError: ``limit`` is no number.
         ValueError: ``limit`` is not positive and finite.
     """
 
     limit: float
 
     def __post_init__(self) -> None:
-        _check_limit(self.limit)
+        object.__setattr__(self, "limit", _checked_limit(self.limit))
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
         """``v`` times the derivative of clipping at ``g``, a symmetric matrix."""
@@ -36,13 +40,14 @@ class ClipNorm:
     the cache, or on the chip, is read twice for it.
 
     Raises:
+        TypeError: ``limit`` is no number.
         ValueError: ``limit`` is not positive and finite.
     """
 
     limit: float
 
     def __post_init__(self) -> None:
-        _check_limit(self.limit)
+        object.__setattr__(self, "limit", _checked_limit(self.limit))
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
         """``v`` times the derivative of clipping at ``g``, a symmetric matrix."""
@@ -59,8 +64,10 @@ class ClipNorm:
 @dataclasses.dataclass(frozen=True)
 class Reflect:
     """Mirror a state element that left ``[lower, upper]`` back into it, once; then clamp.
+    ``-inf`` and ``inf`` stand for no bound on that side.
 
     Raises:
+        TypeError: one of them is no number.
         ValueError: ``lower > upper``, or one of them is NaN.
     """
 
@@ -68,7 +75,30 @@ class Reflect:
     upper: float
 
     def __post_init__(self) -> None:
-        check_interval(self.lower, self.upper)
+        for name, bound in zip(("lower", "upper"), interval((self.lower, self.upper)), strict=True):
+            object.__setattr__(self, name, bound)
+
+
+def interval(bounds: tuple[float, float] | Reflect) -> tuple[float, float]:
+    """The lower and the upper one of bounds.
+
+    Raises:
+        TypeError: they are not two numbers.
+        ValueError: ``lower > upper``, or one of them is NaN.
+    """
+    if isinstance(bounds, Reflect):
+        return bounds.lower, bounds.upper
+    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
+        raise TypeError(f"bounds: expected (lower, upper), Reflect or None, got {bounds!r}")
+    try:
+        lower, upper = (as_float(bound, "bounds") for bound in bounds)
+    except TypeError as error:
+        raise TypeError(
+            f"bounds: expected two numbers, -inf or inf where there is no bound, got {bounds!r}"
+        ) from error
+    if not lower <= upper:
+        raise ValueError(f"bounds: expected lower <= upper, got ({bounds[0]}, {bounds[1]})")
+    return lower, upper
 
 
 def parse_clip(text: str) -> ClipValue | ClipNorm | None:
@@ -91,11 +121,8 @@ def parse_clip(text: str) -> ClipValue | ClipNorm | None:
     raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")
 
 
-def _check_limit(limit: float) -> None:
-    if not (0 < limit < math.inf):
+def _checked_limit(limit: Any) -> float:
+    number = as_float(limit, "limit")
+    if not (0 < number < math.inf):
         raise ValueError(f"limit: expected a positive finite number, got {limit}")
-
-
-def check_interval(lower: float, upper: float) -> None:
-    if not lower <= upper:
-        raise ValueError(f"bounds: expected lower <= upper, got ({lower}, {upper})")
+    return number

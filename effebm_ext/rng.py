@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from effebm_ext.reference import philox4x32_10
+from effebm_ext.scalars import as_int
 from effebm_ext.transforms import is_transformed
 
 ACCEPTANCE, RESAMPLING = 2, 3  # purposes of the contract; ops use 0, noise
@@ -37,8 +39,12 @@ class Key:
         for step in range(1000):
             eff.langevin_step_(x, grad(x), 1e-2, rng=key.at(step))
 
+    Integers of NumPy and integer tensors without axes are taken like Python's. ``torch.export`` of
+    a step with a key, for any number n of chains, needs ``Dim("n", max=2**32)``. Under
+    ``torch.compile`` a key of a seed of 2**63 or more is made outside the compiled function.
+
     Raises:
-        TypeError: an argument is not an int.
+        TypeError: an argument is not an integer.
         ValueError: an argument is out of its range.
     """
 
@@ -53,18 +59,29 @@ class Key:
             "first_chain": (0, _MAX_CHAINS),
         }
         for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name}: expected an int, got {type(value).__name__}")
+            value = as_int(getattr(self, name), name)
             if not low <= value < high:
                 raise ValueError(f"{name}: expected {low} <= {name} < {high}, got {value}")
+            object.__setattr__(self, name, value)
+        # As an int64 tensor holds it; no field. A compiled graph cannot compute it: 2**64 is none.
+        object.__setattr__(self, "_signed_seed", _signed(self.seed))
+
+    def __getstate__(self) -> dict[str, int]:
+        return dataclasses.asdict(self)  # the fields only
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _signed_seed=_signed(state["seed"]))
 
     def at(self, step: int) -> Key:
         """The key ``step`` positions further on in the same stream."""
+        if type(step) is not int:
+            step = as_int(step, "step")
         offset = self.offset + step
         # torch.compile of torch 2.11 cannot trace the faster way below.
-        if torch.compiler.is_compiling() or type(step) is not int or not 0 <= offset < _MAX_OFFSET:
-            return Key(self.seed, offset, self.first_chain)
+        if torch.compiler.is_compiling() or not 0 <= offset < _MAX_OFFSET:
+            key = Key(self.seed, offset, self.first_chain)
+            object.__setattr__(key, "_signed_seed", self.__dict__["_signed_seed"])
+            return key
         key = object.__new__(Key)  # without checking again what has not changed
         key.__dict__.update(self.__dict__, offset=offset)
         return key
@@ -107,14 +124,14 @@ def _derived_seed(purpose: str, seed: int) -> int:
 
 
 def _seed_tensor(seed: int, device: torch.device) -> Tensor:
-    return torch.tensor([_signed(seed), 0], dtype=torch.int64, device=device)
+    return torch.tensor([seed, 0], dtype=torch.int64, device=device)
 
 
 def _captured_seed_tensor(seed: int, device: torch.device) -> Tensor:
     """The same by kernels alone: a graph that is being captured must not copy from the host. The
     graph keeps it, and makes it anew at every replay."""
     key = torch.zeros(2, dtype=torch.int64, device=device)
-    key[:1].fill_(_signed(seed))
+    key[:1].fill_(seed)
     return key
 
 
@@ -135,8 +152,8 @@ def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
         return known
     if is_transformed():  # a tensor made within a transform belongs to it
         return _seed_tensor(seed, device)
-    if len(_seed_tensors) >= _MAX_SEED_TENSORS:
-        _seed_tensors.pop(next(iter(_seed_tensors)))
+    for oldest in list(_seed_tensors)[: 1 - _MAX_SEED_TENSORS]:
+        _seed_tensors.pop(oldest, None)  # which another thread may have done
     with torch.inference_mode(False):  # autograd may have to save it later
         made = _seed_tensors[seed, device] = _seed_tensor(seed, device)
     return made
@@ -163,7 +180,8 @@ def key_arguments(rng: Rng, x: Tensor, noiseless: bool = False) -> tuple[Tensor,
     """
     if isinstance(rng, Key):
         _check_chains(rng, x.size(0))
-        return _seed_tensor_for(rng.seed, x), rng.offset, rng.first_chain
+        seed = rng.__dict__["_signed_seed"]
+        return _seed_tensor_for(seed, x), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")
     if rng is not None and rng.device.type != x.device.type:

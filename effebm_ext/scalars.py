@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,27 +17,35 @@ def as_int(value: Any, name: str) -> int:
     Raises:
         TypeError: it is none of these; a bool is none, and neither is a float that is whole.
     """
-    if type(value) is int or isinstance(value, torch.SymInt):
+    if type(value) is int:
         return value
+    if isinstance(value, torch.SymInt):  # of a trace with dynamic shapes
+        return cast("int", value)
     plain = _without_axes(value)
     if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, numbers.Integral):
         raise TypeError(f"{name}: expected an int, got {_kind(value)}")
     return operator.index(plain)
 
 
-def as_float(value: Any, name: str) -> float:
+def as_float(value: Any, name: str, expected: str = "a number") -> float:
     """The real number that ``value`` is: a float, an int, a NumPy number, or a tensor or array
-    without axes. A tensor on a GPU is waited for.
+    without axes. A tensor on a GPU is waited for. ``expected`` is what the message asks for.
 
     Raises:
         TypeError: it is none of these; a bool is none.
+        ValueError: it is an integer that no float holds.
     """
-    if type(value) is float or isinstance(value, torch.SymFloat):
+    if type(value) is float:
         return value
+    if isinstance(value, (torch.SymFloat, torch.SymInt)):  # of a trace with dynamic shapes
+        return cast("float", torch.sym_float(value))
     plain = _without_axes(value)
     if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, numbers.Real):
-        raise TypeError(f"{name}: expected a number, got {_kind(value)}")
-    return float(plain)
+        raise TypeError(f"{name}: expected {expected}, got {_kind(value)}")
+    try:
+        return float(plain)
+    except OverflowError as error:
+        raise ValueError(f"{name}: expected a number below 2**1024 in magnitude") from error
 
 
 def _without_axes(value: Any) -> Any:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,11 +22,14 @@ from effebm_ext.ops.checks import (
 from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum
+from effebm_ext.scalars import as_int
 from effebm_ext.transforms import is_transformed
+
+Offsets = Sequence[int] | np.ndarray | Tensor
 
 
 def block_sign_compress(
-    x: Tensor, block_size: int | None = None, *, block_offsets: Sequence[int] | None = None
+    x: Tensor, block_size: int | None = None, *, block_offsets: Offsets | None = None
 ) -> Tensor:
     """Replace every entry by ``sign(x) * mean(abs(block))`` of its block; an exact zero stays zero.
 
@@ -40,7 +43,7 @@ def block_sign_compress(
         x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
         block_size: entries per block, at least 1; larger than a row means one block per row.
         block_offsets: in place of it, ``n_blocks + 1`` rising integers, from 0 to the number of
-            entries of a row.
+            entries of a row: a sequence, an array or a tensor.
 
     Returns:
         A new contiguous tensor of x's shape and dtype.
@@ -72,7 +75,7 @@ class BlockSign:
     block_offsets: tuple[int, ...] | None
 
     def __init__(
-        self, block_size: int | None = None, *, block_offsets: Sequence[int] | None = None
+        self, block_size: int | None = None, *, block_offsets: Offsets | None = None
     ) -> None:
         if (block_size is None) == (block_offsets is None):
             raise TypeError(
@@ -80,7 +83,7 @@ class BlockSign:
                 f"got {block_size} and {block_offsets}"
             )
         if block_size is not None:
-            _check_block_size(block_size)
+            block_size = _checked_block_size(block_size)
         offsets = None if block_offsets is None else _checked_offsets(block_offsets)
         object.__setattr__(self, "block_size", block_size)
         object.__setattr__(self, "block_offsets", offsets)
@@ -190,18 +193,18 @@ class _Transformable(_Differentiable):
         return ctx.compressor.vjp(x, tangent)
 
 
-def _check_block_size(block_size: int) -> None:
-    if not isinstance(block_size, (int, torch.SymInt)) or isinstance(block_size, bool):
-        raise TypeError(f"block_size: expected an int, got {type(block_size).__name__}")
-    if block_size < 1:
-        raise ValueError(f"block_size: expected at least 1, got {block_size}")
-    if block_size >= 2**63:
-        raise ValueError(f"block_size: expected a 64-bit integer, got {block_size}")
+def _checked_block_size(block_size: Any) -> int:
+    size = as_int(block_size, "block_size")
+    if size < 1:
+        raise ValueError(f"block_size: expected at least 1, got {size}")
+    if size >= 2**63:
+        raise ValueError(f"block_size: expected a 64-bit integer, got {size}")
+    return size
 
 
-def _checked_offsets(block_offsets: Sequence[int]) -> tuple[int, ...]:
+def _checked_offsets(block_offsets: Offsets) -> tuple[int, ...]:
     try:
-        offsets = tuple(operator.index(offset) for offset in block_offsets)
+        offsets = tuple(as_int(offset, "block_offsets") for offset in block_offsets)
     except TypeError as error:
         raise TypeError(f"block_offsets: expected integers, got {block_offsets!r}") from error
     if len(offsets) < 2 or offsets[0] != 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from effebm_ext.limits import ClipValue, Reflect
+from effebm_ext.limits import ClipValue, Reflect, interval
 from effebm_ext.ops.black_box import apply_black_box, check_apart, is_black_box, overwrite
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
@@ -246,8 +246,7 @@ def langevin_step_reference(
 
 def _bound(state: Tensor, bounds: Bounds, dtype: torch.dtype) -> Tensor:
     """A state in the compute dtype within bounds, which are rounded as states of ``dtype`` are."""
-    low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
-    exact = (torch.full((), b, dtype=torch.float64, device=state.device) for b in (low, high))
+    exact = (torch.full((), b, dtype=torch.float64, device=state.device) for b in interval(bounds))
     lower, upper = (b.to(state.dtype).to(dtype).to(state.dtype) for b in exact)
     if isinstance(bounds, Reflect):
         mirrored = torch.where(state > upper, (upper + upper) - state, state)

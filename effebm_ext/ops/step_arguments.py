@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from effebm_ext import _C
-from effebm_ext.limits import ClipNorm, ClipValue, Reflect, check_interval
+from effebm_ext.limits import ClipNorm, ClipValue, Reflect, interval
 from effebm_ext.ops.block_sign import BlockSign
 from effebm_ext.ops.checks import check_like, compute_dtype
 from effebm_ext.ops.topk import TopK
 from effebm_ext.rng import Rng, key_arguments
+from effebm_ext.scalars import as_float
 
 FusedCompressor = TopK | BlockSign
 Compressor = FusedCompressor | Callable[[Tensor], Tensor]
@@ -69,39 +70,35 @@ def drift_arguments(x: Tensor, compressor: Compressor | None, clip: Clip | None)
     if clip is None:
         return blocks
     if isinstance(clip, ClipValue):
-        return [*blocks, _C.CLIP_VALUE, float(clip.limit)]
+        return [*blocks, _C.CLIP_VALUE, clip.limit]
     if isinstance(clip, ClipNorm):
-        return [*blocks, _C.CLIP_NORM, float(clip.limit)]
+        return [*blocks, _C.CLIP_NORM, clip.limit]
     raise TypeError(f"clip: expected ClipValue, ClipNorm or None, got {type(clip).__name__}")
 
 
 def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
-    """A number as (number, None), a tensor as (0.0, tensor in the compute dtype)."""
+    """A number as (number, None), a tensor as (0.0, tensor in the compute dtype). A tensor without
+    axes stays one, so that nobody waits for its device."""
     if type(value) is not float and isinstance(value, Tensor):
         if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != x.shape[0]):
             raise ValueError(
                 f"{name}: expected a number or a tensor of shape () or ({x.shape[0]},), "
                 f"got shape {tuple(value.shape)}"
             )
+        if value.dtype == torch.bool or value.is_complex():
+            raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
         return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
     compiling = torch.compiler.is_compiling()
     if type(value) is float and 0 <= value < _LARGEST[torch.float32] and not compiling:
         return value, None  # what nearly every call has
-    if isinstance(value, bool) or not isinstance(value, (int, float, torch.SymFloat, torch.SymInt)):
-        raise TypeError(f"{name}: expected a number or a tensor, got {type(value).__name__}")
-    dtype = compute_dtype(x.dtype)
-    if not 0 <= value <= _LARGEST[dtype]:
+    number, dtype = as_float(value, name, "a number or a tensor"), compute_dtype(x.dtype)
+    if not 0 <= number <= _LARGEST[dtype]:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
     if compiling:  # as a constant of the graph every value would recompile it
-        return 0.0, torch.ones((), dtype=dtype, device=x.device) * value
-    return float(value), None
+        return 0.0, torch.ones((), dtype=dtype, device=x.device) * number
+    return number, None
 
 
 def bounds_arguments(bounds: Bounds) -> list[object]:
-    if isinstance(bounds, Reflect):
-        return [_C.BOUNDS_REFLECT, float(bounds.lower), float(bounds.upper)]
-    if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
-        raise TypeError(f"bounds: expected (lower, upper), Reflect or None, got {bounds!r}")
-    lower, upper = bounds
-    check_interval(lower, upper)
-    return [_C.BOUNDS_CLAMP, float(lower), float(upper)]
+    mirror = isinstance(bounds, Reflect)
+    return [_C.BOUNDS_REFLECT if mirror else _C.BOUNDS_CLAMP, *interval(bounds)]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.limits import Reflect
+from effebm_ext.limits import Reflect, interval
 from effebm_ext.ops.checks import compute_dtype, is_differentiated
 from effebm_ext.ops.drift import clip_gradient
 from effebm_ext.ops.step_arguments import (
@@ -126,7 +126,7 @@ def _bounds_derivative(bounds: Bounds, x: Tensor, grad: Tensor, arguments: list[
     """Of a state after the bounds by the state before them."""
     free = _STEP(x, grad, *arguments[: -len(bounds_arguments(bounds))])
     free = free.to(compute_dtype(x.dtype))
-    low, high = (bounds.lower, bounds.upper) if isinstance(bounds, Reflect) else bounds
+    low, high = interval(bounds)
     inside = (free >= low) & (free <= high)
     if not isinstance(bounds, Reflect):
         return inside.to(free.dtype)

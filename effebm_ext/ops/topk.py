@@ -13,6 +13,7 @@ from effebm_ext import _C
 from effebm_ext.ops.checks import check_state, is_differentiated, row_size
 from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
 from effebm_ext.ops.vmap import rule_by_folding
+from effebm_ext.scalars import as_float, as_int
 from effebm_ext.transforms import is_transformed
 
 
@@ -36,7 +37,7 @@ def topk_compress(x: Tensor, k: int) -> Tensor:
         RuntimeError: x is on a device this build has no kernels for.
     """
     check_state(x)
-    check_k(k, row_size(x))
+    k = checked_k(k, row_size(x))
     if is_transformed():
         return _Transformable.apply(x, k)
     if is_differentiated(x):
@@ -78,11 +79,11 @@ class _Transformable(_Differentiable):
         return torch.where(output != 0, tangent, 0)
 
 
-def check_k(k: int, dim: int) -> None:
-    if not isinstance(k, (int, torch.SymInt)) or isinstance(k, bool):
-        raise TypeError(f"k: expected an int, got {type(k).__name__}")
+def checked_k(k: Any, dim: int) -> int:
+    k = as_int(k, "k")
     if not 0 <= k <= dim:
         raise ValueError(f"k: expected 0 <= k <= {dim}, the elements of a row, got {k}")
+    return k
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -95,7 +96,8 @@ class TopK:
             ``d`` entries.
 
     Raises:
-        TypeError: both or neither of k and ratio are given, or k is not an int.
+        TypeError: both or neither of k and ratio are given, k is not an int, or ratio is not a
+            number.
         ValueError: k is negative, or ratio is outside (0, 1].
     """
 
@@ -105,21 +107,24 @@ class TopK:
     def __init__(self, k: int | None = None, *, ratio: float | None = None) -> None:
         if (k is None) == (ratio is None):
             raise TypeError(f"TopK: expected either k or ratio, got k={k} and ratio={ratio}")
-        if k is not None and (not isinstance(k, int) or isinstance(k, bool)):
-            raise TypeError(f"k: expected an int, got {type(k).__name__} (a fraction is ratio=)")
-        if k is not None and k < 0:
-            raise ValueError(f"k: expected at least 0, got {k}")
-        if ratio is not None and not 0 < ratio <= 1:
-            raise ValueError(f"ratio: expected 0 < ratio <= 1, got {ratio}")
+        if k is not None:
+            try:
+                k = as_int(k, "k")
+            except TypeError as error:
+                raise TypeError(f"{error} (a fraction is ratio=)") from None
+            if k < 0:
+                raise ValueError(f"k: expected at least 0, got {k}")
+        if ratio is not None:
+            ratio = as_float(ratio, "ratio")
+            if not 0 < ratio <= 1:
+                raise ValueError(f"ratio: expected 0 < ratio <= 1, got {ratio}")
         object.__setattr__(self, "k", k)
         object.__setattr__(self, "ratio", ratio)
 
     def entries(self, dim: int) -> int:
         """How many of ``dim`` entries are kept."""
         if self.ratio is None:
-            assert self.k is not None
-            check_k(self.k, dim)
-            return self.k
+            return checked_k(self.k, dim)
         return min(dim, max(1, math.floor(self.ratio * dim + 0.5)))
 
     def compress(self, x: Tensor) -> Tensor:
