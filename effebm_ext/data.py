@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +14,55 @@ import torch
 from torch import Tensor
 
 from effebm_ext import image_files
+from effebm_ext.array_files import read_arrays
 from effebm_ext.rng import generator_for
+from effebm_ext.scalars import as_float, as_int
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """``x``: float32 ``(n, *event)``. ``is_image``: an event is ``(channels, height, width)``.
-    ``labels``: int64 ``(n,)`` from 0 on, or None.
+    ``labels``: int64 ``(n,)`` or None. ``n_classes``: by default there is one class for each
+    different label, and the labels are 0 to ``n_classes - 1``; part of a data set has the classes
+    of all of it.
 
     Raises:
-        ValueError: there are not as many labels as rows.
+        ValueError: there are not as many labels as rows; a class has no data, and cannot be learnt;
+            a label lies outside the classes.
     """
 
     name: str
     x: Tensor
     is_image: bool
     labels: Tensor | None = None
+    n_classes: int | None = None
 
     def __post_init__(self) -> None:
-        if self.labels is not None and self.labels.shape != self.x.shape[:1]:
+        if self.labels is None:
+            return
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.x.shape[:1]:
             raise ValueError(
-                f"labels: expected shape ({len(self.x)},), got {tuple(self.labels.shape)}"
+                f"labels: expected int64 of shape ({len(self.x)},), got {self.labels.dtype} of "
+                f"shape {tuple(self.labels.shape)}"
+            )
+        classes = self.labels.unique()
+        if self.n_classes is None:
+            if not torch.equal(classes, torch.arange(len(classes))):
+                raise ValueError(
+                    f"data: expected labels 0 to K - 1 in {self.name}, each at least once, as a "
+                    f"class without data cannot be learnt, got {len(classes)} different from "
+                    f"{classes[0]} to {classes[-1]}"
+                )
+            object.__setattr__(self, "n_classes", len(classes))
+        elif len(classes) and not 0 <= classes[0] <= classes[-1] < self.n_classes:
+            raise ValueError(
+                f"labels: expected 0 to {self.n_classes - 1}, got {classes[0]} to {classes[-1]}"
             )
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
         return tuple(self.x.shape[1:])
-
-    @property
-    def n_classes(self) -> int | None:
-        """One more than the largest label; None without labels."""
-        return None if self.labels is None else int(self.labels.max()) + 1
 
     def digest(self) -> str:
         """SHA-256 of all values and labels: tells whether these are the data of a run."""
@@ -59,8 +77,10 @@ class Dataset:
         choice as any.
 
         Raises:
+            TypeError: holdout is no number, or seed no integer.
             ValueError: not 0 <= holdout < 1.
         """
+        holdout, seed = as_float(holdout, "holdout"), as_int(seed, "seed")
         if not 0 <= holdout < 1:
             raise ValueError(f"holdout: expected 0 <= holdout < 1, got {holdout}")
         rows = torch.randperm(len(self.x), generator=generator_for("holdout", seed))
@@ -122,23 +142,33 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
     """A data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
 
     ``mnist:FOLDER``, ``fashion-mnist:FOLDER``, ``cifar10:FOLDER`` and ``images:FOLDER`` read local
-    files (see :mod:`effebm_ext.image_files`), scaled to [-1, 1].
+    files (see :mod:`effebm_ext.image_files`). Their pixels, from 0 to 255 or 65535, are scaled to
+    [-1, 1].
 
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
-    Events of three axes whose first is 1 or 3 are taken for images. Values are used as they are:
-    scale them to a standard deviation of about one.
+    Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Values
+    of every type are used as they are: scale them to a standard deviation of about one.
+
+    Whatever the format, labels are 0 to K - 1 and each of them occurs.
 
     Args:
-        source: the name, with a folder where it needs one, or the path of a .npy or .npz file.
-        seed: of the toy data sets, which are drawn anew.
-        labels: read the labels too: of a ``.npz`` file the array named ``y``, integers ``(n,)``
-            from 0 on, of images the sub-folders they lie in. Digits and toys always have theirs.
+        source: the name, with a folder where it needs one, or the path of a .npy or .npz file; a
+            leading ``~`` is the home folder.
+        seed: any integer, for the toy data sets, which are drawn anew.
+        labels: read the labels too: of a ``.npz`` file the array named ``y``, integers ``(n,)``, of
+            images the sub-folders they lie in. Digits and toys always have theirs.
 
     Raises:
         FileNotFoundError: there is no such file, or the folder lacks one.
+        TypeError: seed is no integer.
         ValueError: not a known name or a readable file; an array with fewer than two axes, no
             rows, no numbers, or values that are not finite; no labels or other ones.
+
+    Warns:
+        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, or events
+            with several axes are no images.
     """
+    seed = as_int(seed, "seed")
     if source == "digits":
         return digits()
     if source in TOYS:
@@ -146,64 +176,33 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
         x = torch.from_numpy(points.astype(np.float32))
         return Dataset(source, x, is_image=False, labels=torch.from_numpy(modes).long())
     kind, _, folder = source.partition(":")
+    path = Path(source).expanduser()
     if folder and kind in image_files.READERS:
-        pixels, y = image_files.READERS[kind](Path(folder), labels=labels)
-        x = torch.from_numpy(pixels.astype(np.float32) / 127.5 - 1.0)
-        return Dataset(kind, x, is_image=True, labels=None if y is None else torch.from_numpy(y))
-    path = Path(source)
-    if path.suffix not in (".npy", ".npz"):
+        pixels, y = image_files.READERS[kind](Path(folder).expanduser(), labels=labels)
+        half = np.iinfo(pixels.dtype).max / 2
+        x = torch.from_numpy(pixels.astype(np.float32) / half - 1.0)
+        dataset = Dataset(kind, x, True, None if y is None else torch.from_numpy(y))
+    elif path.suffix in (".npy", ".npz"):
+        x, classes = read_arrays(path, labels=labels)
+        dataset = Dataset(path.stem, x, x.dim() == 4 and x.shape[1] in (1, 3), classes)
+    else:
         names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
         raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
-    arrays = _read_arrays(path)
-    x = _check_values(source, arrays["x"] if "x" in arrays else next(iter(arrays.values())))
-    is_image = x.dim() == 4 and x.shape[1] in (1, 3)
-    classes = _check_labels(source, arrays.get("y"), len(x)) if labels else None
-    return Dataset(path.stem, x, is_image, classes)
+    for doubt in _doubts(dataset):
+        warnings.warn(f"data: {source}: {doubt}", stacklevel=2)
+    return dataset
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        raise FileNotFoundError(f"data: no such file: {path}")
-    try:
-        content = np.load(path, allow_pickle=False)
-        arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
-    except Exception as error:  # numpy's readers raise a dozen kinds
-        raise ValueError(f"data: {path} is not a readable {path.suffix} file: {error}") from error
-    if len(arrays) != 1 and "x" not in arrays:
-        raise ValueError(f"data: expected one array in {path}, or one named x, got {list(arrays)}")
-    return arrays
-
-
-def _check_values(source: str, array: np.ndarray) -> Tensor:
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        kind = getattr(array, "dtype", type(array).__name__)
-        raise ValueError(f"data: expected numbers in {source}, got dtype {kind}")
-    if array.ndim < 2 or array.size == 0:
-        raise ValueError(
-            f"data: expected an array (n, *event) with n >= 1 in {source}, got shape {array.shape}"
+def _doubts(dataset: Dataset) -> Iterator[str]:
+    std = float(dataset.x.std(correction=0))
+    if not 0.2 <= std <= 5:
+        yield (
+            f"expected values of standard deviation about 1, got {std:.3g}: scale them (pixels "
+            "of 0 to 255 by x / 127.5 - 1) and save them as .npy"
         )
-    with np.errstate(over="ignore"):
-        x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    bad = int((~torch.isfinite(x)).sum())
-    if bad:
-        raise ValueError(
-            f"data: expected finite values in {source}, got {bad} that are not, as float32"
+    if len(dataset.event_shape) > 1 and not dataset.is_image:
+        yield (
+            f"events of shape {dataset.event_shape} are taken for vectors; images have the axes "
+            "(channels, height, width) and 1 or 3 channels: x[:, None] adds an axis of channels, "
+            "x.transpose(0, 3, 1, 2) moves the last axis to the first place"
         )
-    return x
-
-
-def _check_labels(source: str, array: np.ndarray | None, n: int) -> Tensor:
-    if array is None:
-        raise ValueError(f"data: expected labels in {source}: a .npz file with an array named y")
-    if array.dtype.kind not in "iu" or array.shape != (n,):
-        raise ValueError(
-            f"data: expected integer labels y of shape ({n},) in {source}, "
-            f"got {array.dtype} of shape {array.shape}"
-        )
-    classes = np.unique(array)
-    if classes[0] != 0 or classes[-1] != len(classes) - 1:  # a class without data cannot be learnt
-        raise ValueError(
-            f"data: expected labels 0 to K - 1 in {source}, each at least once, "
-            f"got {len(classes)} different from {classes[0]} to {classes[-1]}"
-        )
-    return torch.from_numpy(array.astype(np.int64))

@@ -1,41 +1,50 @@
 """Image data sets in the formats in which they are distributed, read from local files.
 
-Every reader takes a folder and returns uint8 ``(n, channels, height, width)`` and the labels, int64
-``(n,)``, or None where it is not asked for them. It raises FileNotFoundError where a file is
-missing and ValueError where one is not what its name says.
+Every reader takes a folder and returns uint8 or uint16 ``(n, channels, height, width)`` and the
+labels, int64 ``(n,)``, or None where it is not asked for them. It raises FileNotFoundError where a
+file is missing and ValueError where one is not what its name says.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from effebm_ext.image_folder import read_images
+
 _IDX_UINT8 = 0x0800  # two zero bytes, the type; then the number of axes
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the three planes
+_LISTED = 12
 _Arrays = tuple[np.ndarray, np.ndarray | None]
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
-def read_mnist(folder: Path, *, labels: bool = False) -> _Arrays:
-    """The training images of MNIST or Fashion-MNIST: ``train-images-idx3-ubyte``, plain or .gz, and
-    their labels, ``train-labels-idx1-ubyte``."""
-    images = _read_idx(folder, "images", 3)[:, None]
+def read_mnist(folder: Path, *, name: str = "MNIST", labels: bool = False) -> _Arrays:
+    """The training images of MNIST or Fashion-MNIST, ``train-images-idx3-ubyte``, and their labels,
+    ``train-labels-idx1-ubyte``: plain or .gz, with a dot before idx or a hyphen. They lie in the
+    folder, or in ``raw`` or ``{name}/raw`` below it, where torchvision puts them."""
+    path = _find(folder, _idx_names("images", 3), ("raw", f"{name}/raw"))
+    images = _read_idx(path, "images", 3)[:, None]
     if not labels:
         return images, None
-    classes = _read_idx(folder, "labels", 1)
+    path = _find(path.parent, _idx_names("labels", 1))
+    classes = _read_idx(path, "labels", 1)
     if len(classes) != len(images):
-        raise ValueError(f"data: expected {len(images)} labels in {folder}, got {len(classes)}")
+        raise ValueError(f"data: expected {len(images)} labels in {path}, got {len(classes)}")
     return images, classes.astype(np.int64)
 
 
-def _read_idx(folder: Path, what: str, axes: int) -> np.ndarray:
+def _idx_names(what: str, axes: int) -> list[str]:
+    return [f"train-{what}{dot}idx{axes}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
+
+
+def _read_idx(path: Path, what: str, axes: int) -> np.ndarray:
     """IDX: a magic number and the sizes of the axes, big-endian 32-bit integers, then the bytes."""
-    name = f"train-{what}-idx{axes}-ubyte"
-    path = _first_existing(folder, [name, f"{name}.gz"])
     content, start = _read(path), 4 + 4 * axes
     if len(content) < start or int.from_bytes(content[:4], "big") != _IDX_UINT8 + axes:
         raise ValueError(f"data: {path} is not an IDX file of {what} (uint8, {axes} axes)")
@@ -49,10 +58,12 @@ def _read_idx(folder: Path, what: str, axes: int) -> np.ndarray:
 
 def read_cifar10(folder: Path, *, labels: bool = False) -> _Arrays:
     """The training images of CIFAR-10's binary version: ``data_batch_1.bin`` to
-    ``data_batch_5.bin``, records of a label and 3072 pixels, plane by plane."""
+    ``data_batch_5.bin``, records of a label and 3072 pixels, plane by plane. They lie in the folder
+    or in ``cifar-10-batches-bin`` below it."""
+    place = _find(folder, ["data_batch_1.bin"], ("cifar-10-batches-bin",)).parent
     batches: list[np.ndarray] = []
     for number in range(1, 6):
-        path = _first_existing(folder, [f"data_batch_{number}.bin"])
+        path = _find(place, [f"data_batch_{number}.bin"])
         content = np.frombuffer(_read(path), np.uint8)
         if content.size == 0 or content.size % _CIFAR_RECORD:
             raise ValueError(
@@ -65,56 +76,28 @@ def read_cifar10(folder: Path, *, labels: bool = False) -> _Arrays:
     return images, records[:, 0].astype(np.int64) if labels else None
 
 
-def read_images(folder: Path, *, labels: bool = False) -> _Arrays:
-    """Every image file in the folder and those below, in the order of their paths; all of one size.
-    Grey where all of them are, else RGB. The classes are the sub-folders in the order of their
-    names."""
-    from PIL import Image, UnidentifiedImageError
-
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data: no such folder: {folder}")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
-    if not paths:
-        raise FileNotFoundError(f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}")
-    classes = _classes_of(folder, paths) if labels else None
-    images: list[np.ndarray] = []
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                grey = image.mode in ("1", "L", "I;16")
-                pixels = np.asarray(image.convert("L" if grey else "RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"data: {path} is not a readable image: {error}") from error
-        if images and pixels.shape[:2] != images[0].shape[:2]:
-            expected, got = ("x".join(map(str, p.shape[1::-1])) for p in (images[0], pixels))
-            raise ValueError(f"data: expected images of one size, {expected}, got {got}: {path}")
-        images.append(pixels)
-    if all(pixels.ndim == 2 for pixels in images):
-        return np.stack(images)[:, None], classes
-    rgb = [np.repeat(p[..., None], 3, axis=2) if p.ndim == 2 else p for p in images]
-    return np.ascontiguousarray(np.stack(rgb).transpose(0, 3, 1, 2)), classes
-
-
-def _classes_of(folder: Path, paths: list[Path]) -> np.ndarray:
-    names = [path.relative_to(folder).parts[0] for path in paths]
-    if any(path.parent == folder for path in paths):
-        raise ValueError(f"data: expected every image in a sub-folder of its class in {folder}")
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
-
-
 READERS: dict[str, Callable[..., _Arrays]] = {
     "mnist": read_mnist,
-    "fashion-mnist": read_mnist,
+    "fashion-mnist": functools.partial(read_mnist, name="FashionMNIST"),
     "cifar10": read_cifar10,
     "images": read_images,
 }
 
 
-def _first_existing(folder: Path, names: list[str]) -> Path:
-    for name in names:
-        if (folder / name).is_file():
-            return folder / name
-    raise FileNotFoundError(f"data: expected {' or '.join(names)} in {folder}")
+def _find(folder: Path, names: list[str], below: tuple[str, ...] = ()) -> Path:
+    """The first file of one of the names, in the folder or else in one of those below it."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data: no such folder: {folder}")
+    for place in (folder, *(folder / path for path in below)):
+        for name in names:
+            if (place / name).is_file():
+                return place / name
+    there = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    listed = ", ".join(there[:_LISTED]) + ", ..." * (len(there) > _LISTED)
+    places = " or below it in ".join([str(folder), " or ".join(below)] if below else [str(folder)])
+    raise FileNotFoundError(
+        f"data: expected {' or '.join(names)} in {places}, got {listed or 'an empty folder'}"
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -123,5 +106,5 @@ def _read(path: Path) -> bytes:
         return content
     try:
         return gzip.decompress(content)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"data: {path} is not a whole gzip file: {error}") from error

@@ -1,8 +1,14 @@
+import re
+import struct
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from effebm_ext.data import TOYS, Dataset, load
+
+UNIT = np.array([[-1.0, 1.0], [1.0, -1.0]] * 2)  # of standard deviation one
 
 
 def test_digits_are_real_images_in_range():
@@ -36,7 +42,7 @@ def test_eight_gaussians_lie_where_they_are_said_to():
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_files_are_read_as_they_are(tmp_path, suffix):
-    array = np.arange(24, dtype=np.int16).reshape(2, 3, 2, 2)
+    array = np.arange(-2, 22, dtype=np.int16).reshape(2, 3, 2, 2) % 11 - 5
     path = tmp_path / f"mine{suffix}"
     np.save(path, array) if suffix == ".npy" else np.savez(path, x=array, y=array[:1])
     data = load(str(path))
@@ -123,10 +129,13 @@ def test_the_draws_of_the_toys_stay_as_they_are():
 
 
 def test_labels_of_files(tmp_path):
-    x, path = np.zeros((4, 2)), tmp_path / "mine.npz"
+    x, path = UNIT, tmp_path / "mine.npz"
     np.savez(path, x=x, y=np.array([1, 0, 2, 1], np.uint8))
     assert load(str(path)).labels is None
     assert torch.equal(load(str(path), labels=True).labels, torch.tensor([1, 0, 2, 1]))
+
+
+SAME = "expected labels 0 to K - 1 in .*, as a class without data cannot be learnt, got "
 
 
 @pytest.mark.parametrize(
@@ -135,19 +144,149 @@ def test_labels_of_files(tmp_path):
         (None, "expected labels in .*: a .npz file with an array named y"),
         (np.zeros(4), r"integer labels y of shape \(4,\) in .* got float64 of shape \(4,\)"),
         (np.zeros((4, 1), int), r"got int64 of shape \(4, 1\)"),
-        (np.array([1, 2, 3, 4]), "expected labels 0 to K - 1 in .* got 4 different from 1 to 4"),
-        (np.array([0, 0, 3, 3]), "got 2 different from 0 to 3"),
-        (np.array([-1, 0, 1, 1]), "got 3 different from -1 to 1"),
+        (np.array([1, 2, 3, 4]), SAME + "4 different from 1 to 4"),
+        (np.array([0, 0, 3, 3]), SAME + "2 different from 0 to 3"),
+        (np.array([-1, 0, 1, 1]), SAME + "3 different from -1 to 1"),
     ],
 )
 def test_bad_labels_are_refused(tmp_path, labels, message):
     path = tmp_path / "bad.npz"
-    np.savez(path, x=np.zeros((4, 2)), **({} if labels is None else {"y": labels}))
+    np.savez(path, x=UNIT, **({} if labels is None else {"y": labels}))
     load(str(path))
     with pytest.raises(ValueError, match=message):
         load(str(path), labels=True)
 
 
-def test_a_dataset_has_a_label_for_every_row():
-    with pytest.raises(ValueError, match=r"labels: expected shape \(3,\), got \(2,\)"):
-        Dataset("d", torch.zeros(3, 1), False, torch.zeros(2, dtype=torch.int64))
+def write_labels(folder, kind, labels):
+    """Data of this kind with these labels, uint8 ``(5,)``; the source of :func:`load`."""
+    pixels = np.arange(5 * 3072, dtype=np.uint32).astype(np.uint8).reshape(5, 3072)
+    if kind == "npz":
+        np.savez(folder / "mine.npz", x=pixels / 127.5 - 1, y=labels)
+        return str(folder / "mine.npz")
+    if kind == "cifar10":
+        for number, record in enumerate(np.concatenate([labels[:, None], pixels], axis=1), 1):
+            (folder / f"data_batch_{number}.bin").write_bytes(record.tobytes())
+    else:
+        header = struct.pack(">4I", 0x0803, 5, 64, 48)
+        (folder / "train-images-idx3-ubyte").write_bytes(header + pixels.tobytes())
+        header = struct.pack(">2I", 0x0801, 5)
+        (folder / "train-labels-idx1-ubyte").write_bytes(header + labels.tobytes())
+    return f"{kind}:{folder}"
+
+
+@pytest.mark.parametrize("kind", ["npz", "mnist", "fashion-mnist", "cifar10"])
+def test_labels_of_every_format_follow_one_rule(tmp_path, kind):
+    labels = np.array([2, 0, 1, 1, 0], np.uint8)
+    data = load(write_labels(tmp_path, kind, labels), labels=True)
+    assert data.labels.tolist() == labels.tolist()
+    assert data.n_classes == 3
+    for labels, message in (
+        ([1, 2, 3, 4, 5], "5 different from 1 to 5"),
+        ([3, 7, 3, 3, 7], "2 different from 3 to 7"),
+        ([0, 1, 255, 1, 0], "3 different from 0 to 255"),
+        ([1, 1, 1, 1, 1], "1 different from 1 to 1"),
+    ):
+        source = write_labels(tmp_path, kind, np.array(labels, np.uint8))
+        assert load(source).n_classes is None
+        with pytest.raises(ValueError, match=SAME + message):
+            load(source, labels=True)
+
+
+def test_parts_of_a_data_set_have_all_of_its_classes():
+    data = Dataset("d", torch.zeros(4, 1), False, torch.tensor([0, 1, 2, 3]))
+    for part in data.split(0.5, seed=0):
+        assert len(part.x) == 2
+        assert part.n_classes == 4
+    assert [part.n_classes for part in data.split(0, seed=0)] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("labels", "n_classes", "message"),
+    [
+        (
+            torch.zeros(2, dtype=torch.int64),
+            None,
+            r"int64 of shape \(3,\), got .*64 of shape \(2,\)",
+        ),
+        (torch.zeros(3), None, r"labels: expected int64 of shape \(3,\), got torch.float32 of"),
+        (torch.tensor([0, 2, 2]), None, SAME + "2 different from 0 to 2"),
+        (torch.tensor([0, 2, 2]), 2, "labels: expected 0 to 1, got 0 to 2"),
+        (torch.tensor([0, -1, 0]), 2, "labels: expected 0 to 1, got -1 to 0"),
+    ],
+)
+def test_labels_that_do_not_suit_a_dataset(labels, n_classes, message):
+    with pytest.raises(ValueError, match=message):
+        Dataset("d", torch.zeros(3, 1), False, labels, n_classes)
+
+
+def test_numbers_of_every_kind_are_seeds_and_shares():
+    data = load("rings", seed=3)
+    for seed in (np.int64(3), np.uint8(3), torch.tensor(3)):
+        assert load("rings", seed=seed).digest() == data.digest()
+        assert data.split(np.float64(0.3), seed=seed)[0].digest() == (
+            data.split(0.3, seed=3)[0].digest()
+        )
+    for wrong in (1.5, True, "3", None):
+        with pytest.raises(TypeError, match="seed: expected an int"):
+            load("rings", seed=wrong)
+        with pytest.raises(TypeError, match="seed: expected an int"):
+            data.split(0.3, seed=wrong)
+    with pytest.raises(TypeError, match="holdout: expected a number"):
+        data.split("0.3", seed=0)
+    with pytest.raises(ValueError, match="holdout: expected 0 <= holdout < 1, got nan"):
+        data.split(np.float32("nan"), seed=0)
+
+
+PIXELS = np.arange(4 * 192, dtype=np.uint32).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (PIXELS.reshape(4, 3, 8, 8), "73.9"),
+        (UNIT * 1e6, "1e+06"),
+        (UNIT * 1e-6, "1e-06"),
+        (UNIT * [1e4, 1e-3], "7.07e+03"),
+        (UNIT * 1e38, "1e+38"),
+        (np.ones((4, 2)), "0"),
+    ],
+    ids=["uint8", "large", "small", "columns", "huge", "constant"],
+)
+def test_a_scale_far_from_one_is_said(tmp_path, array, got):
+    source = write(tmp_path / "x.npy", array)
+    message = re.escape(f"expected values of standard deviation about 1, got {got}: scale them")
+    with pytest.warns(UserWarning, match=message) as said:
+        assert np.array_equal(load(source).x, array.astype(np.float32))
+    assert len(said) == 1
+    assert said[0].filename == __file__
+
+
+def test_images_that_use_little_of_their_depth_are_said(tmp_path):
+    Image.fromarray(PIXELS[:64].astype(np.uint16).reshape(8, 8)).save(tmp_path / "0.png")
+    with pytest.warns(UserWarning, match="standard deviation about 1, got 0.000564: scale them"):
+        load(f"images:{tmp_path}")
+
+
+@pytest.mark.parametrize("event", [(8, 8, 3), (8, 8, 1), (8, 8), (4, 8, 8), (10, 2), (2, 2, 2, 2)])
+def test_axes_that_are_no_image_are_said(tmp_path, event):
+    x = np.resize([-1.0, 1.0], (4, *event))
+    with pytest.warns(UserWarning, match="are taken for vectors; images have the axes") as said:
+        data = load(write(tmp_path / "x.npy", x))
+    assert len(said) == 1
+    assert str(event) in said[0].message.args[0]
+    assert not data.is_image
+    assert data.event_shape == event
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("event", [(2,), (1, 8, 8), (3, 8, 8)])
+@pytest.mark.parametrize("std", [0.25, 1.0, 4.5])
+def test_nothing_is_said_of_other_arrays(tmp_path, event, std):
+    x = std * np.resize([-1.0, 1.0], (4, *event))
+    assert load(write(tmp_path / "x.npy", x)).is_image == (len(event) == 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_binary_values_of_type_uint8_stay_as_they_are(tmp_path):
+    x = np.resize(np.array([0, 1], np.uint8), (4, 6))
+    assert set(load(write(tmp_path / "x.npy", x)).x.unique().tolist()) == {0.0, 1.0}

@@ -1,0 +1,183 @@
+"""A folder of image files: PNG, JPEG and the others that Pillow opens."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+# How an image of each of Pillow's modes is read. A mode that is not here is refused: Pillow's own
+# conversions cut values off without a word.
+_MODES = {
+    "1": "grey",
+    "L": "grey",
+    "LA": "grey",
+    "I;16": "grey of 16 bits",
+    "I;16B": "grey of 16 bits",
+    "I;16L": "grey of 16 bits",
+    "I;16N": "grey of 16 bits",
+    "P": "palette",
+    "PA": "palette",
+    "RGB": "colour",
+    "RGBA": "colour",
+    "RGBX": "colour",
+    "CMYK": "colour",
+    "YCbCr": "colour",
+    "LAB": "colour",
+    "HSV": "colour",
+    "I": "of unknown range",
+    "F": "of unknown range",
+}
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _BLACK_IS_ZERO = 258, 262, 1  # tags of TIFF
+
+
+def read_images(folder: Path, *, labels: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+    """Every image file in the folder and those below, in the order of their paths; all of one size.
+
+    Names that begin with a dot are passed over. Images are grey where all of them are, else RGB.
+    EXIF's orientation is applied. Grey images of 16 bits keep their depth; among them, those of 8
+    bits are multiplied by 257, which keeps their share of the maximum. Colours of 16 bits keep the
+    high byte. Refused are images with transparent pixels, with several frames, and of numbers
+    whose range is unknown (of 32 bits or floating point).
+
+    Args:
+        folder: where to look; links to other folders are followed.
+        labels: number the sub-folders, in the order of their names: they are the classes.
+
+    Returns:
+        uint8 or uint16 ``(n, channels, height, width)``, and int64 ``(n,)`` or None.
+
+    Raises:
+        FileNotFoundError: there is no such folder, no image in it, or a link leads nowhere.
+        ValueError: a file is refused or damaged, of another size, or in no sub-folder; a sub-folder
+            holds no image, or is found twice by way of links.
+    """
+    paths = _image_paths(folder)
+    classes = _classes_of(folder, paths) if labels else None
+    images: list[np.ndarray] = []
+    for path in paths:
+        try:
+            pixels = _read(path)
+        except ImportError:  # Pillow is missing, and no file is to blame
+            raise
+        except Exception as error:  # Pillow's readers raise a dozen kinds
+            raise ValueError(f"data: {path} is not a readable image: {error}") from error
+        if images and pixels.shape[:2] != images[0].shape[:2]:
+            expected, got = ("x".join(map(str, p.shape[1::-1])) for p in (images[0], pixels))
+            raise ValueError(f"data: expected images of one size, {expected}, got {got}: {path}")
+        images.append(pixels)
+    return _stack(images), classes
+
+
+def _image_paths(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"data: no such folder: {folder}")
+    paths: list[Path] = []
+    seen: set[str] = set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
+        real = os.path.realpath(root)
+        if real in seen:
+            raise ValueError(f"data: {root} leads to a folder that was found before: {real}")
+        seen.add(real)
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = (Path(root, name) for name in names if not name.startswith("."))
+        paths += [path for path in visible if path.suffix.lower() in _SUFFIXES]
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"data: expected a file, got a broken link or a device: {path}")
+    if not paths:
+        raise FileNotFoundError(f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}")
+    return sorted(paths)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _classes_of(folder: Path, paths: list[Path]) -> np.ndarray:
+    names = [path.relative_to(folder).parts[0] for path in paths]
+    if any(path.parent == folder for path in paths):
+        raise ValueError(f"data: expected every image in a sub-folder of its class in {folder}")
+    folders = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    if empty := sorted(folders - set(names)):
+        raise ValueError(
+            f"data: expected images in every sub-folder of {folder}, as a class without data "
+            f"cannot be learnt, got none in {', '.join(empty)}"
+        )
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+
+
+def _read(path: Path) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    with Image.open(path) as image:
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1 and image.format != "MPO":  # a photograph, with previews after it
+            raise ValueError(f"expected one frame, got {frames}: save each as a file of its own")
+        if image.mode.startswith("I;16"):
+            _check_tiff(getattr(image, "tag_v2", {}))
+        return pixels_of(ImageOps.exif_transpose(image))
+
+
+def _check_tiff(tags: dict[int, object]) -> None:
+    """Pillow reads 12 bits as 16 and takes no notice of which end of the scale is black."""
+    bits, black = tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO)
+    if bits != (16,) or black != _BLACK_IS_ZERO:
+        raise ValueError(
+            f"expected TIFF of 16 bits per sample whose zero is black, got bits {bits} and "
+            f"photometric interpretation {black}: scale the values to [-1, 1] and save them as .npy"
+        )
+
+
+def pixels_of(image: Image.Image) -> np.ndarray:
+    """The pixels of an image: uint8 or uint16 ``(height, width)`` if it is grey, else uint8
+    ``(height, width, 3)``. An image with a palette is grey where all of its colours are.
+
+    Raises:
+        ValueError: its mode has no known range or is not among those that are read, or some of its
+            pixels are transparent.
+    """
+    kind = _MODES.get(image.mode)
+    if kind is None:
+        raise ValueError(f"images of mode {image.mode} are not read: convert it to L or RGB")
+    if kind == "of unknown range":
+        raise ValueError(
+            f"mode {image.mode} holds numbers of unknown range: scale them to [-1, 1] and save all "
+            "images as one .npy array (n, 1, height, width)"
+        )
+    if kind == "grey of 16 bits":
+        deep = np.asarray(image).astype(np.uint16)
+        _check_opaque(bool((deep == image.info.get("transparency", -1)).any()))
+        return deep
+    if kind == "palette" or image.mode in ("LA", "RGBA") or "transparency" in image.info:
+        image = image.convert("RGBA") if image.mode != "LA" else image
+        _check_opaque(image.getchannel("A").getextrema()[0] != 255)
+    if kind == "grey":
+        return np.asarray(image.convert("L"))
+    pixels = np.asarray(image.convert("RGB"))
+    is_grey = kind == "palette" and bool((pixels == pixels[..., :1]).all())
+    return pixels[..., 0] if is_grey else pixels
+
+
+def _check_opaque(transparent: bool) -> None:
+    if transparent:
+        raise ValueError(
+            "it has transparent pixels, whose colour is undefined: put it on a background first "
+            "(PIL.Image.alpha_composite)"
+        )
+
+
+def _stack(images: list[np.ndarray]) -> np.ndarray:
+    if any(pixels.dtype == np.uint16 for pixels in images):
+        images = [p if p.dtype == np.uint16 else p.astype(np.uint16) * 257 for p in images]
+    if all(pixels.ndim == 2 for pixels in images):
+        return np.stack(images)[:, None]
+    rgb = [np.repeat(p[..., None], 3, axis=2) if p.ndim == 2 else p for p in images]
+    return np.ascontiguousarray(np.stack(rgb).transpose(0, 3, 1, 2))

@@ -1,0 +1,382 @@
+"""Folders of images: every mode of Pillow's, depths, transparency, orientation, strange files."""
+
+import struct
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from effebm_ext.data import load
+from effebm_ext.image_folder import pixels_of
+
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (6, 5), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (6, 5, 3), dtype=np.uint8)
+DEEP = RNG.integers(0, 65536, (6, 5)).astype(np.uint16)
+
+
+def scaled(pixels):
+    return torch.from_numpy(pixels.astype(np.float32) / (np.iinfo(pixels.dtype).max / 2) - 1)
+
+
+def planes(colour):
+    return np.ascontiguousarray(colour.transpose(2, 0, 1))
+
+
+def with_alpha(mode, alpha=255):
+    image = Image.fromarray(GREY if mode == "LA" else COLOUR).convert(mode)
+    image.putalpha(alpha)
+    return image
+
+
+def palette(colours, indices=GREY // 64, **save):
+    image = Image.fromarray(indices).convert("P")
+    image.putdata(indices.ravel().tolist())
+    image.putpalette([value for colour in colours for value in colour])
+    return image
+
+
+COLOURS = [(250, 3, 7), (9, 200, 11), (13, 17, 240), (90, 90, 90)]
+GREYS = [(0, 0, 0), (255, 255, 255), (7, 7, 7), (90, 90, 90)]
+
+# Of each of Pillow's modes an image and its pixels, or the words with which it is refused.
+BITS = np.where(GREY > 99, 255, 0).astype(np.uint8)
+MODES = {
+    "1": (Image.fromarray(BITS).convert("1", dither=Image.Dither.NONE), BITS),
+    "L": (Image.fromarray(GREY), GREY),
+    "LA": (with_alpha("LA"), GREY),
+    "I;16": (Image.fromarray(DEEP), DEEP),
+    "I;16L": (Image.frombytes("I;16L", (5, 6), DEEP.astype("<u2").tobytes()), DEEP),
+    "I;16B": (Image.frombytes("I;16B", (5, 6), DEEP.astype(">u2").tobytes()), DEEP),
+    "I;16N": (Image.frombytes("I;16N", (5, 6), DEEP.tobytes()), DEEP),
+    "P": (palette(COLOURS), np.array(COLOURS, np.uint8)[GREY // 64]),
+    "PA": (palette(COLOURS).convert("PA"), np.array(COLOURS, np.uint8)[GREY // 64]),
+    "RGB": (Image.fromarray(COLOUR), COLOUR),
+    "RGBA": (with_alpha("RGBA"), COLOUR),
+    "RGBX": (Image.fromarray(COLOUR).convert("RGBX"), COLOUR),
+    "CMYK": (Image.fromarray(COLOUR).convert("CMYK"), COLOUR),
+    "YCbCr": (Image.new("YCbCr", (5, 6), (81, 90, 240)), (238, 13, 14)),
+    "HSV": (Image.new("HSV", (5, 6), (85, 255, 200)), (0, 200, 0)),
+    "LAB": (Image.new("LAB", (5, 6), (255, 128, 128)), (255, 255, 255)),
+    "I": (Image.fromarray(DEEP.astype(np.int32)), "mode I holds numbers of unknown range: scale"),
+    "F": (Image.fromarray(DEEP / np.float32(65535)), "mode F holds numbers of unknown range"),
+    "La": (with_alpha("LA").convert("La"), "images of mode La are not read: convert it to L or"),
+    "RGBa": (with_alpha("RGBA").convert("RGBa"), "images of mode RGBa are not read"),
+}
+
+
+def test_every_mode_of_pillow_is_decided():
+    assert set(Image.MODES) <= set(MODES)
+    assert all(image.mode == mode for mode, (image, _) in MODES.items())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pixels_by_mode(mode):
+    image, want = MODES[mode]
+    if isinstance(want, str):
+        with pytest.raises(ValueError, match=want):
+            pixels_of(image)
+        return
+    pixels = pixels_of(image)
+    if isinstance(want, tuple):  # of one colour; the conversion rounds
+        assert pixels.shape == (6, 5, 3)
+        assert np.abs(pixels.astype(int) - want).max() <= 3
+    else:
+        assert pixels.dtype == want.dtype
+        assert np.array_equal(pixels, want)
+
+
+@pytest.mark.filterwarnings("ignore:.*standard deviation")  # some are of one colour
+@pytest.mark.parametrize(
+    ("suffix", "mode"),
+    [
+        *(("png", mode) for mode in ("1", "L", "LA", "I;16", "I;16B", "P", "RGB", "RGBA")),
+        *(("tiff", mode) for mode in ("1", "L", "LA", "I;16", "I;16B", "I;16L", "P", "PA", "RGB")),
+        *(("tiff", mode) for mode in ("RGBA", "RGBX", "CMYK", "YCbCr", "LAB")),
+        *(("gif", mode) for mode in ("1", "L", "P")),
+        *(("bmp", mode) for mode in ("1", "L", "P", "RGB")),
+    ],
+)
+def test_files_hold_the_same_pixels(tmp_path, suffix, mode):
+    image, _ = MODES[mode]
+    image.save(tmp_path / f"0.{suffix}")
+    pixels = pixels_of(image)
+    want = scaled(pixels if pixels.ndim == 2 else planes(pixels)).reshape(1, -1, 6, 5)
+    assert torch.equal(load(f"images:{tmp_path}").x, want)
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_files_of_unknown_range_are_refused(tmp_path, mode):
+    MODES[mode][0].save(tmp_path / "0.tiff")
+    with pytest.raises(ValueError, match=f"0.tiff is not a readable image: mode {mode} holds"):
+        load(f"images:{tmp_path}")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_digits_of_16_bits_keep_their_values(tmp_path, suffix):
+    digits = load_digits().images[:20].astype(np.uint16) * 4095
+    for number, pixels in enumerate(digits):
+        Image.fromarray(pixels).save(tmp_path / f"{number:02}.{suffix}")
+    x = load(f"images:{tmp_path}").x
+    assert len(x.unique()) == 17
+    assert torch.equal(x, scaled(digits)[:, None])
+
+
+def test_depths_may_be_mixed(tmp_path):
+    Image.fromarray(DEEP).save(tmp_path / "a.png")
+    Image.fromarray(GREY).save(tmp_path / "b.png")
+    x = load(f"images:{tmp_path}").x
+    assert torch.equal(x, torch.stack([scaled(DEEP), scaled(GREY)])[:, None])
+    Image.fromarray(COLOUR).save(tmp_path / "c.png")
+    x = load(f"images:{tmp_path}").x
+    grey = torch.stack([scaled(DEEP), scaled(GREY)])[:, None].expand(2, 3, 6, 5)
+    assert torch.equal(x, torch.cat([grey, scaled(planes(COLOUR))[None]]))
+
+
+def write_tiff(path, pixels, bits, photometric):
+    """Little-endian, one strip, no compression."""
+    tags = [(256, 5), (257, 6), (258, bits), (259, 1), (262, photometric), (273, 8), (277, 1),
+            (278, 6), (279, len(pixels))]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    header = struct.pack("<2sHI", b"II", 42, 8 + len(pixels))
+    path.write_bytes(header + pixels + struct.pack("<H", len(tags)) + entries + bytes(4))
+
+
+def test_tiff_of_another_depth_or_polarity_is_refused(tmp_path):
+    path = tmp_path / "0.tif"
+    write_tiff(path, DEEP.tobytes(), 16, 1)
+    assert torch.equal(load(f"images:{tmp_path}").x, scaled(DEEP)[None, None])
+    for pixels, bits, photometric in ((DEEP.tobytes(), 16, 0), (RNG.bytes(48), 12, 1)):
+        write_tiff(path, pixels, bits, photometric)
+        with Image.open(path) as image:
+            assert image.mode == "I;16"
+        with pytest.raises(ValueError, match=r"0\.tif is not .*: expected TIFF of 16 bits"):
+            load(f"images:{tmp_path}")
+
+
+def save_transparent(path, kind):
+    alpha = np.full((6, 5), 255, np.uint8)
+    alpha[2, 3] = 254
+    if kind in ("LA", "RGBA"):
+        with_alpha(kind, Image.fromarray(alpha)).save(path)
+    elif kind == "PA":
+        image = palette(COLOURS).convert("PA")
+        image.putalpha(Image.fromarray(alpha))
+        image.save(path.with_suffix(".tiff"))
+    elif kind == "P":
+        palette(COLOURS).save(path, transparency=1)
+    elif kind == "P, by degrees":
+        palette(COLOURS).save(path, transparency=bytes([255, 255, 200, 255]))
+    elif kind == "I;16":
+        Image.fromarray(DEEP).save(path, transparency=int(DEEP[4, 2]))
+    elif kind == "L":
+        Image.fromarray(GREY).save(path, transparency=int(GREY[4, 2]))
+    else:
+        Image.fromarray(COLOUR).save(path, transparency=tuple(COLOUR[4, 2].tolist()))
+
+
+@pytest.mark.parametrize("kind", ["LA", "RGBA", "PA", "P", "P, by degrees", "I;16", "L", "RGB"])
+def test_transparent_pixels_are_refused(tmp_path, kind):
+    save_transparent(tmp_path / "0.png", kind)
+    with pytest.raises(ValueError, match="it has transparent pixels, whose colour is undefined"):
+        load(f"images:{tmp_path}")
+
+
+def test_a_transparent_colour_that_no_pixel_has_is_none(tmp_path):
+    for pixels, colour in ((DEEP // 2, 65535), (GREY // 2, 255), (COLOUR // 2, (255, 255, 255))):
+        Image.fromarray(pixels).save(tmp_path / "0.png", transparency=colour)
+        want = pixels[None] if pixels.ndim == 2 else planes(pixels)
+        assert torch.equal(load(f"images:{tmp_path}").x, scaled(want)[None])
+    palette(COLOURS).save(tmp_path / "0.png", transparency=bytes([255] * 4 + [0]))
+    assert load(f"images:{tmp_path}").x.shape == (1, 3, 6, 5)
+
+
+def test_grey_where_all_images_are(tmp_path):
+    with_alpha("LA").save(tmp_path / "a.png")
+    palette(GREYS).save(tmp_path / "b.png")
+    palette(GREYS).save(tmp_path / "c.gif")
+    x = load(f"images:{tmp_path}").x
+    want = np.array(GREYS, np.uint8)[GREY // 64][..., 0]
+    assert torch.equal(x, scaled(np.stack([GREY, want, want]))[:, None])
+    palette(COLOURS).save(tmp_path / "d.gif")
+    assert load(f"images:{tmp_path}").x.shape == (4, 3, 6, 5)
+
+
+def test_equal_planes_stay_three(tmp_path):
+    Image.fromarray(GREY).convert("RGB").save(tmp_path / "a.png")
+    want = scaled(GREY).expand(1, 3, 6, 5)
+    assert torch.equal(load(f"images:{tmp_path}").x, want)
+
+
+@pytest.mark.parametrize("array", [GREY, COLOUR, DEEP], ids=["8 bits", "colour", "16 bits"])
+@pytest.mark.parametrize(
+    ("orientation", "turned"),
+    [
+        (1, lambda p: p),
+        (2, np.fliplr),
+        (3, lambda p: np.rot90(p, 2)),
+        (4, np.flipud),
+        (5, lambda p: np.swapaxes(p, 0, 1)),
+        (6, lambda p: np.rot90(p, -1)),
+        (7, lambda p: np.rot90(np.swapaxes(p, 0, 1), 2)),
+        (8, np.rot90),
+    ],
+)
+def test_the_orientation_of_a_camera_is_applied(tmp_path, array, orientation, turned):
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(array).save(tmp_path / "0.png", exif=exif)
+    want = np.ascontiguousarray(turned(array))
+    want = want[None] if want.ndim == 2 else planes(want)
+    assert torch.equal(load(f"images:{tmp_path}").x, scaled(want)[None])
+
+
+FRAMES = [Image.fromarray(COLOUR), Image.fromarray(255 - COLOUR)]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "tiff", "png", "webp"])
+def test_several_frames_are_refused(tmp_path, suffix):
+    FRAMES[0].save(tmp_path / f"0.{suffix}", save_all=True, append_images=FRAMES[1:])
+    with pytest.raises(ValueError, match="expected one frame, got 2: save each as a file"):
+        load(f"images:{tmp_path}")
+
+
+def test_of_a_photograph_with_previews_the_first_is_read(tmp_path):
+    path = tmp_path / "0.jpg"
+    FRAMES[0].save(path, format="MPO", save_all=True, append_images=FRAMES[1:])
+    with Image.open(path) as image:
+        assert image.n_frames == 2
+        want = np.asarray(image)
+    assert torch.equal(load(f"images:{tmp_path}").x, scaled(planes(want))[None])
+
+
+def test_image_folders(tmp_path):
+    (tmp_path / "b").mkdir()
+    Image.fromarray(COLOUR).save(tmp_path / "a.png")
+    Image.fromarray(255 - COLOUR).save(tmp_path / "b" / "c.bmp")
+    (tmp_path / "notes.txt").write_text("not an image")
+    x = load(f"images:{tmp_path}").x
+    assert torch.equal(x, torch.stack([scaled(planes(c)) for c in (COLOUR, 255 - COLOUR)]))
+
+
+def test_sub_folders_are_classes_and_hidden_names_are_not(tmp_path):
+    names = ["a/1.png", "a/2.PNG", "b/deep/1.png", "c/0.png"]
+    hidden = [".ipynb_checkpoints/0.png", "a/.ipynb_checkpoints/1.png", "b/._1.png", ".x.png"]
+    for number, name in enumerate(names + hidden):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(GREY // 10 * 10 + np.uint8(number)).save(tmp_path / name)
+    (tmp_path / "b" / "._1.png").write_bytes(b"what macOS writes there")
+    (tmp_path / ".DS_Store").write_bytes(b"and there")
+    dataset = load(f"images:{tmp_path}", labels=True)
+    want = np.stack([GREY // 10 * 10 + np.uint8(number) for number in range(4)])
+    assert torch.equal(dataset.x, scaled(want)[:, None])
+    assert dataset.labels.tolist() == [0, 0, 1, 2]
+    assert dataset.n_classes == 3
+
+
+def test_links_and_folders_with_names_of_images(tmp_path):
+    folder, elsewhere = tmp_path / "f", tmp_path / "elsewhere"
+    for path, pixels in ((folder / "a" / "x.png", GREY), (elsewhere, 255 - GREY)):
+        path.mkdir(parents=True)
+        Image.fromarray(pixels).save(path / "0.png")
+    (folder / "b").symlink_to(elsewhere)
+    (folder / "c").mkdir()
+    (folder / "c" / "1.png").symlink_to(elsewhere / "0.png")
+    dataset = load(f"images:{folder}", labels=True)
+    assert torch.equal(dataset.x, scaled(np.stack([GREY, 255 - GREY, 255 - GREY]))[:, None])
+    assert dataset.labels.tolist() == [0, 1, 2]
+
+
+def broken_link(folder):
+    (folder / "a" / "1.png").symlink_to(folder / "gone.png")
+
+
+def loop(folder):
+    (folder / "a" / "b").symlink_to(folder)
+
+
+def linked_twice(folder):
+    (folder / "b").symlink_to(folder / "a")
+
+
+def empty_class(folder):
+    (folder / "b").mkdir()
+    (folder / "c").mkdir()
+
+
+def unreadable_class(folder):
+    (folder / "b").mkdir()
+    (folder / "b" / "photo.jp2").touch()
+
+
+def image_without_class(folder):
+    Image.fromarray(GREY).save(folder / "z.png")
+
+
+def two_sizes(folder):
+    Image.fromarray(GREY[:, :4]).save(folder / "a" / "1.png")
+
+
+def no_image(folder):
+    (folder / "a" / "1.png").write_bytes(b"text")
+
+
+def cut(folder):
+    path = folder / "a" / "0.png"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def broken_stream(folder):
+    """A PNG whose pixels are no stream of zlib's."""
+    pixels = struct.pack(">I4s4s", 4, b"IDAT", b"none")
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 5, 6, 8, 0, 0, 0, 0)
+    (folder / "a" / "1.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+        + struct.pack(">I", zlib.crc32(header)) + pixels + struct.pack(">I", zlib.crc32(pixels[4:]))
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (broken_link, FileNotFoundError, r"got a broken link or a device: .*a/1\.png"),
+        (loop, ValueError, "a/b leads to a folder that was found before"),
+        (linked_twice, ValueError, "leads to a folder that was found before"),
+        (empty_class, ValueError, "as a class without data cannot be learnt, got none in b, c"),
+        (unreadable_class, ValueError, "expected images in every sub-folder .* got none in b"),
+        (image_without_class, ValueError, "every image in a sub-folder of its class in"),
+        (two_sizes, ValueError, r"expected images of one size, 5x6, got 4x6: .*a/1\.png"),
+        (no_image, ValueError, r"a/1\.png is not a readable image"),
+        (cut, ValueError, r"a/0\.png is not a readable image"),
+        (broken_stream, ValueError, r"a/1\.png is not a readable image"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_named(tmp_path, make, error, message):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(GREY).save(tmp_path / "a" / "0.png")
+    make(tmp_path)
+    with pytest.raises(error, match=f"data: .*{message}"):
+        load(f"images:{tmp_path}", labels=True)
+
+
+def test_a_folder_without_images_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no image files"):
+        load(f"images:{tmp_path}")
+
+
+def test_every_error_of_pillow_names_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # as if the file claimed billions
+    Image.fromarray(GREY).save(tmp_path / "0.png")
+    with pytest.raises(ValueError, match=r"0\.png is not a readable image: .*decompression bomb"):
+        load(f"images:{tmp_path}")
+
+
+def test_a_missing_pillow_is_no_fault_of_the_files(tmp_path, monkeypatch):
+    (tmp_path / "0.png").touch()
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError):
+        load(f"images:{tmp_path}")
