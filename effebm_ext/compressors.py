@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+
 from effebm_ext.ops.block_sign import BlockSign
 from effebm_ext.ops.step_arguments import FusedCompressor
 from effebm_ext.ops.topk import TopK
@@ -10,15 +13,21 @@ from effebm_ext.ops.topk import TopK
 def parse_compressor(text: str) -> FusedCompressor | None:
     """``none``, ``topk:0.1`` (a ratio), ``topk:16`` (entries) or ``block-sign:64``.
 
+    Digits alone are entries, at least one: ``topk:1`` keeps one entry. Any other number is a ratio:
+    ``topk:1.0`` keeps all.
+
     Raises:
         ValueError: the text is none of these.
+
+    Warns:
+        UserWarning: the ratio is one, which keeps all entries.
     """
     kind, _, size = text.partition(":")
     try:
         if text == "none":
             return None
         if kind == "topk":
-            return TopK(int(size)) if size.isdigit() else TopK(ratio=float(size))
+            return _topk(size)
         if kind == "block-sign":
             return BlockSign(int(size))
     except ValueError as error:
@@ -26,3 +35,17 @@ def parse_compressor(text: str) -> FusedCompressor | None:
     raise ValueError(
         f"compressor: expected none, topk:RATIO, topk:K or block-sign:SIZE, got {text!r}"
     )
+
+
+def _topk(size: str) -> TopK:
+    if not re.fullmatch("[0-9]+", size):
+        compressor = TopK(ratio=float(size))
+        if compressor.ratio == 1:
+            warnings.warn(
+                f"compressor: topk:{size} is a ratio and keeps all entries; topk:1 keeps one",
+                stacklevel=2,  # one place, so that it is said once, whoever asks
+            )
+        return compressor
+    if int(size) == 0:
+        raise ValueError("k: expected 1 entry or more, got 0, which leaves chains to the noise")
+    return TopK(int(size))

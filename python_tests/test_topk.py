@@ -224,6 +224,13 @@ def test_compressors_are_read_from_text():
     assert parse_compressor("block-sign:64") == eff.BlockSign(64)
 
 
+def test_digits_are_entries_and_other_numbers_a_ratio():
+    assert parse_compressor("topk:1") == eff.TopK(1)
+    assert parse_compressor("topk:1e-3") == eff.TopK(ratio=1e-3)
+    with pytest.warns(UserWarning, match="topk:1.0 is a ratio and keeps all .* topk:1 keeps one"):
+        assert parse_compressor("topk:1.0") == eff.TopK(ratio=1.0)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -233,6 +240,10 @@ def test_compressors_are_read_from_text():
         ("topk", "compressor: 'topk': could not convert"),
         ("topk:1.5", "compressor: 'topk:1.5': ratio: expected 0 < ratio <= 1"),
         ("topk:-3", "compressor: 'topk:-3': ratio: expected"),
+        ("topk:0", "compressor: 'topk:0': k: expected 1 entry or more, got 0"),
+        ("topk:0.0", "compressor: 'topk:0.0': ratio: expected"),
+        ("topk:1_0", "compressor: 'topk:1_0': ratio: expected"),
+        ("topk:²", "compressor: 'topk:²': could not convert"),
         ("block-sign:0", "compressor: 'block-sign:0': block_size: expected at least 1, got 0"),
         ("block-sign:a", "compressor: 'block-sign:a': invalid literal"),
     ],
