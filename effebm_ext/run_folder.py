@@ -126,7 +126,7 @@ class RunFolder:
             ValueError: the data are not those of the run.
             NonFiniteError: as :meth:`train`.
         """
-        config = self.config()
+        config = self.config().resolved(is_image=dataset.is_image)
         if not (self.path / CHECKPOINT).exists():
             return self.train(config, dataset, trainer, progress=progress)
         content = checkpoint.load(self.path / CHECKPOINT)

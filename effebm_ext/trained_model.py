@@ -110,7 +110,7 @@ def load_model(path: Path | str) -> TrainedModel:
     path = Path(path)
     content: dict[str, Any] = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
     try:
-        config = TrainConfig(**content["config"])
+        config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
         base = (0.0, 1.0) if config.gaussian_base else None  # in the checkpoint are the true ones
         energy = make_energy(config.energy, content["event_shape"], content["n_classes"], base)
         energy.load_state_dict(content["trainer"]["energy"])
