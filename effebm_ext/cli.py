@@ -31,6 +31,7 @@ from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import OBJECTIVES, SCORE_MATCHING, TrainConfig
 from effebm_ext.data import TOYS, load
 from effebm_ext.evaluation.report import evaluate as evaluate_energy
+from effebm_ext.field_types import as_declared
 from effebm_ext.run_folder import RunFolder
 from effebm_ext.trained_model import load_model
 from effebm_ext.training import NonFiniteError, make_trainer
@@ -75,6 +76,7 @@ _HELP = {
     "seed": "of everything random",
     "device": "where the chains and the energy live",
 }
+_DECLARED = {"integer": int, "float": float, "boolean": bool}  # by click's names
 
 
 def _config_options(command: Any) -> Any:
@@ -98,16 +100,26 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is None:
         return
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without a mark
     except FileNotFoundError as error:
         raise FileNotFoundError(f"config: no such file: {path}") from error
     except ValueError as error:
         raise ValueError(f"config: {path} is not a TOML file: {error}") from error
     values = {name.replace("-", "_"): value for name, value in content.items()}
-    unknown = values.keys() - {parameter.name for parameter in context.command.params}
+    if len(values) < len(content):
+        raise ValueError(f"config: {path} has a name twice, with - and with _")
+    declared = {
+        parameter.name: _DECLARED.get(parameter.type.name, str)
+        for parameter in context.command.params
+        if parameter.name is not None and parameter.name != "config"
+    }
+    unknown = values.keys() - declared
     if unknown:
         raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
-    context.default_map = values
+    context.default_map = {
+        name: as_declared(value, declared[name], f"config: {path}: {name}")
+        for name, value in values.items()
+    }
 
 
 @cli.command()

@@ -7,9 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from effebm_ext.compressors import parse_compressor
+from effebm_ext.field_types import as_declared, declared_types
 from effebm_ext.limits import parse_clip
 
 # The share of the learning rate that is left when `done` of all iterations are.
@@ -74,6 +73,8 @@ class TrainConfig:
     is refused.
 
     Raises:
+        TypeError: a value is of another type than its field; an int passes for a float, NumPy
+            numbers and tensors without axes for Python's numbers.
         ValueError: a value is out of range or cannot be parsed.
     """
 
@@ -115,10 +116,8 @@ class TrainConfig:
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, np.generic):  # as Python's numbers, which JSON can hold
-                object.__setattr__(self, field.name, value.item())
+        for name, declared in declared_types(TrainConfig).items():  # JSON holds Python's types only
+            object.__setattr__(self, name, as_declared(getattr(self, name), declared, name))
         positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
                     "step_size", "step_size_end", "learning_rate", "max_grad_norm",
                     "fd_epsilon")  # fmt: skip

@@ -249,7 +249,7 @@ def test_a_toml_file_says_what_flags_say(effebm, tmp_path):
         (None, "config: no such file"),
         ("chains 8", "is not a TOML file"),
         ("chain = 8\nrate = 1", "names that are no options: ['chain', 'rate']"),
-        ('chains = "many"', "'many' is not a valid int"),
+        ('chains = "many"', "run.toml: chains: expected an int, got 'many'"),
         ("chains = 0", "chains: expected a finite number > 0, got 0"),
     ],
 )
