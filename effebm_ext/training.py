@@ -191,14 +191,20 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
             cross-entropy, :func:`effebm_ext.evaluation.hook.cross_entropy_hook`.
 
     Raises:
-        ValueError: the run is conditional and the data have no labels; the compressor does not fit
-            the data (k > d), or the energy does not; the device is unknown or not available.
+        ValueError: the run is conditional and the data have no labels, or a class has all of its
+            rows held out; the compressor does not fit the data (k > d), or the energy does not; the
+            device is unknown or not available.
     """
     config = config.resolved(is_image=dataset.is_image)
     if config.conditional and dataset.labels is None:
         raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
     train = dataset.split(config.holdout, seed=config.seed)[0]
     data, labels = train.x, train.labels if config.conditional else None
+    if labels is not None and len(labels.unique()) != dataset.n_classes:
+        raise ValueError(
+            f"holdout: expected data of all {dataset.n_classes} classes to train on, got "
+            f"{len(labels.unique())}: a class without data cannot be learnt"
+        )
     generator = torch.Generator().manual_seed(config.seed)
     device = _device(config.device)
     with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator

@@ -206,6 +206,23 @@ def test_conditional_training_without_labels_is_refused():
         make_trainer(TINY, Dataset("points", normal(400, 2), False))
 
 
+def test_a_class_that_is_held_out_whole_is_refused():
+    labels = torch.zeros(400, dtype=torch.int64)
+    labels[7] = 1
+    data = Dataset("points", normal(400, 2), False, labels)
+    seen = set()
+    for seed in range(20):
+        config = dataclasses.replace(TINY, seed=seed, holdout=0.5)
+        if 1 in data.split(0.5, seed=seed)[0].labels:
+            make_trainer(config, data)
+            seen.add(True)
+            continue
+        with pytest.raises(ValueError, match="expected data of all 2 classes to train on, got 1"):
+            make_trainer(config, data)
+        seen.add(False)
+    assert seen == {True, False}
+
+
 def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     run, out = tmp_path / "run", tmp_path / "x.npy"
     options = ["--conditional", "--chains", 64, "--langevin-steps", 10, "--iterations", 150]
