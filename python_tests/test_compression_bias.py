@@ -118,6 +118,16 @@ def test_density_of_the_skewed_target():
     assert integrate.trapezoid(weight * grid, grid) == pytest.approx(mean, rel=1e-5)
 
 
+def test_what_the_laws_of_rows_would_cost_on_digits():
+    for law, variance, nats in (
+        (forms.TopKRow(6, 64), 3.757, 46),
+        (forms.SignBlock(64), 1.969, 9.3),
+    ):
+        assert law.var() == pytest.approx(variance, abs=5e-4)
+        cost = 64 * forms.excess_cross_entropy(law.var())
+        assert cost == pytest.approx(nats, rel=0.005)
+
+
 def test_estimates():
     samples = torch.tensor([1.0, 2.0, 4.0, 7.0])
     assert chains.jackknife(torch.mean, samples) == pytest.approx(chains.mean(samples))

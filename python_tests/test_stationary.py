@@ -70,6 +70,12 @@ def test_error_feedback_restores_the_variance(compressor):
     assert measured == pytest.approx(uncompressed, rel=0.04)
 
 
+def test_error_feedback_at_one_percent_leaves_a_quarter():
+    # step_size * d / k is 2
+    measured = variance(3000, 0.02, compressor=eff.TopK(ratio=0.01), error_feedback=True)
+    assert measured == pytest.approx(1.258, rel=0.02)
+
+
 @pytest.mark.parametrize("temperature", [0.25, 2.0])
 def test_temperature_scales_the_variance(temperature):
     sampler = eff.Langevin(score=torch.neg, step_size=0.1, temperature=temperature)
