@@ -66,6 +66,9 @@ class Reflect:
     """Mirror a state element that left ``[lower, upper]`` back into it, once; then clamp.
     ``-inf`` and ``inf`` stand for no bound on that side.
 
+    Near a wall the chain's law is off by the order of the step size, where a clamp is off by the
+    order of its square root (docs/sampling.md).
+
     Raises:
         TypeError: one of them is no number.
         ValueError: ``lower > upper``, or one of them is NaN.

@@ -17,11 +17,12 @@ class Jarzynski:
     The weights are those before the walkers move: of the parameters that the gradient is of.
 
     Args:
-        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of x and its parameters
-            alone, whose ``exp(-E)`` has a finite integral.
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of only x and its
+            parameters, whose ``exp(-E)`` has a finite integral.
         walkers: move by this energy.
-        langevin_steps: of the walkers per iteration.
-        energy_l2: weight of the squared energies in the loss.
+        langevin_steps: steps of the walkers per iteration.
+        energy_l2: weight of the squared energies in the loss. Above 0 the loss no longer has the
+            gradient of the cross-entropy.
     """
 
     def __init__(

@@ -36,12 +36,15 @@ class MALAInfo(NamedTuple):
 
 class MALA(LangevinProposal):
     """Langevin steps that are accepted or rejected, so that the chain samples ``exp(-E) / Z``
-    exactly: for any step size, and for any deterministic drift.
+    exactly: for any step size, and for any drift that is kept with the chain (see
+    :class:`effebm_ext.samplers.proposal.LangevinProposal`).
 
     The proposal is ``x - step_size / 2 * C(clip(grad E(x))) + sqrt(step_size) * xi``, accepted with
     probability ``min(1, exp(log_ratio))`` (G. Roberts, R. Tweedie 1996), formed in float64.
     Compression is paid for in mixing, not in bias: where the drift is far from the gradient, steps
-    of a size that is accepted move like a random walk.
+    of a size that is accepted move like a random walk. Where the gradient grows faster than x, a
+    full step from far out may never be accepted; ``clip=ClipNorm(limit)`` bounds the drift, and the
+    chain stays exact (MALTA, in the same paper).
 
     Proposals with an energy or a drift that is not finite are rejected, so that no chain leaves the
     support of the density. A chain whose *start* is such a place has diverged, and may never move;

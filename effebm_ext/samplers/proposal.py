@@ -1,4 +1,4 @@
-"""A Langevin move along any deterministic drift, with the ratio that makes it exact.
+"""A Langevin move along any drift that is kept with the chain, with the ratio that makes it exact.
 
 The same number is the logarithm of the Metropolis-Hastings ratio (Roberts and Tweedie 1996) and the
 increment of the logarithm of a Jarzynski weight (arXiv 2305.19414, there for ``b = -grad E``).
@@ -50,16 +50,22 @@ class Proposal(NamedTuple):
 class LangevinProposal:
     """``x' = x + h b(x) + sqrt(2h) xi`` with ``h = step_size / 2`` and ``b = -C(clip(grad E))``.
 
-    With ``delta = x' - x`` the ratio is (any deterministic b; b' is that of E')::
+    With ``delta = x' - x`` the ratio is (b' is that of E')::
 
         log_ratio = E(x) - E'(x') - delta . (b(x) + b'(x')) / 2 + h/4 (|b(x)|^2 - |b'(x')|^2)
+
+    This holds for any deterministic b, and for a random one, ``C(grad E(x), omega)``, if every call
+    of the compressor draws its omega afresh and independently of the state: the drift found at x'
+    is the one of the ratio and of the next step, so that chain and omega follow ``p(x) p(omega)``,
+    and ``p(omega)`` cancels.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of x and its parameters
             alone, since what it gave is kept.
         step_size: gamma > 0: a number, or a callable of the step that gives one. Tensors without
             axes are numbers; one on a GPU is waited for.
-        compressor: TopK, BlockSign, any deterministic function of a tensor row by row, or None.
+        compressor: TopK, BlockSign, any function of a tensor row by row, deterministic or random
+            as above, or None.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds: refused; see below.
 
