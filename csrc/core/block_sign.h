@@ -55,6 +55,15 @@ class Blocks {
   // The first block that begins at i <= dim or later.
   EFFEBM_HD int64_t from(int64_t i) const { return i == 0 ? 0 : at(i - 1) + 1; }
 
+  // Whether offsets give a block some elements, the first one those from the row's start and the
+  // last one those up to its end. Where they do for every block, all blocks lie in the row.
+  EFFEBM_HD bool is_sound(int64_t block) const {
+    return begin(block) < end(block) && (block > 0 || begin(block) == 0) &&
+           (block < count_ - 1 || end(block) == dim_);
+  }
+
+  EFFEBM_HD int64_t count() const { return count_; }  // where there are offsets
+
  private:
   int64_t dim_, size_;
   const int64_t* offsets_;

@@ -3,6 +3,7 @@
 
 #include <numeric>
 
+#include "block_offsets.cuh"
 #include "block_sign.cuh"
 #include "block_sign_lanes.cuh"
 #include "block_sign_windows.cuh"
@@ -50,6 +51,7 @@ template <class Row, class Params>
 void launch_block_sign_rows(const Params& p, const Blocks& blocks, bool vector,
                             const BlockSignPlan& plan, void* group_sums, void* stream) {
   using A = typename Row::A;
+  launch_offsets_check(blocks, stream);
   switch (plan.tier) {
     case BlockSignTier::lanes:
       return launch_tiles<Row>(p, SignInLanes{p.dim, plan.lanes}, vector, stream);

@@ -1,4 +1,5 @@
 #include "../core/packing.h"
+#include "block_offsets.cuh"
 #include "launch.h"
 #include "rows.cuh"
 
@@ -95,6 +96,7 @@ namespace effebm::cuda {
 
 void launch_pack_signs(const SignsParams& p, void* stream) {
   using namespace cuda_kernels;
+  launch_offsets_check(blocks_of(p), stream);
   dispatch_compute(p.dtype, [&](auto zero) {
     using A = decltype(zero);
     constexpr auto scales = &find_scales<A>, pack = &pack_signs<A>;
@@ -107,6 +109,7 @@ void launch_pack_signs(const SignsParams& p, void* stream) {
 
 void launch_unpack_signs(const SignsParams& p, void* stream) {
   using namespace cuda_kernels;
+  launch_offsets_check(blocks_of(p), stream);
   dispatch_compute(p.dtype, [&](auto zero) {
     constexpr auto unpack = &unpack_signs<decltype(zero)>;
     EFFEBM_LAUNCH(unpack, grid_for((p.rows * words_of(p.dim) + kWarps - 1) / kWarps), kThreads,

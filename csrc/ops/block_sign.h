@@ -6,29 +6,39 @@
 
 namespace effebm::ops {
 
-// The blocks as the kernels take them. What the offsets are is checked where they are made.
+// The blocks as the kernels take them.
 struct BlockArguments {
   const int64_t* offsets = nullptr;
   int64_t count = 0;
 };
 
-inline BlockArguments block_arguments(int64_t block_size, const std::optional<Tensor>& offsets) {
+// The blocks of rows of dim, which lie where x does. Offsets on the CPU are looked at here; those
+// on a GPU, for which the host would have to wait, by the kernels.
+inline BlockArguments block_arguments(const Tensor& x, int64_t dim, int64_t block_size,
+                                      const OptionalTensor& offsets) {
   if (!offsets) {
     STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
     return {};
   }
-  check_dtype(*offsets, ScalarType::Long, "block_offsets");
+  check_beside(x, *offsets, ScalarType::Long, "block_offsets");
   STD_TORCH_CHECK(offsets->dim() == 1 && offsets->size(0) >= 2 && offsets->is_contiguous(),
                   "block_offsets: expected int64 (n_blocks + 1,)");
-  return {offsets->const_data_ptr<int64_t>(), offsets->size(0) - 1};
+  const BlockArguments blocks{offsets->const_data_ptr<int64_t>(), offsets->size(0) - 1};
+  const core::Blocks found(dim, block_size, blocks.offsets, blocks.count);
+  const int64_t seen = offsets->is_cpu() ? blocks.count : 0;
+  for (int64_t b = 0; b < seen; ++b)
+    STD_TORCH_CHECK(found.is_sound(b), "block_offsets: expected integers that rise from 0 to ", dim,
+                    ", the elements of a row, got block ", b, " from ", found.begin(b), " to ",
+                    found.end(b));
+  return blocks;
 }
 
 // `run` does the work on the device of x; there is at least one element.
 inline Tensor block_sign_compress(const Tensor& x, int64_t block_size,
-                                  std::optional<Tensor> block_offsets,
+                                  const OptionalTensor& block_offsets,
                                   void (*run)(const BlockSignParams&, const Tensor& x)) {
   const Rows rows = rows_of(x);
-  const BlockArguments blocks = block_arguments(block_size, block_offsets);
+  const BlockArguments blocks = block_arguments(x, rows.dim, block_size, block_offsets);
   const Tensor in = dense(x);
   const Tensor out = new_contiguous(in);
   const BlockSignParams params{dtype_of(in),

@@ -58,10 +58,12 @@ inline void check_same_shape(const Tensor& x, const Tensor& other, const char* n
                   ": expected the shape of x");
 }
 
-inline void check_dtype(const Tensor& t, ScalarType expected, const char* name) {
+// What kernels are given beside x: its dtype is the expected one, and it is where x is.
+inline void check_beside(const Tensor& x, const Tensor& t, ScalarType expected, const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == expected, name, ": expected ",
                   torch::headeronly::toString(expected), ", got ",
                   torch::headeronly::toString(t.scalar_type()));
+  STD_TORCH_CHECK(t.device() == x.device(), name, ": expected a tensor on the device of x");
 }
 
 // t, or a copy of it where its rows are not contiguous. (Asking first saves a call of an op.)
@@ -73,26 +75,37 @@ inline Tensor dense(const Tensor& t) {
 // size 1, which the fake kernels do not promise.
 inline Tensor new_contiguous(const Tensor& t) { return torch::stable::new_empty(t, t.sizes()); }
 
-// Kernels read and write chunk by chunk, so a written tensor may share memory with another only if
-// both are the same elements. Views that interleave count as overlapping.
-inline void check_no_overlap(const Tensor& a, const Tensor& b, const char* names,
-                             bool may_be_same) {
-  const auto begin_a = reinterpret_cast<uintptr_t>(a.const_data_ptr());
-  const auto begin_b = reinterpret_cast<uintptr_t>(b.const_data_ptr());
-  const auto bytes = [](const Tensor& t) {
+// The memory from the first to the last element of a tensor. Views that interleave overlap.
+struct Extent {
+  uintptr_t begin, end;
+
+  explicit Extent(const Tensor& t) : begin(reinterpret_cast<uintptr_t>(t.const_data_ptr())) {
     uintptr_t elements = t.numel() > 0;
     for (int64_t i = 0; elements && i < t.dim(); ++i) elements += (t.size(i) - 1) * t.stride(i);
-    return elements * t.element_size();
-  };
-  const bool same = may_be_same && begin_a == begin_b && bytes(a) == bytes(b);
-  STD_TORCH_CHECK(same || begin_a + bytes(a) <= begin_b || begin_b + bytes(b) <= begin_a, names,
+    end = begin + elements * t.element_size();
+  }
+  bool operator==(const Extent&) const = default;
+  bool overlaps(const Extent& other) const { return end > other.begin && other.end > begin; }
+};
+
+// Kernels read and write chunk by chunk, so a written tensor may share memory with another only if
+// both are the same elements.
+inline void check_no_overlap(const Tensor& a, const Tensor& b, const char* names,
+                             bool may_be_same) {
+  const Extent one(a), other(b);
+  STD_TORCH_CHECK((may_be_same && one == other) || !one.overlaps(other), names,
                   ": expected tensors that do not overlap in memory");
 }
 
 // A tensor that a kernel writes: contiguous while the kernel runs, copied back if it was not.
 class Writable {
  public:
-  explicit Writable(const Tensor& t) : target_(t), work_(dense(t)) {}
+  Writable(const Tensor& t, const char* name) : target_(t), work_(dense(t)) {
+    if (t.is_contiguous() || t.numel() == 0) return;
+    for (int64_t i = 0; i < t.dim(); ++i)
+      STD_TORCH_CHECK(t.stride(i) != 0 || t.size(i) == 1, name,
+                      ": expected a tensor of its own, got an expanded one");
+  }
 
   const Tensor& tensor() const { return work_; }
 
@@ -114,7 +127,7 @@ struct ChainScalar {
 // A 0-d tensor serves every chain, a 1-d tensor has one value per chain.
 inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const char* name) {
   if (!t) return {};
-  check_dtype(*t, compute_type_of(x), name);
+  check_beside(x, *t, compute_type_of(x), name);
   STD_TORCH_CHECK(t->dim() == 0 || (t->dim() == 1 && t->size(0) == x.size(0)), name,
                   ": expected shape () or (n_chains,)");
   const Tensor values = dense(*t);
@@ -122,10 +135,11 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
 }
 
 // Whether a key has noise for these rows.
-inline void check_chains(const Rows& rows, const Tensor& key, int64_t first_chain) {
-  check_dtype(key, ScalarType::Long, "key");
+inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain) {
+  const Rows rows = rows_of(x);
+  check_beside(x, key, ScalarType::Long, "key");
   STD_TORCH_CHECK(key.numel() == 2 && key.is_contiguous(), "key: expected int64[2]");
-  STD_TORCH_CHECK(first_chain >= 0 && first_chain + rows.count <= int64_t(1) << 32,
+  STD_TORCH_CHECK(first_chain >= 0 && first_chain <= (int64_t(1) << 32) - rows.count,
                   "first_chain: expected chains below 2**32, got ", first_chain);
   STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
 }

@@ -66,7 +66,8 @@ inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments&
   p.compressor = a.compressor;
   p.compressor_size = a.compressor_size;
   if (a.compressor == Compressor::block_sign) {
-    const BlockArguments blocks = block_arguments(a.compressor_size, a.block_offsets);
+    const BlockArguments blocks =
+        block_arguments(grad, rows.dim, a.compressor_size, a.block_offsets);
     p.block_offsets = blocks.offsets;
     p.n_blocks = blocks.count;
   }
@@ -87,21 +88,31 @@ struct StepOutputs {
 
 inline void* data_of(const OptionalTensor& t) { return t ? t->mutable_data_ptr() : nullptr; }
 
+// t, or a copy of it where the step writes into it: rows are written before the scalars of others
+// are read.
+inline OptionalTensor apart(const OptionalTensor& t, const StepOutputs& out) {
+  if (!t) return t;
+  const Extent read(*t);
+  const auto writes = [&](const OptionalTensor& o) { return o && Extent(*o).overlaps(read); };
+  if (writes(out.x) || writes(out.residual) || writes(out.row_sums))
+    return torch::stable::clone(*t);
+  return t;
+}
+
 // Steps x, whose rows are contiguous; takes the arguments from the key on.
 inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next,
                  RunStep run) {
   const KeyArguments k{next};
   const DriftArguments drift{next};
   const BoundsArguments b{next};
-  const Rows rows = rows_of(x);
   check_same_shape(x, grad, "grad");
-  check_dtype(grad, x.scalar_type(), "grad");
-  check_chains(rows, k.key, k.first_chain);
+  check_beside(x, grad, x.scalar_type(), "grad");
+  check_chains(x, k.key, k.first_chain);
   STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);
-  const ChainScalar steps = chain_scalar(k.step_sizes, x, "step_size");
-  const ChainScalar noises = chain_scalar(k.noise_stds, x, "noise_std");
+  const ChainScalar steps = chain_scalar(apart(k.step_sizes, out), x, "step_size");
+  const ChainScalar noises = chain_scalar(apart(k.noise_stds, out), x, "noise_std");
   LangevinStepParams p = drift_params(dense_grad, drift);
   p.x = x.const_data_ptr();
   p.out = out.x.mutable_data_ptr();
@@ -127,7 +138,7 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
 
 inline void check_residual(const Tensor& residual, const Tensor& x, const Tensor& grad) {
   check_same_shape(x, residual, "residual");
-  check_dtype(residual, compute_type_of(x), "residual");
+  check_beside(x, residual, compute_type_of(x), "residual");
   check_no_overlap(residual, x, "residual and x", false);
   check_no_overlap(residual, grad, "residual and grad", false);
 }
@@ -146,16 +157,16 @@ inline void langevin_step_inplace(StableIValue* stack, RunStep run) {
   const Tensor grad = next.take<Tensor>();
   const OptionalTensor residual = next.take<OptionalTensor>();
   const OptionalTensor statistics = next.take<OptionalTensor>();
-  Writable state(x);
+  Writable state(x, "x");
   StepOutputs out{state.tensor()};
   std::optional<Writable> memory;
   if (residual) {
     check_residual(*residual, x, grad);
-    memory.emplace(*residual);
+    memory.emplace(*residual, "residual");
     out.residual = memory->tensor();
   }
   if (statistics) {
-    check_dtype(*statistics, compute_type_of(x), "statistics");
+    check_beside(x, *statistics, compute_type_of(x), "statistics");
     STD_TORCH_CHECK(statistics->dim() == 2 && statistics->size(0) == x.size(0) &&
                         statistics->size(1) == kRowSums && statistics->is_contiguous(),
                     "statistics: expected a contiguous tensor of shape (n_chains, 2)");
@@ -164,9 +175,9 @@ inline void langevin_step_inplace(StableIValue* stack, RunStep run) {
     if (residual) check_no_overlap(*statistics, *residual, "statistics and residual", false);
     out.row_sums = statistics;
     out.row_sums_of = RowSums::statistics;
-    if (x.numel() == 0) torch::stable::zero_(*out.row_sums);
   }
   step(state.tensor(), grad, out, next, run);
+  if (statistics && x.numel() == 0) torch::stable::zero_(*out.row_sums);
   state.write_back();
   if (memory) memory->write_back();
 }

@@ -19,7 +19,7 @@ inline void langevin_transition(StableIValue* stack, RunStep run) {
   std::optional<Writable> memory;
   if (residual) {
     check_residual(*residual, x, grad);
-    memory.emplace(*residual);
+    memory.emplace(*residual, "residual");
     out.residual = memory->tensor();
   }
   step(in, grad, out, next, run);

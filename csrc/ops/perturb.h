@@ -17,7 +17,7 @@ inline std::tuple<Tensor, Tensor> perturbed_pair(const Tensor& x, const Tensor& 
                                                  const OptionalTensor& radii, double noise_std,
                                                  const OptionalTensor& noise_stds, RunPerturb run) {
   const Rows rows = rows_of(x);
-  check_chains(rows, key, first_chain);
+  check_chains(x, key, first_chain);
   const ChainScalar radius_of = chain_scalar(radii, x, "radius");
   const ChainScalar noise_std_of = chain_scalar(noise_stds, x, "noise_std");
   const Tensor in = dense(x);

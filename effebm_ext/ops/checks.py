@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch._ops import OpOverload
 
 from effebm_ext import extension
 from effebm_ext.transforms import (
@@ -62,8 +65,35 @@ def check_writable(x: Tensor, name: str) -> None:
     """An in-place op may write ``x``: no two elements share memory."""
     if x.is_contiguous():
         return
+    if x.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got one of layout {x.layout}")
     if x.numel() > 0 and any(n > 1 and s == 0 for n, s in zip(x.shape, x.stride(), strict=True)):
         raise ValueError(f"{name}: expected a tensor of its own, got an expanded one; clone() it")
+
+
+def check_not_negated(written: Tensor | None, name: str) -> None:
+    if written is not None and written.is_neg():
+        raise ValueError(
+            f"{name}: expected a tensor that can be written, got a view whose sign is negated when "
+            "it is read, such as z.conj().imag; resolve_neg() it"
+        )
+
+
+_LIBRARY = torch.library.Library("effebm", "FRAGMENT")
+
+
+def refuse_negated(op: OpOverload) -> None:
+    """Lets an op refuse to write negated views. PyTorch, which runs ops on copies of such views,
+    would raise its error after the op has written the other tensors. (The wrappers need not ask: a
+    kernel for negated views costs nothing where there are none.)"""
+    written = [(i, a.name) for i, a in enumerate(op._schema.arguments) if a.alias_info is not None]
+
+    def run(*arguments: Any) -> Any:
+        for i, name in written:
+            check_not_negated(arguments[i], name)
+        return op(*(a.resolve_neg() if isinstance(a, Tensor) else a for a in arguments))
+
+    _LIBRARY.impl(op._schema.name, run, "Negative")
 
 
 def check_not_differentiated(op: str, *arguments: object) -> None:

@@ -11,10 +11,12 @@ from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_like,
     check_not_differentiated,
+    check_not_negated,
     check_not_transformed,
     check_state,
     check_writable,
     compute_dtype,
+    refuse_negated,
     row_size,
 )
 from effebm_ext.ops.drift import clip_gradient, clip_with_statistics
@@ -82,7 +84,7 @@ def langevin_step_(
     Raises:
         TypeError: a tensor has another dtype than stated, or an argument another type.
         ValueError: shapes or devices differ, a scalar is out of range, k > d, residual without
-            compressor, x is an expanded tensor.
+            compressor, a written tensor is expanded or a negated view.
         RuntimeError: grad mode is on and x or grad requires grad; x is on a device without
             kernels; two of the tensors overlap in memory (x and grad may be the same tensor).
     """
@@ -97,6 +99,8 @@ def langevin_step_(
         move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
         check_apart(x, grad, "x and grad", may_be_same=True)
         check_residual_apart(residual, x, grad)
+        for name, written in (("x", x), ("residual", residual), ("statistics", statistics)):
+            check_not_negated(written, name)
         for other in (x, grad, residual):
             check_apart(other, statistics, "statistics and x, grad or residual")
         clipped, sums = clip_with_statistics(grad, clip)
@@ -182,6 +186,9 @@ def langevin_step(
         return step_along(x, c, bounds, move)
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
     return differentiable_step(x, grad, compressor, clip, bounds, arguments)
+
+
+refuse_negated(_STEP_INPLACE)
 
 
 @torch.library.register_fake("effebm::langevin_step_")

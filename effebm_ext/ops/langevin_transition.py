@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from effebm_ext.ops.black_box import apply_black_box, is_black_box, overwrite
-from effebm_ext.ops.checks import check_not_transformed, check_state, compute_dtype
+from effebm_ext.ops.checks import (
+    check_not_negated,
+    check_not_transformed,
+    check_state,
+    compute_dtype,
+    refuse_negated,
+)
 from effebm_ext.ops.drift import clip_gradient, drift
 from effebm_ext.ops.langevin_step import (
     check_residual,
@@ -79,6 +85,7 @@ def langevin_transition(
     if is_black_box(compressor):
         move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
         check_residual_apart(residual, x, grad)
+        check_not_negated(residual, "residual")
         with torch.no_grad():  # the function may have parameters
             c, new_residual = apply_black_box(compressor, clip_gradient(grad, clip), residual)
         new_x = step_along(x, c, bounds, move)
@@ -89,6 +96,9 @@ def langevin_transition(
     new_x, applied, sums = _TRANSITION(x, grad, residual, *arguments)
     increment_version(residual)
     return Transition(new_x, applied, sums[:, 0], sums[:, 1])
+
+
+refuse_negated(_TRANSITION)
 
 
 @torch.library.register_fake("effebm::langevin_transition")
