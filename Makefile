@@ -3,10 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
+# The torch that the wheel of test-torch is built against, and where it keeps the others.
+WHEEL_TORCH := torch==2.13.0
+TORCH_VENVS ?= build/torch
+PLAIN ?= build/plain
 SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc tools -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint test-cpp test-python test-ptx faults build clean
+.PHONY: demo test lint test-cpp test-python test-ptx test-torch test-install faults build clean
 
 demo: build
 	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
@@ -42,6 +46,25 @@ test-ptx: build
 # Do the tests notice broken CUDA kernels? All the seeded faults, or FAULTS="--random 5" of them.
 faults: build
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python tools/seeded_faults/run.py $(FAULTS)
+
+# The tests of the ops under another torch, with a wheel built against $(WHEEL_TORCH):
+# make test-torch TORCH=torch==2.11.0
+test-torch: build/wheel/made
+	$(BIN)/python tools/torch_versions.py "$(TORCH)" --wheel build/wheel --venvs $(TORCH_VENVS)
+
+build/wheel/made: $(SOURCES) $(shell find effebm_ext -name '*.py*')
+	$(MAKE) build TORCH=$(WHEEL_TORCH)
+	rm -rf build/wheel build/lib.*
+	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w build/wheel .
+	touch $@
+
+# The README's installation into a clean environment, and its example, in the clone and elsewhere.
+test-install:
+	rm -rf $(PLAIN)
+	$(PYTHON) -m venv $(PLAIN)
+	$(PLAIN)/bin/pip install -q "$(TORCH)" setuptools wheel ninja pybind11 numpy
+	$(PLAIN)/bin/pip install -q --no-build-isolation .
+	$(PLAIN)/bin/python tools/readme_example.py
 
 build: $(VENV)/built
 
