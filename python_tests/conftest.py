@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import stand_in
 import torch
 
-import effebm_ext as eff
 from effebm_ext import _C, extension
 
 # What torch.compile keeps on disk is not told apart by the schemas of the ops.
@@ -20,17 +20,6 @@ _EMULATED = Path(
         Path(__file__).parents[1] / "build" / "cmake" / "libeffebm_emulated.so",
     )
 )
-_OPS = (
-    "topk_compress",
-    "block_sign_compress",
-    "drift",
-    "langevin_step",
-    "langevin_step_",
-    "langevin_transition",
-    "perturbed_pair",
-)
-
-
 HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
 
 
@@ -71,67 +60,39 @@ def without_cuda_kernels(monkeypatch):
 
 @pytest.fixture(scope="module", params=["cpu", "emulated cuda", *["cuda"] * HAS_GPU])
 def kernels(request):
-    """The module's tests run on the CPU kernels, on the CUDA kernels under the emulator, and on a
-    GPU: equal results are asked of all three by the same lines."""
-    with {"cpu": _cpu, "emulated cuda": _emulated, "cuda": _cuda}[request.param]():
+    """Which kernels the module's tests run on: those of the CPU, the CUDA kernels under the
+    emulator, which take the place of the CPU's, or a GPU's. Equal results are asked of all three
+    by the same lines."""
+    if request.param != "emulated cuda":
         yield request.param
+        return
+    if not _EMULATED.exists():
+        pytest.skip(f"the emulated CUDA kernels are not built: make test-cpp ({_EMULATED})")
+    library = ctypes.CDLL(str(_EMULATED))
+    library.effebm_emulated_kernels.restype = ctypes.c_void_p
+    _C.use_cpu_kernels(library.effebm_emulated_kernels())
+    yield request.param
+    _C.use_cpu_kernels(0)
 
 
-class _cpu:
-    def __enter__(self):
-        pass
-
-    def __exit__(self, *_):
-        pass
-
-
-class _emulated:
-    """The CUDA kernels stand in for those of CPU tensors."""
-
-    def __enter__(self):
-        if not _EMULATED.exists():
-            pytest.skip(f"the emulated CUDA kernels are not built: make test-cpp ({_EMULATED})")
-        library = ctypes.CDLL(str(_EMULATED))
-        library.effebm_emulated_kernels.restype = ctypes.c_void_p
-        _C.use_cpu_kernels(library.effebm_emulated_kernels())
-
-    def __exit__(self, *_):
-        _C.use_cpu_kernels(0)
+@pytest.fixture(scope="module")
+def device(kernels):
+    """The device under test. A test makes its tensors there, also generators, and brings results
+    back with ``.cpu()`` to compare them with what was computed on the CPU."""
+    if kernels == "cuda":
+        return torch.device("cuda", torch.cuda.current_device())
+    return torch.device("cpu") if kernels == "cpu" else stand_in.DEVICE
 
 
-class _cuda:
-    """The ops take their CPU tensors to a GPU and bring back what they wrote."""
-
-    def __enter__(self):
-        self.patch = pytest.MonkeyPatch()
-        for name in _OPS:
-            self.patch.setattr(eff, name, _on_gpu(getattr(eff, name)))
-
-    def __exit__(self, *_):
-        self.patch.undo()
-
-
-def _on_gpu(op):
-    def run(*arguments, **options):
-        moved = {}
-
-        def move(value):
-            if not isinstance(value, torch.Tensor):
-                return value
-            if id(value) not in moved:  # the same tensor twice stays the same tensor
-                moved[id(value)] = (value, value.cuda())
-            return moved[id(value)][1]
-
-        named = {name: move(v) for name, v in options.items()}
-        result = op(*map(move, arguments), **named)
-        for here, there in moved.values():
-            written = op.__name__.endswith("_") or there is named.get("residual")
-            if written and not here.requires_grad:
-                here.copy_(there)
-            if result is there:
-                return here
-        if isinstance(result, tuple):
-            return type(result)(*(t.cpu() for t in result))
-        return result.cpu()
-
-    return run
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Under the emulator the device under test is a stand-in for a GPU while a test runs."""
+    fixtures = pyfuncitem.funcargs
+    if fixtures.get("kernels") == "cuda" and "device" not in fixtures:
+        pytest.fail("a test of a GPU has to make its tensors on the fixture `device`")
+    if fixtures.get("device") != stand_in.DEVICE:
+        return (yield)
+    with stand_in.StandIn() as mode:
+        result = yield
+    assert mode.used, "the test has made no tensor on the fixture `device`"
+    return result

@@ -23,7 +23,8 @@ INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def assert_same_bits(got, want):
-    """Equal shapes, dtypes and bits; any NaN equals any NaN."""
+    """Equal shapes, dtypes and bits, wherever the two lie; any NaN equals any NaN."""
+    got, want = got.cpu(), want.cpu()
     assert got.shape == want.shape
     assert got.dtype == want.dtype
     nan = want.isnan()
@@ -33,10 +34,31 @@ def assert_same_bits(got, want):
     assert torch.equal(got, want)
 
 
-def normal(*shape, seed=0, dtype=torch.float32):
-    """Standard normals that depend on the seed alone."""
+def normal(*shape, seed=0, dtype=torch.float32, device="cpu"):
+    """Standard normals that depend on the seed only, on every device the same."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype).to(device)
+
+
+def on(device, value, copies=None):
+    """A copy of tensors, and of what holds them, on a device. Strides stay, gaps in memory too,
+    and tensors that share memory, or are one, still do."""
+    copies = {} if copies is None else copies
+    if isinstance(value, (list, tuple)):
+        return type(value)(on(device, part, copies) for part in value)
+    if isinstance(value, dict):
+        return {name: on(device, part, copies) for name, part in value.items()}
+    if not isinstance(value, torch.Tensor):
+        return value
+    if id(value) not in copies:
+        storage = value.untyped_storage()
+        if id(storage) not in copies:
+            memory = torch.empty(0, dtype=torch.uint8).set_(storage)
+            copies[id(storage)] = memory.to(device, copy=True)
+        memory = copies[id(storage)].view(value.dtype)
+        there = memory.as_strided(value.shape, value.stride(), value.storage_offset())
+        copies[id(value)] = there.requires_grad_(value.requires_grad)
+    return copies[id(value)]
 
 
 def named(value):

@@ -4,14 +4,12 @@ import itertools
 
 import pytest
 import torch
-from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, normal
+from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, normal, on
 from hypothesis import given, settings
 from test_langevin_step import cases
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 KEY = eff.Key(17, offset=2**33 + 5, first_chain=3)
 
@@ -43,7 +41,7 @@ def check_equal(known, function, x, grad, step_size, residual, **options):
     for compressor in (known, function):
         named = {"compressor": compressor, "rng": KEY, **options}
         memories = [None if residual is None else residual.clone() for _ in range(2)]
-        statistics = torch.full((len(x), 2), NAN, dtype=compute_dtype(x.dtype))
+        statistics = x.new_full((len(x), 2), NAN, dtype=compute_dtype(x.dtype))
         state = x.clone()
         gradient = state if grad is x else grad
         assert eff.langevin_step_(state, gradient, step_size, residual=memories[0],
@@ -59,10 +57,10 @@ def check_equal(known, function, x, grad, step_size, residual, **options):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("known", "function"), PAIRS)
-def test_a_function_gives_the_bits_of_the_compressor_it_is(dtype, known, function):
-    x, grad = normal(3, 2, 5, dtype=dtype), normal(3, 2, 5, seed=1, dtype=dtype)
-    memory = normal(3, 2, 5, seed=2, dtype=compute_dtype(dtype))
-    every = itertools.product(SCALES, CLIPS, BOUNDS, [None, memory])
+def test_a_function_gives_the_bits_of_the_compressor_it_is(device, dtype, known, function):
+    x, grad = (normal(3, 2, 5, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
+    memory = normal(3, 2, 5, seed=2, dtype=compute_dtype(dtype), device=device)
+    every = itertools.product(on(device, SCALES), CLIPS, BOUNDS, [None, memory])
     for (step_size, noise_std), clip, bounds, residual in every:
         options = {"noise_std": noise_std, "clip": clip, "bounds": bounds}
         check_equal(known, function, x, grad, step_size, residual, **options)
@@ -70,23 +68,23 @@ def test_a_function_gives_the_bits_of_the_compressor_it_is(dtype, known, functio
 
 @settings(max_examples=50, deadline=None)
 @given(cases())
-def test_every_shape_and_layout_gives_the_same_bits(case):
-    x, grad, step_size, residual, compressor, options = case
+def test_every_shape_and_layout_gives_the_same_bits(device, case):
+    x, grad, step_size, residual, compressor, options = on(device, case)
     if compressor is not None:
         check_equal(compressor, compressor.compress, x, grad, step_size, residual, **options)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("residual", [False, True])
-def test_it_is_given_the_compute_dtype_and_a_tensor_of_its_own(dtype, residual):
+def test_it_is_given_the_compute_dtype_and_a_tensor_of_its_own(device, dtype, residual):
     seen = []
 
     def watch(u):
         seen.append(u)
         return torch.zeros_like(u)
 
-    x, grad = normal(3, 2, 5, dtype=dtype), normal(3, 2, 5, seed=1, dtype=dtype)
-    memory = torch.ones(3, 2, 5, dtype=compute_dtype(dtype)) if residual else None
+    x, grad = (normal(3, 2, 5, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
+    memory = torch.ones_like(x, dtype=compute_dtype(dtype)) if residual else None
     before = grad.clone()
     eff.langevin_step_(x, grad, 0.1, compressor=watch, residual=memory, rng=KEY)
     (u,) = seen
@@ -117,9 +115,9 @@ MISBEHAVED = [
 
 @pytest.mark.parametrize(("function", "error", "message"), MISBEHAVED)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_one_that_misbehaves_changes_nothing(function, error, message, dtype):
-    x, grad = normal(3, 4, dtype=dtype), normal(3, 4, seed=1, dtype=dtype)
-    written = [x, torch.ones(3, 4), torch.ones(3, 2)]
+def test_one_that_misbehaves_changes_nothing(device, function, error, message, dtype):
+    x, grad = (normal(3, 4, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
+    written = [x, torch.ones(3, 4, device=device), torch.ones(3, 2, device=device)]
     before = [t.clone() for t in written]
     options = {"compressor": function, "rng": KEY}
     with pytest.raises(error, match=message):
@@ -149,9 +147,10 @@ def test_one_that_misbehaves_changes_nothing(function, error, message, dtype):
      {"bounds": 3.0}, {"grad": torch.zeros(3)}, {"clip": 2.0}, {"statistics": torch.zeros(3)},
      {"residual": torch.zeros(3, 4).double()}],
 )  # fmt: skip
-def test_a_bad_argument_changes_nothing(changes, compressor):
-    x, residual, statistics = normal(3, 4), torch.ones(3, 4), torch.ones(3, 2)
-    arguments = {"x": x, "grad": torch.ones(3, 4), "step_size": 0.1, "compressor": compressor,
+def test_a_bad_argument_changes_nothing(device, changes, compressor):
+    x, changes = normal(3, 4, device=device), on(device, changes)
+    grad, residual, statistics = (torch.ones(3, n, device=device) for n in (4, 4, 2))
+    arguments = {"x": x, "grad": grad, "step_size": 0.1, "compressor": compressor,
                  "residual": residual, "statistics": statistics, **changes}  # fmt: skip
     with pytest.raises((TypeError, ValueError), match=next(iter(changes))):
         eff.langevin_step_(**arguments)
@@ -161,8 +160,8 @@ def test_a_bad_argument_changes_nothing(changes, compressor):
 
 
 @pytest.mark.parametrize("compressor", [eff.TopK(2), torch.tanh])
-def test_tensors_that_share_memory_are_refused(compressor):
-    memory = normal(10, 4)
+def test_tensors_that_share_memory_are_refused(device, compressor):
+    memory = normal(10, 4, device=device)
     before = memory.clone()
     x, grad, apart, shifted = memory[:3], memory[4:7], memory[7:], memory[2:5]
     sums = memory.view(-1)[:6].view(3, 2), memory.view(-1)[36:].new_empty(3, 2)
@@ -178,8 +177,8 @@ def test_tensors_that_share_memory_are_refused(compressor):
 
 
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_what_it_returns_may_have_any_layout(layout):
-    x, grad, residual = normal(3, 4), normal(3, 4, seed=1), normal(3, 4, seed=2)
+def test_what_it_returns_may_have_any_layout(device, layout):
+    x, grad, residual = (normal(3, 4, seed=seed, device=device) for seed in range(3))
     options = {"rng": KEY, "bounds": (-1, 1)}
     want = eff.langevin_transition(x, grad, 0.1, compressor=torch.tanh, **options)
     got = eff.langevin_transition(
@@ -196,22 +195,23 @@ def test_what_it_returns_may_have_any_layout(layout):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_a_sampler_with_a_function_is_the_sampler_with_its_compressor(dtype):
+def test_a_sampler_with_a_function_is_the_sampler_with_its_compressor(device, dtype):
     def energy(x):
         return (x**4 / 4 - x).flatten(1).sum(1)
 
     samples = [
         eff.Langevin(
             energy, step_size=0.05, compressor=compressor, error_feedback=True, clip=eff.ClipNorm(2)
-        ).sample(normal(6, 2, 5, dtype=dtype), 20, rng=KEY)
+        ).sample(normal(6, 2, 5, dtype=dtype, device=device), 20, rng=KEY)
         for compressor in (eff.TopK(3), top3)
     ]
     assert_same_bits(*samples)
 
 
-def test_parameters_of_a_function_leave_no_graph_on_the_chain():
-    module = torch.nn.Linear(4, 4)
-    x, residual, grad = torch.zeros(3, 4), torch.zeros(3, 4), torch.ones(3, 4)
+def test_parameters_of_a_function_leave_no_graph_on_the_chain(device):
+    module = torch.nn.Linear(4, 4, device=device)
+    x, residual = (torch.zeros(3, 4, device=device) for _ in range(2))
+    grad = torch.ones(3, 4, device=device)
     for _ in range(2):
         eff.langevin_step_(x, grad, 0.1, compressor=module, residual=residual)
         t = eff.langevin_transition(x, grad, 0.1, compressor=module, residual=residual)
@@ -223,17 +223,16 @@ def test_parameters_of_a_function_leave_no_graph_on_the_chain():
     assert module.weight.grad.abs().sum() > 0
 
 
-def test_a_step_with_a_function_draws_one_key():
-    options = {"noise_std": 1.0, "compressor": top3}
-    generators = [torch.Generator().manual_seed(3) for _ in range(2)]
+def test_a_step_with_a_function_draws_one_key(device):
+    generators = [torch.Generator(device).manual_seed(3) for _ in range(2)]
+    x, grad = torch.zeros(2, 5, device=device), torch.ones(2, 5, device=device)
     for generator, compressor in zip(generators, (eff.TopK(3), top3), strict=True):
-        eff.langevin_step_(torch.zeros(2, 5), torch.ones(2, 5), 0.1, rng=generator,
-                           **{**options, "compressor": compressor})  # fmt: skip
+        eff.langevin_step_(x, grad, 0.1, rng=generator, noise_std=1.0, compressor=compressor)
     assert torch.equal(*(g.get_state() for g in generators))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_compiled_steps_with_a_function_have_the_same_bits(dtype):
+def test_compiled_steps_with_a_function_have_the_same_bits(device, dtype):
     def step(x, grad, residual, key):
         options = {"compressor": top3, "clip": eff.ClipNorm(1.0), "bounds": (-1, 0.7), "rng": key}
         eff.langevin_step_(x, grad, 0.1, residual=residual, **options)
@@ -242,7 +241,10 @@ def test_compiled_steps_with_a_function_have_the_same_bits(dtype):
     torch._dynamo.reset()
     compiled = torch.compile(step, backend="aot_eager", fullgraph=True)
     eager, traced = (
-        [normal(3, 9, dtype=dtype), normal(3, 9, seed=1, dtype=dtype), normal(3, 9, seed=2)]
+        [
+            normal(3, 9, seed=seed, dtype=kind, device=device)
+            for seed, kind in enumerate([dtype, dtype, torch.float32])
+        ]
         for _ in range(2)
     )
     for i in range(3):
