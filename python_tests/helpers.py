@@ -61,6 +61,13 @@ def on(device, value, copies=None):
     return copies[id(value)]
 
 
+def expected(reference, *arguments, **options):
+    """What a reference makes of copies of its arguments on the CPU."""
+    arguments, options = on("cpu", (arguments, options))
+    with torch._C.DisableTorchFunction():  # it is slow where a stand-in looks at every function
+        return reference(*arguments, **options)
+
+
 def named(value):
     """Of a test's parameter, alike in every process: str() of a function has its address."""
     return getattr(value, "__name__", str(value))

@@ -7,7 +7,7 @@ import functools
 import pytest
 import torch
 from torch import Tensor
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor
+from torch._C._functorch import get_unwrapped
 from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
@@ -86,15 +86,16 @@ class StandIn(TorchFunctionMode):
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        tensors = [*_tensors([args, kwargs])]
-        there = any(map(_is_there, tensors))
+        tensors = _tensors([*args, *kwargs.values()])
+        there = [t for t in tensors if _is_there(t)]
         if there and func in _ANSWERS:
             return _ANSWERS[func]
         if there and func in (Tensor.numpy, Tensor.__array__):
             raise TypeError(f"can't convert a tensor on {DEVICE} to NumPy: move it with .cpu()")
-        _check_devices(func, args, tensors, there)
         place = _place(func, args, kwargs)
-        target = there if place is None else _is_there(place)
+        if there or isinstance(func, (OpOverload, OpOverloadPacket)):
+            _check_devices(func, args, tensors, bool(there))
+        target = bool(there) if place is None else _is_there(place)
         generator = kwargs.get("generator")
         if generator is not None and _is_there(generator) != target:
             raise RuntimeError(f"{func}: expected a generator of the device of the tensor")
@@ -103,7 +104,7 @@ class StandIn(TorchFunctionMode):
             kwargs = {name: _HOST if a is place else a for name, a in kwargs.items()}
             func = Tensor.cpu if func is Tensor.cuda else func
         result = func(*args, **kwargs)
-        return self._placed(result, tensors, target)
+        return self._placed(result, tensors, target) if there or target else result
 
     def _placed(self, result, tensors, target):
         """The result of a call, marked or as a copy where its memory is on the other side."""
@@ -137,7 +138,7 @@ class _Generator(torch.Generator, metaclass=_AnyGenerator):
 
 
 def _place(func, args, kwargs):
-    """Where a call says that its results are to lie: a device, or a tensor that is there; or None."""
+    """Where a call says that its results are to lie: on a device, or with a tensor; or None."""
     if func is Tensor.cpu or func is Tensor.cuda:
         return _HOST if func is Tensor.cpu else DEVICE
     if func is Tensor.copy_:
@@ -163,12 +164,16 @@ def _check_devices(func, args, tensors, there):
 
 
 def _tensors(values):
-    """The tensors in nested lists, tuples and dictionaries."""
-    for value in values.values() if isinstance(values, dict) else values:
+    """The tensors among values and in what holds them."""
+    found = []
+    for value in values:
         if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple, dict)):
-            yield from _tensors(value)
+            found.append(value)
+        elif isinstance(value, (list, tuple)):
+            found += _tensors(value)
+        elif isinstance(value, dict):
+            found += _tensors(value.values())
+    return found
 
 
 def _is_there(value):
@@ -182,6 +187,7 @@ def _is_there(value):
 
 def _storage(tensor):
     """The memory of a tensor, one object for all its views, also below functions like vmap."""
-    while is_functorch_wrapped_tensor(tensor):
-        tensor = get_unwrapped(tensor)
-    return tensor.untyped_storage()
+    try:
+        return tensor.untyped_storage()
+    except NotImplementedError:
+        return _storage(get_unwrapped(tensor))

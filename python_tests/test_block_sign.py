@@ -5,15 +5,23 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import DTYPES, INF, NAN, READ_ONLY_LAYOUTS, SPECIAL, assert_same_bits
+from helpers import (
+    DTYPES,
+    INF,
+    NAN,
+    READ_ONLY_LAYOUTS,
+    SPECIAL,
+    assert_same_bits,
+    expected,
+    normal,
+    on,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effebm_ext as eff
 from effebm_ext import _C, reference
 from effebm_ext.ops.block_sign import block_sign_compress_reference
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 
 @st.composite
@@ -41,43 +49,46 @@ def tensors_and_compressors(draw):
 
 @settings(max_examples=400, deadline=None)
 @given(tensors_and_compressors())
-def test_equals_the_reference_in_bits(drawn):
+def test_equals_the_reference_in_bits(device, drawn):
     x, compressor = drawn
-    before = x.clone()
-    got = compressor.compress(x)
-    assert_same_bits(got, block_sign_compress_reference(x, compressor))
+    given = on(device, x)
+    got = compressor.compress(given)
+    assert_same_bits(got, expected(block_sign_compress_reference, x, compressor))
     assert got.is_contiguous()
-    assert_same_bits(x, before)
+    assert_same_bits(given, x)
     sizes = {"block_size": compressor.block_size, "block_offsets": compressor.block_offsets}
-    assert_same_bits(eff.block_sign_compress(x, **sizes), got)
+    assert_same_bits(eff.block_sign_compress(given, **sizes), got)
 
 
-def test_blocks_that_span_chunks_and_sums_of_sums_equal_the_reference():
+def test_blocks_that_span_chunks_and_sums_of_sums_equal_the_reference(device):
     # Beyond 1024 terms a sum is a sum of sums; beyond 1024 * 1024 a third level begins.
-    x = torch.randn(1, 2 * 1024 * 1024 + 1027, generator=torch.Generator().manual_seed(0))
+    x = normal(1, 2 * 1024 * 1024 + 1027)
+    given = x.to(device)
     offsets = [0, 5, 2**20 + 7, 2**20 + 8, x.shape[1]]
     by_offsets = eff.BlockSign(block_offsets=offsets)
-    assert_same_bits(by_offsets.compress(x), block_sign_compress_reference(x, by_offsets))
+    assert_same_bits(
+        by_offsets.compress(given), expected(block_sign_compress_reference, x, by_offsets)
+    )
     for block_size in (2**62, 2**20, 2**20 + 1, 700_001):
-        got = eff.block_sign_compress(x, block_size)
-        assert_same_bits(got, block_sign_compress_reference(x, eff.BlockSign(block_size)))
+        got = eff.block_sign_compress(given, block_size)
+        assert_same_bits(got, expected(block_sign_compress_reference, x, eff.BlockSign(block_size)))
 
 
-def test_a_short_last_block_is_scaled_by_its_own_length():
-    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -8.0]])
+def test_a_short_last_block_is_scaled_by_its_own_length(device):
+    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -8.0]], device=device)
     want = torch.tensor([[2.0, -2.0, 2.0, 2.0, -8.0]])
     assert_same_bits(eff.block_sign_compress(x, 2), want)
 
 
 @pytest.mark.parametrize("block_size", [5, 6, 1000, 2**62])
-def test_a_block_larger_than_a_row_is_the_row(block_size):
+def test_a_block_larger_than_a_row_is_the_row(device, block_size):
     x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -2.0], [0.0, 0.0, 5.0, 0.0, -5.0]])
     want = torch.tensor([[2.0, -2.0, 2.0, 2.0, -2.0], [0.0, 0.0, 2.0, 0.0, -2.0]])
-    assert_same_bits(eff.block_sign_compress(x, block_size), want)
+    assert_same_bits(eff.block_sign_compress(x.to(device), block_size), want)
 
 
-def test_blocks_by_offsets_have_their_own_scales():
-    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -8.0]])
+def test_blocks_by_offsets_have_their_own_scales(device):
+    x = torch.tensor([[1.0, -3.0, 2.0, 2.0, -8.0]], device=device)
     want = torch.tensor([[1.0, -7 / 3, 7 / 3, 7 / 3, -8.0]])
     assert_same_bits(eff.block_sign_compress(x, block_offsets=[0, 1, 4, 5]), want)
     sizes = torch.tensor([1, 3, 1])  # what layers give
@@ -86,26 +97,27 @@ def test_blocks_by_offsets_have_their_own_scales():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_zeros_stay_zero_beside_infinity_and_nan(dtype):
+def test_zeros_stay_zero_beside_infinity_and_nan(device, dtype):
     x = torch.tensor([[0.0, -0.0, INF, -1.0], [0.0, -0.0, NAN, -1.0]], dtype=dtype)
     want = torch.tensor([[0.0, 0.0, INF, -INF], [0.0, 0.0, NAN, NAN]], dtype=dtype)
-    assert_same_bits(eff.block_sign_compress(x, 4), want)
+    assert_same_bits(eff.block_sign_compress(x.to(device), 4), want)
 
 
-def test_blocks_of_one_give_the_values_back():
+def test_blocks_of_one_give_the_values_back(device):
     x = SPECIAL[None].float()
-    assert_same_bits(eff.block_sign_compress(x, 1), torch.where(x == 0, 0.0, x))
+    assert_same_bits(eff.block_sign_compress(x.to(device), 1), torch.where(x == 0, 0.0, x))
 
 
-def test_a_mean_of_denormals_is_a_denormal_also_where_the_caller_flushes_them():
+def test_a_mean_of_denormals_is_a_denormal_also_where_the_caller_flushes_them(device):
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush denormals")
     torch.set_flush_denormal(False)
     for dtype in DTYPES:
         tiny = torch.finfo(dtype).smallest_normal
         x = torch.tensor([[tiny / 4, -tiny / 2, tiny / 8, 0.0, tiny, 1.0, -1.0]], dtype=dtype)
-        want = block_sign_compress_reference(x, eff.BlockSign(4))
+        want = expected(block_sign_compress_reference, x, eff.BlockSign(4))
         assert 0 < want[0, 0] < tiny
+        x = x.to(device)
         torch.set_flush_denormal(True)
         try:
             got = eff.block_sign_compress(x, 4)
@@ -116,8 +128,8 @@ def test_a_mean_of_denormals_is_a_denormal_also_where_the_caller_flushes_them():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 400), st.integers(0, 2**32), st.booleans())
-def test_what_is_kept_and_what_is_lost_add_up(dim, block_size, seed, with_zeros):
-    g = torch.randn(5, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def test_what_is_kept_and_what_is_lost_add_up(device, dim, block_size, seed, with_zeros):
+    g = normal(5, dim, seed=seed, dtype=torch.float64, device=device)
     if with_zeros:
         g[:, ::3] = 0
     c = eff.block_sign_compress(g, block_size)
@@ -129,8 +141,8 @@ def test_what_is_kept_and_what_is_lost_add_up(dim, block_size, seed, with_zeros)
         torch.testing.assert_close(lost, total - kept, rtol=0, atol=1e-12 * dim)
 
 
-def test_large_gaussian_blocks_lose_one_minus_two_over_pi():
-    g = torch.randn(4, 2**18, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+def test_large_gaussian_blocks_lose_one_minus_two_over_pi(device):
+    g = normal(4, 2**18, seed=1, dtype=torch.float64, device=device)
     lost = ((g - eff.block_sign_compress(g, 2**16)) ** 2).sum() / (g**2).sum()
     # Standard error about 1 / sqrt(2^20).
     assert abs(lost.item() - (1 - 2 / math.pi)) < 4e-3
@@ -160,13 +172,26 @@ def on_another_device(device):
         return torch.empty(2, 5, device=device)
 
 
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (None, TypeError, "x: expected a tensor, got NoneType"),
+        (on_another_device("cuda"), RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
+        (on_another_device("mps"), RuntimeError, "x: expected a CPU or CUDA tensor, .* mps"),
+    ],
+)
+@pytest.mark.usefixtures("without_cuda_kernels")
+def test_what_is_on_no_device_with_kernels_is_refused(x, error, message):
+    with pytest.raises(error, match=message):
+        eff.block_sign_compress(x, 1)
+
+
 X = torch.zeros(2, 5)
 
 
 @pytest.mark.parametrize(
     ("x", "block_size", "error", "message"),
     [
-        (None, 1, TypeError, "x: expected a tensor, got NoneType"),
         (
             X.int(),
             1,
@@ -178,17 +203,10 @@ X = torch.zeros(2, 5)
         (X, -4, ValueError, "block_size: expected at least 1, got -4"),
         (X, 2.0, TypeError, "block_size: expected an int, got float"),
         (X, True, TypeError, "block_size: expected an int, got bool"),
-        (on_another_device("cuda"), 1, RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
-        (
-            on_another_device("mps"),
-            1,
-            RuntimeError,
-            "x: expected a CPU or CUDA tensor, .* mps",
-        ),
     ],
 )
-@pytest.mark.usefixtures("without_cuda_kernels")
-def test_what_block_sign_compress_refuses(x, block_size, error, message):
+def test_what_block_sign_compress_refuses(device, x, block_size, error, message):
+    x = x.to(device)
     with pytest.raises(error, match=message):
         eff.block_sign_compress(x, block_size)
 
@@ -218,32 +236,35 @@ def test_what_block_sign_refuses(block_size, error, message):
         ([0, 3, 6], ValueError, "block_offsets: expected the last to be 5, .* got 6"),
     ],
 )
-def test_which_offsets_are_refused(offsets, error, message):
+def test_which_offsets_are_refused(device, offsets, error, message):
+    x = X.to(device)
     with pytest.raises(error, match=message):
-        eff.block_sign_compress(X, block_offsets=offsets)
+        eff.block_sign_compress(x, block_offsets=offsets)
     with pytest.raises(TypeError, match="either block_size or block_offsets"):
         eff.BlockSign(2, block_offsets=offsets)
 
 
-def test_the_op_itself_checks_too():
-    op = torch.ops.effebm.block_sign_compress
+def test_the_op_itself_checks_too(device):
+    op, x = torch.ops.effebm.block_sign_compress, X.to(device)
+    offsets = torch.tensor([0, 5], device=device)
     with pytest.raises(RuntimeError, match="block_size: expected at least 1, got 0"):
-        op(X, 0, None)
+        op(x, 0, None)
     with pytest.raises(RuntimeError, match="block_offsets: expected Long, got Int"):
-        op(X, 1, torch.tensor([0, 5]).int())
+        op(x, 1, offsets.int())
     with pytest.raises(RuntimeError, match=r"block_offsets: expected int64 \(n_blocks \+ 1,\)"):
-        op(X, 1, torch.tensor([0]))
+        op(x, 1, offsets[:1])
     with pytest.raises(
         RuntimeError, match="expected float32, float64, bfloat16 or float16, got Int"
     ):
-        op(X.int(), 1, None)
+        op(x.int(), 1, None)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 5), (0, 4), (2, 3, 4)])
-def test_opcheck(dtype, shape):
-    x = torch.randn(shape, dtype=dtype)
+def test_opcheck(device, dtype, shape):
+    x = torch.randn(shape, dtype=dtype, device=device)
     op = torch.ops.effebm.block_sign_compress.default
     torch.library.opcheck(op, (x, 3, None))
     torch.library.opcheck(op, (x.transpose(0, -1), 100, None))
-    torch.library.opcheck(op, (x, 1, torch.tensor([0, 1, x[0].numel() if len(x) else 4])))
+    offsets = torch.tensor([0, 1, x[0].numel() if len(x) else 4], device=device)
+    torch.library.opcheck(op, (x, 1, offsets))

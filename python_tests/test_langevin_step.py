@@ -1,11 +1,23 @@
 """langevin_step_ and langevin_step against their reference."""
 
+import functools
 import itertools
 import math
 
 import pytest
 import torch
-from helpers import DTYPES, INF, INTEGERS, LAYOUTS, NAN, SPECIAL, assert_same_bits, normal
+from helpers import (
+    DTYPES,
+    INF,
+    INTEGERS,
+    LAYOUTS,
+    NAN,
+    SPECIAL,
+    assert_same_bits,
+    expected,
+    normal,
+    on,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +25,6 @@ import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.ops.langevin_step import langevin_step_reference
 from effebm_ext.reference import canonical_sum, sqrt
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 KEY = eff.Key(17, offset=2**33 + 5, first_chain=3)
 NAMED = {"seed": KEY.seed, "offset": KEY.offset, "first_chain": KEY.first_chain}
@@ -36,23 +46,23 @@ def assert_same_state(got, want):
     """Equal in bits; in float64, whose reference has no exact fma, to 2 ulp of the operands."""
     if got.dtype == torch.float64:
         # Operands stay below 8 in these tests, except for values that dwarf all else.
-        torch.testing.assert_close(got, want, rtol=2**-51, atol=2**-49, equal_nan=True)
+        torch.testing.assert_close(got.cpu(), want, rtol=2**-51, atol=2**-49, equal_nan=True)
     else:
         assert_same_bits(got, want)
 
 
-def check_step(x, grad, step_size, residual=None, **options):
-    """Both ops against the reference; returns what the in-place one left in x and residual."""
-    named = {"residual": residual, **NAMED, **options}
-    want, want_residual = langevin_step_reference(x, grad, step_size, **named)
+def check_step(arguments, want=None):
+    """Both ops, on the device of their tensors, against the reference; x and the residual are left
+    as the op in place writes them."""
+    x, grad, residual = (arguments[name] for name in ("x", "grad", "residual"))
+    want, want_residual = want or expected(langevin_step_reference, **arguments, **NAMED)
     before = grad.clone()
     if residual is None:
-        got = eff.langevin_step(x, grad, step_size, rng=KEY, **options)
+        functional = {name: value for name, value in arguments.items() if name != "residual"}
+        got = eff.langevin_step(**functional, rng=KEY)
         assert_same_state(got, want)
         assert got.is_contiguous()
-    else:
-        options["residual"] = residual
-    assert eff.langevin_step_(x, grad, step_size, rng=KEY, **options) is x
+    assert eff.langevin_step_(**arguments, rng=KEY) is x
     assert_same_state(x, want)
     if residual is not None:
         assert_same_bits(residual, want_residual)
@@ -60,17 +70,31 @@ def check_step(x, grad, step_size, residual=None, **options):
         assert_same_bits(grad, before)
 
 
+@functools.cache
+def combinations(dtype, compressor):
+    """Arguments of a step with every combination of options, and what the reference makes of them:
+    once for all devices, as it takes longer than the step."""
+    tensors = {"x": normal(3, 2, 5, dtype=dtype), "grad": normal(3, 2, 5, seed=1, dtype=dtype)}
+    memory = normal(3, 2, 5, seed=2, dtype=compute_dtype(dtype))
+    options = {
+        "step_size": STEP_SIZES,
+        "clip": CLIPS,
+        "bounds": BOUNDS,
+        "noise_std": NOISES,
+        "residual": [None] if compressor is None else [None, memory],
+    }
+    every = [
+        {**tensors, "compressor": compressor, **dict(zip(options, values, strict=True))}
+        for values in itertools.product(*options.values())
+    ]
+    return [(a, expected(langevin_step_reference, **a, **NAMED)) for a in every]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-def test_every_combination_of_options_equals_the_reference(dtype, compressor):
-    x, grad = normal(3, 2, 5, dtype=dtype), normal(3, 2, 5, seed=1, dtype=dtype)
-    memory = normal(3, 2, 5, seed=2, dtype=compute_dtype(dtype))
-    residuals = [None] if compressor is None else [None, memory]
-    every = itertools.product(STEP_SIZES, CLIPS, BOUNDS, NOISES, residuals)
-    for step_size, clip, bounds, noise_std, residual in every:
-        residual = None if residual is None else residual.clone()
-        options = {"clip": clip, "bounds": bounds, "noise_std": noise_std}
-        check_step(x.clone(), grad, step_size, residual, compressor=compressor, **options)
+def test_every_combination_of_options_equals_the_reference(device, dtype, compressor):
+    for arguments, want in combinations(dtype, compressor):
+        check_step(on(device, arguments), want)
 
 
 @st.composite
@@ -106,42 +130,45 @@ def cases(draw):
 
 def gaps(t):
     """The memory of t's storage that is no element of t, as integers."""
-    whole = torch.empty(0, dtype=t.dtype).set_(t.untyped_storage()).clone()
+    whole = torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage()).clone()
     whole.as_strided(t.shape, t.stride(), t.storage_offset()).zero_()
     return whole.view(INTEGERS[t.element_size()])
 
 
 @settings(max_examples=300, deadline=None)
 @given(cases())
-def test_every_shape_and_layout_equals_the_reference(case):
-    x, grad, step_size, residual, compressor, options = case
+def test_every_shape_and_layout_equals_the_reference(device, case):
+    x, grad, step_size, residual, compressor, options = on(device, case)
     written = [x] if residual is None else [x, residual]
     before = [gaps(t) for t in written]
-    check_step(x, grad, step_size, residual, compressor=compressor, **options)
+    check_step({"x": x, "grad": grad, "step_size": step_size, "residual": residual,
+                "compressor": compressor, **options})  # fmt: skip
     assert all(torch.equal(gaps(t), gap) for t, gap in zip(written, before, strict=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("compressor", COMPRESSORS[1:5])
-def test_a_residual_carries_over_many_steps(dtype, compressor):
-    x, residual = normal(4, 33, dtype=dtype), torch.zeros(4, 33, dtype=compute_dtype(dtype))
-    sent = torch.zeros(4, 33, dtype=torch.float64)
-    total = torch.zeros(4, 33, dtype=torch.float64)
+def test_a_residual_carries_over_many_steps(device, dtype, compressor):
+    x = normal(4, 33, dtype=dtype, device=device)
+    residual = torch.zeros_like(x, dtype=compute_dtype(dtype))
+    sent, total = (torch.zeros_like(x, dtype=torch.float64) for _ in range(2))
     for step in range(8):
-        grad = normal(4, 33, seed=step, dtype=dtype)
+        grad = normal(4, 33, seed=step, dtype=dtype, device=device)
         total += grad
         sent += compressor.compress(grad.to(residual.dtype) + residual)
-        check_step(x, grad, 0.01, residual, compressor=compressor)
+        check_step({"x": x, "grad": grad, "step_size": 0.01, "residual": residual,
+                    "compressor": compressor})  # fmt: skip
     torch.testing.assert_close(sent + residual, total, rtol=0, atol=1e-4)
 
 
-def test_no_noise_leaves_negative_zero_alone_and_depends_on_no_key():
-    x, grad = torch.full((2, 6), -0.0), torch.zeros(2, 6)
+def test_no_noise_leaves_negative_zero_alone_and_depends_on_no_key(device):
+    x, grad = (torch.full((2, 6), zero, device=device) for zero in (-0.0, 0.0))
+    noise_std = torch.tensor([0.0, 1.0], device=device)
     assert_same_bits(eff.langevin_step(x, grad, 0.1, noise_std=0, rng=KEY), x)
-    per_chain = eff.langevin_step(x, grad, 0.1, noise_std=torch.tensor([0.0, 1.0]), rng=KEY)
+    per_chain = eff.langevin_step(x, grad, 0.1, noise_std=noise_std, rng=KEY)
     assert_same_bits(per_chain[0], x[0])
     assert not torch.any(per_chain[1] == 0)
-    y = normal(2, 6)
+    y = normal(2, 6, device=device)
     steps = [eff.langevin_step(y, y, 0.1, noise_std=0.0, rng=eff.Key(s)) for s in (0, 1)]
     assert_same_bits(*steps)
 
@@ -149,8 +176,8 @@ def test_no_noise_leaves_negative_zero_alone_and_depends_on_no_key():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bounds", BOUNDS)
 @pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(2)])
-def test_nan_stays_nan_through_clip_and_bounds(dtype, bounds, compressor):
-    grad = torch.tensor([[0.1, 0.2, NAN, 3.0, -0.4, 0.0]], dtype=dtype)
+def test_nan_stays_nan_through_clip_and_bounds(device, dtype, bounds, compressor):
+    grad = torch.tensor([[0.1, 0.2, NAN, 3.0, -0.4, 0.0]], dtype=dtype, device=device)
     options = {"compressor": compressor, "clip": eff.ClipValue(0.5), "bounds": bounds}
     got = eff.langevin_step(torch.zeros_like(grad), grad, 0.1, rng=KEY, **options)
     # A block with a NaN has no mean magnitude: 3.0 shares it.
@@ -158,8 +185,9 @@ def test_nan_stays_nan_through_clip_and_bounds(dtype, bounds, compressor):
     assert got[0].isnan().nonzero().flatten().tolist() == nan
 
 
-def test_an_infinite_gradient_moves_to_the_far_bound():
-    x, grad = torch.zeros(1, 3), torch.tensor([[INF, -INF, 1.0]])
+def test_an_infinite_gradient_moves_to_the_far_bound(device):
+    grad = torch.tensor([[INF, -INF, 1.0]], device=device)
+    x = torch.zeros_like(grad)
     step = {"step_size": 0.5, "noise_std": 0}
     assert eff.langevin_step(x, grad, **step).tolist() == [[-INF, INF, -0.25]]
     assert eff.langevin_step(x, grad, bounds=(-2, 3), **step).tolist() == [[-2, 3, -0.25]]
@@ -167,18 +195,18 @@ def test_an_infinite_gradient_moves_to_the_far_bound():
     assert clipped.tolist() == [[-1, 1, -0.25]]
 
 
-def test_clip_by_norm_scales_a_chain_down_to_the_limit():
-    x = torch.zeros(5, 2)
+def test_clip_by_norm_scales_a_chain_down_to_the_limit(device):
+    x = torch.zeros(5, 2, device=device)
     grad = torch.tensor([[3.0, -4.0], [0.3, -0.4], [0.0, 0.0], [NAN, 1.0], [3e20, 4.0]])
-    got = eff.langevin_step(x, grad, 2.0, noise_std=0, clip=eff.ClipNorm(2.5))
+    got = eff.langevin_step(x, grad.to(device), 2.0, noise_std=0, clip=eff.ClipNorm(2.5)).cpu()
     # A NaN norm scales nothing; one whose square overflows scales to zero.
     want = torch.tensor([[-1.5, 2.0], [-0.3, 0.4], [0.0, 0.0], [NAN, -1.0], [0.0, 0.0]])
     torch.testing.assert_close(got, want, rtol=1e-6, atol=0, equal_nan=True)
     assert_same_bits(got[1:], want[1:])
 
 
-def test_a_state_out_of_bounds_comes_back():
-    x = torch.tensor([[5.0, 1.5, -1.25, -9.0, 0.5]])
+def test_a_state_out_of_bounds_comes_back(device):
+    x = torch.tensor([[5.0, 1.5, -1.25, -9.0, 0.5]], device=device)
     step = {"grad": torch.zeros_like(x), "step_size": 0.5, "noise_std": 0}
     assert eff.langevin_step(x, bounds=(-1, 1), **step).tolist() == [[1, 1, -1, -1, 0.5]]
     mirrored = eff.langevin_step(x, bounds=eff.Reflect(-1, 1), **step)
@@ -203,10 +231,10 @@ def statistics_reference(grad, clip):
 
 @settings(max_examples=150, deadline=None)
 @given(cases())
-def test_statistics_are_those_of_the_gradient(case):
-    x, grad, step_size, residual, compressor, options = case
-    want = statistics_reference(grad, options["clip"])
-    got = torch.full_like(want, NAN)
+def test_statistics_are_those_of_the_gradient(device, case):
+    want = expected(statistics_reference, case[1], case[-1]["clip"])
+    x, grad, step_size, residual, compressor, options = on(device, case)
+    got = torch.full_like(want, NAN, device=device)
     state, memory = x.clone(), None if residual is None else residual.clone()
     options |= {"compressor": compressor, "rng": KEY}
     eff.langevin_step_(state, state if grad is x else grad, step_size, residual=memory, **options)
@@ -219,10 +247,10 @@ def test_statistics_are_those_of_the_gradient(case):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", [1, 1023, 1024, 1025, 5000])
-def test_statistics_keep_their_order_where_groups_end(dtype, dim):
+def test_statistics_keep_their_order_where_groups_end(device, dtype, dim):
     for clip in CLIPS:
-        x = normal(2, dim, dtype=dtype)
-        got = torch.empty(2, 2, dtype=compute_dtype(dtype))
-        want = statistics_reference(x, clip)
+        x = normal(2, dim, dtype=dtype, device=device)
+        got = torch.empty(2, 2, dtype=compute_dtype(dtype), device=device)
+        want = expected(statistics_reference, x, clip)
         eff.langevin_step_(x, x, 0.1, statistics=got, clip=clip)  # the gradient is what moves
         assert_same_bits(got, want)

@@ -5,7 +5,17 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import DTYPES, INF, NAN, READ_ONLY_LAYOUTS, SPECIAL, assert_same_bits
+from helpers import (
+    DTYPES,
+    INF,
+    NAN,
+    READ_ONLY_LAYOUTS,
+    SPECIAL,
+    assert_same_bits,
+    expected,
+    normal,
+    on,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,8 +23,6 @@ import effebm_ext as eff
 from effebm_ext import _C
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.ops.topk import topk_compress_reference
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 TIES = torch.tensor([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0], dtype=torch.float64)
 
@@ -37,18 +45,17 @@ def tensors(draw):
 
 @settings(max_examples=400, deadline=None)
 @given(tensors(), st.floats(0, 1))
-def test_equals_the_reference_in_bits(x, fraction):
-    k = round(fraction * math.prod(x.shape[1:]))
-    before = x.clone()
-    got = eff.topk_compress(x, k)
-    assert_same_bits(got, topk_compress_reference(x, k))
+def test_equals_the_reference_in_bits(device, x, fraction):
+    k, given = round(fraction * math.prod(x.shape[1:])), on(device, x)
+    got = eff.topk_compress(given, k)
+    assert_same_bits(got, expected(topk_compress_reference, x, k))
     assert got.is_contiguous()
-    assert_same_bits(x, before)
+    assert_same_bits(given, x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("length", range(1, 7))
-def test_every_tie_pattern_keeps_exactly_k_the_first_of_equals(kernels, dtype, length):
+def test_every_tie_pattern_keeps_exactly_k_the_first_of_equals(kernels, device, dtype, length):
     # Zero is written as -0, so that a kept zero differs from the +0 of an entry that is dropped.
     alphabet = torch.tensor([-1.0, -0.0, 1.0, 2.0], dtype=dtype)
     rows = torch.cartesian_prod(*[alphabet] * length).reshape(-1, length)
@@ -58,21 +65,21 @@ def test_every_tie_pattern_keeps_exactly_k_the_first_of_equals(kernels, dtype, l
     earlier = torch.arange(length)[None, :] < torch.arange(length)[:, None]
     rank = ((other > size) | ((other == size) & earlier)).sum(dim=2)
     for k in range(length + 1):
-        got = eff.topk_compress(rows, k)
+        got = eff.topk_compress(rows.to(device), k).cpu()
         assert_same_bits(got, torch.where(rank < k, rows, 0.0))
         kept = (got != 0) | got.signbit()
         assert bool((kept.sum(dim=1) == k).all())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_nan_ranks_above_infinity_and_denormals_count(dtype):
+def test_nan_ranks_above_infinity_and_denormals_count(device, dtype):
     tiny = torch.finfo(dtype).smallest_normal / 4
     x = torch.tensor([[1.0, INF, tiny, NAN, -0.0, -INF, -tiny, -NAN]], dtype=dtype)
     kept = [[], [3], [3, 7], [1, 3, 7], [1, 3, 5, 7], [0, 1, 3, 5, 7], [0, 1, 2, 3, 5, 7]]
     for k, positions in enumerate(kept):
         mask = torch.zeros_like(x, dtype=torch.bool)
         mask[0, positions] = True
-        assert_same_bits(eff.topk_compress(x, k), torch.where(mask, x, 0.0))
+        assert_same_bits(eff.topk_compress(x.to(device), k), torch.where(mask, x, 0.0))
 
 
 @pytest.mark.parametrize(("dtype", "integer"), [(np.float32, np.uint32), (np.float64, np.uint64)])
@@ -87,14 +94,14 @@ def test_order_keys_order_magnitudes(dtype, integer):
     assert _C.order_keys(payload)[0] == keys[-1]
 
 
-def test_denormals_count_where_the_caller_flushes_them():
+def test_denormals_count_where_the_caller_flushes_them(device):
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush denormals")
     torch.set_flush_denormal(False)
     x = SPECIAL[torch.arange(3 * 50).reshape(3, 50) * 7 % 15]
     for dtype in DTYPES:
         rows = x.to(dtype)
-        want = topk_compress_reference(rows, 38)
+        want, rows = topk_compress_reference(rows, 38), rows.to(device)
         torch.set_flush_denormal(True)
         try:
             got = eff.topk_compress(rows, 38)
@@ -105,8 +112,8 @@ def test_denormals_count_where_the_caller_flushes_them():
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 300), st.integers(0, 2**32), st.floats(0, 1))
-def test_what_is_kept_and_what_is_lost_add_up(dim, seed, fraction):
-    g = torch.randn(5, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def test_what_is_kept_and_what_is_lost_add_up(device, dim, seed, fraction):
+    g = normal(5, dim, seed=seed, dtype=torch.float64, device=device)
     k = round(fraction * dim)
     c = eff.topk_compress(g, k)
     kept, total, lost = (c**2).sum(1), (g**2).sum(1), ((g - c) ** 2).sum(1)
@@ -117,16 +124,16 @@ def test_what_is_kept_and_what_is_lost_add_up(dim, seed, fraction):
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 10, 64, 1000])
 @pytest.mark.parametrize("ratio", [1e-9, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0])
-def test_a_ratio_rounds_half_up_and_keeps_at_least_one(dim, ratio):
+def test_a_ratio_rounds_half_up_and_keeps_at_least_one(device, dim, ratio):
     k = max(1, int(ratio * dim) + (ratio * dim % 1 >= 0.5))
     assert eff.TopK(ratio=ratio).entries(dim) == k
-    x = torch.randn(2, dim)
+    x = normal(2, dim, device=device)
     assert_same_bits(eff.TopK(ratio=ratio).compress(x), eff.topk_compress(x, k))
 
 
-def test_a_ratio_of_nothing_is_nothing():
+def test_a_ratio_of_nothing_is_nothing(device):
     assert eff.TopK(ratio=1.0).entries(0) == 0
-    assert eff.TopK(ratio=0.5).compress(torch.zeros(3, 0)).shape == (3, 0)
+    assert eff.TopK(ratio=0.5).compress(torch.zeros(3, 0, device=device)).shape == (3, 0)
 
 
 @pytest.mark.parametrize(
@@ -152,13 +159,26 @@ def on_another_device(device):
         return torch.empty(2, 5, device=device)
 
 
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        ([1.0], TypeError, "x: expected a tensor, got list"),
+        (on_another_device("cuda"), RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
+        (on_another_device("mps"), RuntimeError, "x: expected a CPU or CUDA tensor, .* mps"),
+    ],
+)
+@pytest.mark.usefixtures("without_cuda_kernels")
+def test_what_is_on_no_device_with_kernels_is_refused(x, error, message):
+    with pytest.raises(error, match=message):
+        eff.topk_compress(x, 1)
+
+
 X = torch.zeros(2, 5)
 
 
 @pytest.mark.parametrize(
     ("x", "k", "error", "message"),
     [
-        ([1.0], 0, TypeError, "x: expected a tensor, got list"),
         (
             X.int(),
             1,
@@ -171,48 +191,43 @@ X = torch.zeros(2, 5)
         (X, -1, ValueError, "k: expected 0 <= k <= 5, the elements of a row, got -1"),
         (X, 1.0, TypeError, "k: expected an int, got float"),
         (X, True, TypeError, "k: expected an int, got bool"),
-        (on_another_device("cuda"), 1, RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
-        (
-            on_another_device("mps"),
-            1,
-            RuntimeError,
-            "x: expected a CPU or CUDA tensor, .* mps",
-        ),
     ],
 )
-@pytest.mark.usefixtures("without_cuda_kernels")
-def test_what_topk_compress_refuses(x, k, error, message):
+def test_what_topk_compress_refuses(device, x, k, error, message):
+    x = x.to(device)
     with pytest.raises(error, match=message):
         eff.topk_compress(x, k)
 
 
-def test_a_gradient_is_no_obstacle_without_grad_mode():
+def test_a_gradient_is_no_obstacle_without_grad_mode(device):
+    x = torch.ones(2, 5, requires_grad=True, device=device)
     with torch.no_grad():
-        assert not eff.topk_compress(torch.ones(2, 5, requires_grad=True), 1).requires_grad
+        assert not eff.topk_compress(x, 1).requires_grad
 
 
-def test_the_op_itself_checks_too():
-    op = torch.ops.effebm.topk_compress
+def test_the_op_itself_checks_too(device):
+    op, x = torch.ops.effebm.topk_compress, X.to(device)
     for k in (-1, 6):
         with pytest.raises(RuntimeError, match=f"k: expected 0 <= k <= 5, got {k}"):
-            op(X, k)
+            op(x, k)
     with pytest.raises(RuntimeError, match="got 0 dimensions"):
-        op(torch.tensor(1.0), 0)
+        op(x[0, 0], 0)
     with pytest.raises(
         RuntimeError, match="expected float32, float64, bfloat16 or float16, got Int"
     ):
-        op(X.int(), 1)
+        op(x.int(), 1)
 
 
-def test_topk_of_more_than_a_row_is_refused_when_it_meets_the_row():
+def test_topk_of_more_than_a_row_is_refused_when_it_meets_the_row(device):
+    x = X.to(device)
     with pytest.raises(ValueError, match="k: expected 0 <= k <= 5"):
-        eff.TopK(6).compress(X)
+        eff.TopK(6).compress(x)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 5), (0, 4), (2, 3, 4)])
-def test_opcheck(dtype, shape):
-    x = torch.randn(shape, dtype=dtype)
+def test_opcheck(device, dtype, shape):
+    x = torch.randn(shape, dtype=dtype, device=device)
     torch.library.opcheck(torch.ops.effebm.topk_compress.default, (x, 3))
     torch.library.opcheck(torch.ops.effebm.topk_compress.default, (x.transpose(0, -1), 0))
 
