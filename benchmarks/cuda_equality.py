@@ -83,7 +83,7 @@ def make_values(kind: str, shape: tuple[int, int], generator: torch.Generator) -
     return normal * 1e-39 if kind == "tiny" else normal
 
 
-def results(case: Case, device: str) -> list[torch.Tensor]:
+def results(case: Case, device: str | torch.device) -> list[torch.Tensor]:
     """What the op wrote, and its relatives that return sums too, on the CPU."""
     generator = torch.Generator().manual_seed(case.number)
     shape = (case.rows, case.dim)

@@ -1,4 +1,4 @@
-"""The sweep that compares a GPU with the CPU, on the CUDA kernels under the emulator."""
+"""The sweep that compares a GPU with the CPU, on every device under test."""
 
 import sys
 from pathlib import Path
@@ -15,14 +15,14 @@ CASES = range(60)
 
 @pytest.fixture(scope="module")
 def wanted():
-    """Of the CPU kernels; made before the others take their place."""
+    """What the CPU kernels give, before those under the emulator take their place."""
     return [sweep.results(sweep.random_case(n, 5000), "cpu") for n in CASES]
 
 
-def test_every_case_has_the_bits_of_the_cpu(wanted, kernels):
+def test_every_case_has_the_bits_of_the_cpu(wanted, device):
     for number, want in zip(CASES, wanted, strict=True):
         case = sweep.random_case(number, 5000)
-        pairs = zip(sweep.results(case, "cpu"), want, strict=True)
+        pairs = zip(sweep.results(case, device), want, strict=True)
         assert all(sweep.same_bits(got, expected) for got, expected in pairs), case
 
 

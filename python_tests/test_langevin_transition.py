@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, normal
+from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, expected, normal, on
 from hypothesis import given, settings
 from test_langevin_step import cases
 
@@ -13,8 +13,6 @@ from effebm_ext.ops.block_sign import block_sign_compress_reference
 from effebm_ext.ops.checks import compute_dtype, row_size
 from effebm_ext.ops.topk import topk_compress_reference
 from effebm_ext.reference import canonical_sum, sqrt
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 KEY = eff.Key(17, offset=2**33 + 5, first_chain=3)
 
@@ -55,7 +53,7 @@ def reference_drift(grad, compressor, clip, residual):
 
 
 def row_sums(a, b):
-    return canonical_sum((a * b)[:, None].flatten(1))
+    return expected(lambda a, b: canonical_sum((a * b)[:, None].flatten(1)), a, b)
 
 
 def displacement(new, old):
@@ -68,7 +66,7 @@ def check_transition(x, grad, step_size, residual=None, rng=KEY, **options):
     before = [x.clone(), grad.clone()]
     want_x = x.clone()
     memory, want_memory = (None if residual is None else residual.clone() for _ in range(2))
-    want_drift = reference_drift(grad, compressor, clip, residual)
+    want_drift = expected(reference_drift, grad, compressor, clip, residual)
     gradient = want_x if grad is x else grad
     eff.langevin_step_(want_x, gradient, step_size, residual=want_memory, rng=rng, **options)
 
@@ -93,19 +91,20 @@ def check_transition(x, grad, step_size, residual=None, rng=KEY, **options):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-def test_every_combination_of_options_is_the_step_and_its_drift(dtype, compressor):
-    x, grad = normal(3, 2, 5, dtype=dtype), normal(3, 2, 5, seed=1, dtype=dtype)
-    memory = normal(3, 2, 5, seed=2, dtype=compute_dtype(dtype))
+def test_every_combination_of_options_is_the_step_and_its_drift(device, dtype, compressor):
+    x, grad = (normal(3, 2, 5, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
+    memory = normal(3, 2, 5, seed=2, dtype=compute_dtype(dtype), device=device)
     residuals = [None] if compressor is None else [None, memory]
-    steps = [0.1, torch.tensor([0.0, 0.1, 1.5])]
-    for step_size, residual, options in itertools.product(steps, residuals, OPTIONS):
+    steps = [0.1, torch.tensor([0.0, 0.1, 1.5], device=device)]
+    every = itertools.product(steps, residuals, on(device, OPTIONS))
+    for step_size, residual, options in every:
         check_transition(x, grad, step_size, residual, compressor=compressor, **options)
 
 
 @settings(max_examples=120, deadline=None)
 @given(cases())
-def test_every_shape_and_layout_is_the_step_and_its_drift(case):
-    x, grad, step_size, residual, compressor, options = case
+def test_every_shape_and_layout_is_the_step_and_its_drift(device, case):
+    x, grad, step_size, residual, compressor, options = on(device, case)
     check_transition(x, grad, step_size, residual, compressor=compressor, **options)
 
 
@@ -114,37 +113,38 @@ SIZES = [1, 1023, 1024, 1025, 5000]
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", SIZES)
-def test_sums_keep_their_order_where_groups_end(dtype, dim):
-    x, grad = normal(2, dim, dtype=dtype), normal(2, dim, seed=1, dtype=dtype)
+def test_sums_keep_their_order_where_groups_end(device, dtype, dim):
+    x, grad = (normal(2, dim, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
     for compressor in (None, eff.TopK(ratio=0.3), eff.BlockSign(100)):
         got = check_transition(x, grad, 0.1, compressor=compressor, clip=eff.ClipNorm(9.0))
         direct = (got.drift.double() ** 2).sum(1)
         torch.testing.assert_close(got.drift_sq.double(), direct, rtol=1e-5, atol=0)
 
 
-def test_sums_of_sums_of_sums_keep_their_order():
-    x, grad = normal(1, 2**20 + 5), normal(1, 2**20 + 5, seed=1)
+def test_sums_of_sums_of_sums_keep_their_order(device):
+    x, grad, residual = (normal(1, 2**20 + 5, seed=seed, device=device) for seed in range(3))
     check_transition(x, grad, 0.1)
-    check_transition(x, grad, 0.1, normal(1, 2**20 + 5, seed=2), compressor=eff.TopK(ratio=0.1))
+    check_transition(x, grad, 0.1, residual, compressor=eff.TopK(ratio=0.1))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0), (2, 3, 0)])
-def test_sums_over_nothing_are_zero(shape):
+def test_sums_over_nothing_are_zero(device, shape):
+    ones = torch.ones(shape, device=device)
     for compressor in (None, eff.TopK(0), eff.BlockSign(3), halves):
-        got = eff.langevin_transition(torch.ones(shape), torch.ones(shape), 0.1, rng=KEY,
-                                      compressor=compressor)  # fmt: skip
+        got = eff.langevin_transition(ones, ones.clone(), 0.1, rng=KEY, compressor=compressor)
         assert got.x.shape == got.drift.shape == shape
         assert got.drift_dot_delta.tolist() == got.drift_sq.tolist() == [0.0] * shape[0]
 
 
-def test_a_chain_of_one_number_is_a_row():
+def test_a_chain_of_one_number_is_a_row(device):
+    x, grad = normal(4, device=device), normal(4, seed=1, device=device)
     for compressor in (None, eff.TopK(1), eff.BlockSign(3), halves):
-        check_transition(normal(4), normal(4, seed=1), 0.1, compressor=compressor)
+        check_transition(x, grad, 0.1, compressor=compressor)
 
 
-def test_nan_and_infinity_reach_the_sums_of_their_chain_alone():
-    grad = torch.tensor([[1.0, NAN], [INF, 1.0], [1.0, 2.0]])
-    got = eff.langevin_transition(torch.zeros(3, 2), grad, 1.0, noise_std=0)
+def test_nan_and_infinity_reach_the_sums_of_their_chain_alone(device):
+    grad = torch.tensor([[1.0, NAN], [INF, 1.0], [1.0, 2.0]], device=device)
+    got = eff.langevin_transition(torch.zeros_like(grad), grad, 1.0, noise_std=0)
     assert got.drift_sq.isnan().tolist() == [True, False, False]
     assert got.drift_sq[1:].tolist() == [INF, 5.0]
     assert got.drift_dot_delta[1:].tolist() == [-INF, -2.5]
@@ -153,8 +153,8 @@ def test_nan_and_infinity_reach_the_sums_of_their_chain_alone():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("compressor", [None, eff.TopK(ratio=0.3), eff.BlockSign(100), halves])
 @pytest.mark.parametrize("shape", [(101, 17), (9, 1025), (2, 30_000)])
-def test_bits_do_not_depend_on_threads_or_on_how_chains_are_split(dtype, compressor, shape):
-    x, grad = normal(*shape, dtype=dtype), normal(*shape, seed=1, dtype=dtype)
+def test_bits_do_not_depend_on_threads_or_on_how_chains_are_split(device, dtype, compressor, shape):
+    x, grad = (normal(*shape, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
     options = {"compressor": compressor, "clip": eff.ClipNorm(3.0)}
     threads = torch.get_num_threads()
     runs = []
@@ -178,8 +178,8 @@ def test_bits_do_not_depend_on_threads_or_on_how_chains_are_split(dtype, compres
 
 @pytest.mark.parametrize("compressor", [eff.TopK(2), eff.BlockSign(2), halves])
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_a_residual_of_any_layout_is_written_where_it_lies(layout, compressor):
-    x, grad, memory = (normal(3, 4, seed=seed) for seed in range(3))
+def test_a_residual_of_any_layout_is_written_where_it_lies(device, layout, compressor):
+    x, grad, memory = (normal(3, 4, seed=seed, device=device) for seed in range(3))
     want = memory.clone()
     eff.langevin_transition(x, grad, 0.1, compressor=compressor, residual=want, rng=KEY)
     residual = LAYOUTS[layout](memory)
@@ -187,9 +187,9 @@ def test_a_residual_of_any_layout_is_written_where_it_lies(layout, compressor):
     assert_same_bits(residual, want)
 
 
-def test_the_new_state_may_be_fed_back():
-    x, grad = normal(5, 33), normal(5, 33, seed=1)
-    residual, want_residual, want = torch.zeros(5, 33), torch.zeros(5, 33), x.clone()
+def test_the_new_state_may_be_fed_back(device):
+    x, grad = normal(5, 33, device=device), normal(5, 33, seed=1, device=device)
+    residual, want_residual, want = torch.zeros_like(x), torch.zeros_like(x), x.clone()
     for step in range(6):
         options = {"compressor": eff.TopK(4), "rng": KEY.at(step)}
         x = eff.langevin_transition(x, grad + x, 0.1, residual=residual, **options).x

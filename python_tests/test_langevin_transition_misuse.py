@@ -2,13 +2,11 @@
 
 import pytest
 import torch
-from helpers import DTYPES, assert_same_bits, named, normal
+from helpers import DTYPES, assert_same_bits, named, normal, on
 from test_langevin_step_misuse import NEUTRAL
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 X = torch.zeros(3, 4)
 KEY = eff.Key(17)
@@ -38,10 +36,10 @@ COMPRESSORS = [None, eff.TopK(2), eff.BlockSign(2), BY_OFFSETS, torch.tanh]
         ({"residual": X[:1].expand(3, 4)}, ValueError, "residual: .* an expanded one"),
     ],
 )
-def test_what_is_refused_leaves_the_residual_as_it_was(changes, error, message, compressor):
-    residual = torch.ones(3, 4)
-    arguments = {"x": X.clone(), "grad": X, "step_size": 0.1, "residual": residual, "rng": KEY,
-                 "compressor": compressor, **changes}  # fmt: skip
+def test_what_is_refused_leaves_the_residual_as_it_was(device, changes, error, message, compressor):
+    residual = torch.ones(3, 4, device=device)
+    arguments = {"x": X, "grad": X + 0, "step_size": 0.1, "rng": KEY, "compressor": compressor}
+    arguments = {"residual": residual, **on(device, {**arguments, **changes})}
     with pytest.raises(error, match=message):
         eff.langevin_transition(**arguments)
     assert residual.eq(1).all()
@@ -62,18 +60,20 @@ def test_what_is_refused_leaves_the_residual_as_it_was(changes, error, message, 
         ({"clip": 1.0}, TypeError, "clip: expected ClipValue, ClipNorm or None, got float"),
     ],
 )  # fmt: skip
-def test_what_drift_refuses(changes, error, message):
+def test_what_drift_refuses(device, changes, error, message):
+    arguments = {"grad": X.to(device), **on(device, changes)}
     with pytest.raises(error, match=message):
-        eff.drift(**{"grad": X, **changes})
+        eff.drift(**arguments)
 
 
 @pytest.mark.parametrize("name", ["x", "grad", "residual", "step_size", "delta"])
-def test_neither_is_differentiable(name):
-    leaf = torch.ones(() if name == "step_size" else (3, 4), requires_grad=True)
-    arguments = {"x": X, "grad": X, "step_size": 0.1, "compressor": eff.TopK(1), name: leaf}
+def test_neither_is_differentiable(device, name):
+    shape = () if name == "step_size" else (3, 4)
+    leaf, x = torch.ones(shape, requires_grad=True, device=device), X.to(device)
+    arguments = {"x": x, "grad": x, "step_size": 0.1, "compressor": eff.TopK(1), name: leaf}
     if name == "delta":
         with pytest.raises(RuntimeError, match="drift is not differentiable"):
-            eff.drift(X, delta=leaf)
+            eff.drift(x, delta=leaf)
         return
     with pytest.raises(RuntimeError, match=r"langevin_transition is not diff.*detach\(\) it"):
         eff.langevin_transition(**arguments)
@@ -82,8 +82,8 @@ def test_neither_is_differentiable(name):
 
 
 @pytest.mark.parametrize("compressor", [eff.TopK(2), torch.tanh])
-def test_a_residual_that_shares_memory_is_refused(compressor):
-    memory = normal(9, 4)
+def test_a_residual_that_shares_memory_is_refused(device, compressor):
+    memory = normal(9, 4, device=device)
     before = memory.clone()
     for residual in (memory[:3], memory[1:4], memory[3:6], memory[2:5]):
         with pytest.raises(RuntimeError, match=r"residual and .*: expected .* do not overlap"):
@@ -94,9 +94,9 @@ def test_a_residual_that_shares_memory_is_refused(compressor):
 
 
 @pytest.mark.parametrize("compressor", [eff.TopK(2), torch.tanh])
-def test_autograd_notices_what_the_transition_overwrites_and_nothing_else(compressor):
-    weight = torch.ones(3, 4, requires_grad=True)
-    x, grad, residual = (normal(3, 4, seed=seed) for seed in range(3))
+def test_autograd_notices_what_the_transition_overwrites_and_nothing_else(device, compressor):
+    weight = torch.ones(3, 4, requires_grad=True, device=device)
+    x, grad, residual = (normal(3, 4, seed=seed, device=device) for seed in range(3))
     losses = [(weight * t).sum() for t in (x, grad, residual)]
     eff.langevin_transition(x, grad, 0.1, compressor=compressor, residual=residual)
     losses[0].backward()
@@ -106,18 +106,19 @@ def test_autograd_notices_what_the_transition_overwrites_and_nothing_else(compre
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
-def test_inference_mode_gives_the_same_bits(compressor):
-    residuals = [None, None] if compressor is None else [torch.ones(3, 4), torch.ones(3, 4)]
+def test_inference_mode_gives_the_same_bits(device, compressor):
+    x = X.to(device)
+    residuals = [None if compressor is None else torch.ones_like(x) for _ in range(2)]
     options = {"compressor": compressor, "rng": eff.Key(2**40 + 1)}
     with torch.inference_mode():
-        first = eff.langevin_transition(X + 1, X + 2, 0.1, residual=residuals[0], **options)
-    second = eff.langevin_transition(X + 1, X + 2, 0.1, residual=residuals[1], **options)
+        first = eff.langevin_transition(x + 1, x + 2, 0.1, residual=residuals[0], **options)
+    second = eff.langevin_transition(x + 1, x + 2, 0.1, residual=residuals[1], **options)
     for got, want in zip(first, second, strict=True):
         assert_same_bits(got, want)
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
-def test_compiled_transitions_have_the_same_bits_and_compile_no_more_than_twice(compressor):
+def test_compiled_transitions_have_the_same_bits_and_compile_no_more_than_twice(device, compressor):
     from torch._dynamo.testing import CompileCounterWithBackend
 
     def both(x, grad, residual, step_size, key):
@@ -132,9 +133,10 @@ def test_compiled_transitions_have_the_same_bits_and_compile_no_more_than_twice(
     for i in range(5):
         # Offsets end where a row does: then only the number of chains may change.
         shape = (3 + i, 4 if isinstance(compressor, eff.BlockSign) else 4 + i)
-        x, grad = normal(*shape).bfloat16(), normal(*shape, seed=1).bfloat16()
-        residuals = [None if compressor is None else normal(*shape, seed=2) for _ in range(2)]
-        step_size = torch.tensor(0.1 + i)
+        x, grad, memory = (normal(*shape, seed=seed, device=device) for seed in range(3))
+        x, grad = x.bfloat16(), grad.bfloat16()
+        residuals = [None if compressor is None else memory.clone() for _ in range(2)]
+        step_size = torch.tensor(0.1 + i, device=device)
         want = both(x, grad, residuals[0], step_size, KEY.at(i))
         got = compiled(x, grad, residuals[1], step_size, KEY.at(i))
         for one, other in zip(got, want, strict=True):
@@ -156,31 +158,32 @@ def test_meta_tensors_give_the_shapes(compressor):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("compressor", [0, 1, 2])
-def test_opcheck(dtype, compressor):
-    x, grad = normal(3, 4, dtype=dtype), normal(3, 4, seed=1, dtype=dtype)
-    memory = normal(3, 4, seed=2, dtype=compute_dtype(dtype))
-    options = NEUTRAL | {"compressor": compressor, "compressor_size": 2, "bounds": 1, "clip": 2}
+def test_opcheck(device, dtype, compressor):
+    x, grad = (normal(3, 4, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
+    memory = normal(3, 4, seed=2, dtype=compute_dtype(dtype), device=device)
+    options = {"compressor": compressor, "compressor_size": 2, "bounds": 1, "clip": 2}
+    options = on(device, NEUTRAL) | options
     op = torch.ops.effebm.langevin_transition.default
     for residual in (None, memory):
         torch.library.opcheck(op, (x, grad), options | {"residual": residual})
     if compressor == 2:
-        offsets = {"block_offsets": torch.tensor([0, 1, 4])}
+        offsets = {"block_offsets": torch.tensor([0, 1, 4], device=device)}
         torch.library.opcheck(op, (x, grad), options | {"residual": memory} | offsets)
     for delta, sums_of in ((None, 1), (memory, 2)):
         arguments = (grad.t().contiguous().t(), delta, sums_of, compressor, 2, None, 1, 0.5)
         torch.library.opcheck(torch.ops.effebm.drift.default, arguments)
 
 
-def test_the_ops_themselves_check_too():
-    step = torch.ops.effebm.langevin_transition
+def test_the_ops_themselves_check_too(device):
+    step, x, neutral = torch.ops.effebm.langevin_transition, X.to(device), on(device, NEUTRAL)
     with pytest.raises(RuntimeError, match="residual: expected Float, got Double"):
-        step(X, X, residual=X.double(), **NEUTRAL)
+        step(x, x, residual=x.double(), **neutral)
     with pytest.raises(RuntimeError, match="grad: expected the shape of x"):
-        step(X, X[:2], residual=None, **NEUTRAL)
+        step(x, x[:2], residual=None, **neutral)
     with pytest.raises(RuntimeError, match="delta: expected the shape of x"):
-        torch.ops.effebm.drift(X, X[:2], 2)
+        torch.ops.effebm.drift(x, x[:2], 2)
     with pytest.raises(RuntimeError, match="delta: expected Float, got Double"):
-        torch.ops.effebm.drift(X, X.double(), 2)
+        torch.ops.effebm.drift(x, x.double(), 2)
     for code in (0, 3):
         with pytest.raises(RuntimeError, match="row_sums_of: unknown code"):
-            torch.ops.effebm.drift(X, None, code)
+            torch.ops.effebm.drift(x, None, code)

@@ -4,13 +4,11 @@ import math
 
 import pytest
 import torch
-from helpers import INF, NAN, READ_ONLY_LAYOUTS, SPECIAL, assert_same_bits, normal
+from helpers import INF, NAN, READ_ONLY_LAYOUTS, SPECIAL, assert_same_bits, normal, on
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effebm_ext as eff
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 KEY = eff.Key(17)
 
@@ -41,16 +39,16 @@ def tensors_and_compressors(draw):
 
 @settings(max_examples=250, deadline=None)
 @given(tensors_and_compressors())
-def test_what_was_compressed_comes_back_to_the_bit(drawn):
+def test_what_was_compressed_comes_back_to_the_bit(device, drawn):
     x, compressor, layout = drawn
-    c = layout(compressor.compress(x))
+    c = layout(compressor.compress(x.to(device)))
     before = c.clone()
     packed = compressor.pack(c)
     assert_same_bits(packed.unpack(), before)
     assert_same_bits(c, before)
     assert packed.unpack().is_contiguous()
     if len(c) > 0:
-        chains = torch.tensor([len(c) - 1, 0, len(c) - 1])
+        chains = torch.tensor([len(c) - 1, 0, len(c) - 1], device=device)
         assert_same_bits(packed.take(chains).unpack(), before[chains])
 
 
@@ -59,10 +57,10 @@ def test_what_was_compressed_comes_back_to_the_bit(drawn):
     "compressor",
     [eff.TopK(5), eff.TopK(ratio=0.5), eff.BlockSign(8), eff.BlockSign(block_offsets=[0, 3, 70])],
 )
-def test_drifts_of_transitions_come_back_to_the_bit(dtype, compressor):
-    x, grad = normal(6, 7, 10, dtype=dtype), normal(6, 7, 10, seed=1, dtype=dtype)
+def test_drifts_of_transitions_come_back_to_the_bit(device, dtype, compressor):
+    x, grad = (normal(6, 7, 10, seed=seed, dtype=dtype, device=device) for seed in (0, 1))
     grad[:3, 2:5] = 0
-    residual = torch.zeros(6, 7, 10, dtype=torch.promote_types(dtype, torch.float32))
+    residual = torch.zeros_like(x, dtype=torch.promote_types(dtype, torch.float32))
     for step in range(3):
         for memory in (None, residual):
             options = {"clip": eff.ClipNorm(3.0), "rng": KEY.at(step)}
@@ -72,8 +70,8 @@ def test_drifts_of_transitions_come_back_to_the_bit(dtype, compressor):
             assert_same_bits(compressor.pack(t.drift).unpack(), t.drift)
 
 
-def test_signs_and_zeros_are_the_bits_of_words():
-    x = torch.tensor([[1.0, -1.0, 3.0, -3.0, *[2.0] * 28, -4.0]])
+def test_signs_and_zeros_are_the_bits_of_words(device):
+    x = torch.tensor([[1.0, -1.0, 3.0, -3.0, *[2.0] * 28, -4.0]], device=device)
     packed = eff.BlockSign(32).pack(eff.BlockSign(32).compress(x))
     assert packed.signs.tolist() == [[0b1010, 1]]
     assert packed.zeros is None
@@ -86,25 +84,28 @@ def test_signs_and_zeros_are_the_bits_of_words():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scales_that_underflow_leave_signed_zeros(dtype):
+def test_scales_that_underflow_leave_signed_zeros(device, dtype):
     tiny = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
     x = tiny * torch.tensor([[-1, 0, 0, 0, 1, -1, 0, 0, 1, -1, -1, 0]], dtype=dtype)
-    c = eff.BlockSign(4).compress(x)  # a quarter and a half of tiny are 0, three quarters are tiny
+    c = eff.BlockSign(4).compress(
+        x.to(device)
+    )  # a quarter and a half of tiny are 0, three quarters are tiny
     assert c[0, :8].eq(0).all()
     assert c.signbit().nonzero()[:, 1].tolist() == [0, 5, 9, 10]
     assert_same_bits(eff.BlockSign(4).pack(c).unpack(), c)
 
 
 @pytest.mark.parametrize("values", [[NAN, -NAN, 0.0, 1.0], [INF, -2.0, 0.0, -0.0], [0.0] * 4])
-def test_nan_infinity_and_nothing_come_back(values):
-    x = torch.tensor([values, [1.0, -2.0, 3.0, -4.0]])
+def test_nan_infinity_and_nothing_come_back(device, values):
+    x = torch.tensor([values, [1.0, -2.0, 3.0, -4.0]], device=device)
     for compressor in (eff.TopK(3), eff.BlockSign(3), eff.BlockSign(4)):
         c = compressor.compress(x)
         assert_same_bits(compressor.pack(c).unpack(), c)
 
 
-def test_rows_with_fewer_entries_repeat_the_last():
-    c = torch.tensor([[0.0, 5.0, 0.0, -1.0], [0.0, 0.0, -0.0, 0.0], [0.0] * 4, [1.0, 2, 3, 0]])
+def test_rows_with_fewer_entries_repeat_the_last(device):
+    rows = [[0.0, 5.0, 0.0, -1.0], [0.0, 0.0, -0.0, 0.0], [0.0] * 4, [1.0, 2, 3, 0]]
+    c = torch.tensor(rows, device=device)
     packed = eff.TopK(3).pack(c)
     assert packed.values.tolist() == [[5, -1, -1], [0, 0, 0], [0, 0, 0], [1, 2, 3]]
     assert packed.indices.tolist() == [[1, 3, 3], [2, 2, 2], [0, 0, 0], [0, 1, 2]]
@@ -113,8 +114,8 @@ def test_rows_with_fewer_entries_repeat_the_last():
 
 
 @pytest.mark.parametrize(("dim", "dtype"), [(2**15, torch.int16), (2**15 + 1, torch.int32)])
-def test_indices_are_as_small_as_the_row_allows(dim, dtype):
-    c = torch.zeros(2, dim)
+def test_indices_are_as_small_as_the_row_allows(device, dim, dtype):
+    c = torch.zeros(2, dim, device=device)
     c[:, -1], c[0, 0], c[1, 1023] = 1.0, -2.0, NAN
     packed = eff.TopK(2).pack(c)
     assert packed.indices.dtype == dtype
@@ -128,37 +129,37 @@ def test_indices_are_as_small_as_the_row_allows(dim, dtype):
     [(torch.float32, False, 3 * (128 + 64)), (torch.float32, True, 3 * (256 + 64)),
      (torch.float64, False, 3 * (128 + 128))],
 )  # fmt: skip
-def test_signs_take_the_memory_that_was_promised(dtype, with_zeros, nbytes):
-    x = normal(3, 32, 32, dtype=dtype)
+def test_signs_take_the_memory_that_was_promised(device, dtype, with_zeros, nbytes):
+    x = normal(3, 32, 32, dtype=dtype, device=device)
     if with_zeros:
         x[2, 3, 4] = 0
     packed = eff.BlockSign(64).pack(eff.BlockSign(64).compress(x))
     assert packed.nbytes == nbytes
-    assert packed.take(torch.tensor([1])).nbytes == nbytes // 3
+    assert packed.take(torch.tensor([1], device=device)).nbytes == nbytes // 3
     if dtype == torch.float32 and not with_zeros:
         assert packed.nbytes / x.numel() == 0.1875
 
 
-def test_entries_take_the_memory_that_was_promised():
+def test_entries_take_the_memory_that_was_promised(device):
+    top, chains = eff.TopK(ratio=0.1), torch.tensor([0, 2], device=device)
     for dtype, size in ((torch.float32, 4 + 2), (torch.float64, 8 + 2)):
-        packed = eff.TopK(ratio=0.1).pack(
-            eff.TopK(ratio=0.1).compress(normal(3, 1000, dtype=dtype))
-        )
+        packed = top.pack(top.compress(normal(3, 1000, dtype=dtype, device=device)))
         assert packed.nbytes == 3 * 100 * size
-        assert packed.take(torch.tensor([0, 2])).nbytes == 2 * 100 * size
-    assert eff.TopK(1).pack(torch.zeros(2, 2**15 + 1)).nbytes == 2 * (4 + 4)
+        assert packed.take(chains).nbytes == 2 * 100 * size
+    long = torch.zeros(2, 2**15 + 1, device=device)
+    assert eff.TopK(1).pack(long).nbytes == 2 * (4 + 4)
 
 
-def test_taken_chains_are_copies():
-    x = normal(4, 40)
+def test_taken_chains_are_copies(device):
+    x, chains = normal(4, 40, device=device), torch.tensor([2, 2, 0], device=device)
     for compressor in (eff.TopK(3), eff.BlockSign(7), eff.BlockSign(block_offsets=[0, 39, 40])):
         c = compressor.compress(x)
         packed = compressor.pack(c)
-        taken = packed.take(torch.tensor([2, 2, 0]))
+        taken = packed.take(chains)
         assert_same_bits(taken.unpack(), c[[2, 2, 0]])
         (taken.values if isinstance(compressor, eff.TopK) else taken.scales).zero_()
         assert_same_bits(packed.unpack(), c)
-        none = packed.take(torch.tensor([], dtype=torch.int64))
+        none = packed.take(chains[:0])
         assert none.unpack().shape == (0, 40)
         assert none.nbytes == 0
 
@@ -186,7 +187,6 @@ C = torch.tensor([[1.0, -1.0, 2.0, 2.0]])
                 (C.bfloat16(), TypeError, "c: expected float32 or float64, .* got torch.bfloat16"),
                 (C.half(), TypeError, "c: expected float32 or float64, .* got torch.float16"),
                 (C.int(), TypeError, "c: expected float32, .* got torch.int32"),
-                ([1.0], TypeError, "c: expected a tensor, got list"),
                 (C[0, 0], ValueError, "c: expected shape .* a tensor without axes"),
                 (C.clone().requires_grad_(), RuntimeError, "pack is not differentiable"),
             ]
@@ -194,14 +194,23 @@ C = torch.tensor([[1.0, -1.0, 2.0, 2.0]])
     ],
     ids=str,
 )
-def test_what_is_refused(compressor, c, error, message):
+def test_what_is_refused(device, compressor, c, error, message):
+    c = on(device, c)
     with pytest.raises(error, match=message):
         compressor.pack(c)
 
 
-def test_a_misfit_is_found_wherever_it_is():
+@pytest.mark.parametrize(
+    "compressor", [eff.TopK(1), eff.BlockSign(2), eff.BlockSign(block_offsets=[0, 4])]
+)
+def test_what_is_no_tensor_is_refused(compressor):
+    with pytest.raises(TypeError, match="c: expected a tensor, got list"):
+        compressor.pack([1.0])
+
+
+def test_a_misfit_is_found_wherever_it_is(device):
     for dim, at in ((33, 32), (5000, 4999), (5000, 1024), (70_000, 65_536)):
-        signs, entries = torch.ones(3, dim), torch.zeros(3, dim)
+        signs, entries = (torch.full((3, dim), v, device=device) for v in (1.0, 0.0))
         assert_same_bits(eff.BlockSign(dim).pack(signs).unpack(), signs)
         assert_same_bits(eff.TopK(0).pack(entries).unpack(), entries)
         signs[2, at] = entries[2, at] = 1.5
@@ -214,15 +223,16 @@ def test_a_misfit_is_found_wherever_it_is():
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (3,), (2, 3, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_opcheck(shape, dtype):
+def test_opcheck(device, shape, dtype):
     ops, dim = torch.ops.effebm, math.prod(shape[1:])
-    for c in (torch.ones(shape, dtype=dtype), torch.ones(shape, dtype=dtype).transpose(0, -1)):
+    ones = torch.ones(shape, dtype=dtype, device=device)
+    for c in (ones, ones.transpose(0, -1)):
         torch.library.opcheck(ops.signs_pack.default, (c, 3, None))
         torch.library.opcheck(ops.entries_pack.default, (c, 0))
-    blocks = [(3, None)] if dim < 2 else [(3, None), (1, torch.tensor([0, 1, dim]))]
+    by_offsets = torch.tensor([0, 1, dim], device=device)
+    blocks = [(3, None)] if dim < 2 else [(3, None), (1, by_offsets)]
     for size, offsets in blocks:
-        c = torch.ones(shape, dtype=dtype)
-        signs, zeros, scales, _ = ops.signs_pack(c, size, offsets)
+        signs, zeros, scales, _ = ops.signs_pack(ones, size, offsets)
         for given_zeros in (None, zeros):
             arguments = (signs, given_zeros, scales, dim, size, offsets)
             torch.library.opcheck(ops.signs_unpack.default, arguments)

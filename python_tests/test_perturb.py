@@ -5,13 +5,11 @@ import math
 
 import pytest
 import torch
-from helpers import DTYPES, READ_ONLY_LAYOUTS, assert_same_bits, normal
+from helpers import DTYPES, READ_ONLY_LAYOUTS, assert_same_bits, expected, normal, on
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.ops.perturb import PerturbedPair, perturbed_pair_reference
-
-pytestmark = pytest.mark.usefixtures("kernels")
 
 KEY = eff.Key(-17, offset=2**33 + 5, first_chain=2**31)
 NAMES = {"seed": KEY.seed, "offset": KEY.offset, "first_chain": KEY.first_chain}
@@ -35,43 +33,49 @@ def assert_pair(got, want):
         assert_same_bits(got.x, want.x)
         return
     assert got.x.shape == want.x.shape
-    torch.testing.assert_close(got.x, want.x, rtol=2 * 2.0**-52, atol=2.0**-52)
+    torch.testing.assert_close(got.x.cpu(), want.x, rtol=2 * 2.0**-52, atol=2.0**-52)
+
+
+def reference(x, radius, **options):
+    return expected(perturbed_pair_reference, x, radius, **options, **NAMES)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", DIMS)
 @pytest.mark.parametrize(("radius", "noise_std"), SCALARS)
-def test_every_size_equals_the_reference(dtype, dim, radius, noise_std):
-    x = normal(5, dim, dtype=dtype)
+def test_every_size_equals_the_reference(device, dtype, dim, radius, noise_std):
+    x = normal(5, dim, dtype=dtype, device=device)
+    radius, noise_std = on(device, (radius, noise_std))
     got = eff.perturbed_pair(x, radius, noise_std=noise_std, rng=KEY)
-    assert_pair(got, perturbed_pair_reference(x, radius, noise_std=noise_std, **NAMES))
+    assert_pair(got, reference(x, radius, noise_std=noise_std))
     if isinstance(noise_std, float) and noise_std == 0:
         assert_same_bits(got.noise_dot, torch.zeros(5, dtype=compute_dtype(dtype)))
-        want = perturbed_pair_reference(x, radius, **NAMES)
+        want = reference(x, radius)
         assert_same_bits(got.x, want.x)  # without noise there is no fma
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(0, 5), (1, 5), (5,), (3, 0), (0, 0), (2, 3, 0), (5, 2, 2, 3)])
-def test_every_shape_equals_the_reference(dtype, shape):
-    x = normal(*shape, dtype=dtype)
+def test_every_shape_equals_the_reference(device, dtype, shape):
+    x = normal(*shape, dtype=dtype, device=device)
     got = eff.perturbed_pair(x, 0.5, noise_std=0.3, rng=KEY)
     assert got.x.shape == (2, *shape)
     assert got.x.dtype == dtype
     assert got.noise_dot.shape == shape[:1]
-    assert_pair(got, perturbed_pair_reference(x, 0.5, noise_std=0.3, **NAMES))
+    assert_pair(got, reference(x, 0.5, noise_std=0.3))
 
 
-def test_sums_of_sums_of_sums_keep_their_order():
-    x = torch.zeros(1, 2**20 + 5)
+def test_sums_of_sums_of_sums_keep_their_order(device):
+    x = torch.zeros(1, 2**20 + 5, device=device)
     got = eff.perturbed_pair(x, 3.0, noise_std=1.0, rng=KEY)
-    assert_pair(got, perturbed_pair_reference(x, 3.0, noise_std=1.0, **NAMES))
+    assert_pair(got, reference(x, 3.0, noise_std=1.0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(101, 17), (9, 1025), (2, 3000), (1, 33_000)])
-def test_bits_do_not_depend_on_threads_or_on_how_rows_are_split(dtype, shape):
-    x, noise_std = normal(*shape, dtype=dtype), torch.linspace(0, 1, shape[0])
+def test_bits_do_not_depend_on_threads_or_on_how_rows_are_split(device, dtype, shape):
+    x = normal(*shape, dtype=dtype, device=device)
+    noise_std = torch.linspace(0, 1, shape[0], device=device)
     threads = torch.get_num_threads()
     runs = []
     try:
@@ -92,8 +96,8 @@ def test_bits_do_not_depend_on_threads_or_on_how_rows_are_split(dtype, shape):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", sorted(READ_ONLY_LAYOUTS))
-def test_strides_do_not_matter(dtype, layout):
-    x = READ_ONLY_LAYOUTS[layout](normal(4, 3, 8, dtype=dtype))
+def test_strides_do_not_matter(device, dtype, layout):
+    x = READ_ONLY_LAYOUTS[layout](normal(4, 3, 8, dtype=dtype, device=device))
     before = x.clone()
     got = eff.perturbed_pair(x, 0.5, noise_std=0.3, rng=KEY)
     want = eff.perturbed_pair(x.contiguous(), 0.5, noise_std=0.3, rng=KEY)
@@ -102,9 +106,10 @@ def test_strides_do_not_matter(dtype, layout):
     assert_same_bits(x, before)
 
 
-def test_scalars_of_rows_may_have_any_dtype_and_strides():
-    x = normal(4, 10)
-    radius, noise_std = normal(4).abs().double(), normal(4, seed=1).abs()
+def test_scalars_of_rows_may_have_any_dtype_and_strides(device):
+    x = normal(4, 10, device=device)
+    radius, noise_std = (normal(4, seed=seed, device=device).abs() for seed in (0, 1))
+    radius = radius.double()
     want = eff.perturbed_pair(x, radius.float(), noise_std=noise_std, rng=KEY)
     got = eff.perturbed_pair(
         x, torch.stack([radius, -radius], 1)[:, 0], noise_std=noise_std.expand(3, 4)[2], rng=KEY
@@ -122,16 +127,16 @@ def test_scalars_of_rows_may_have_any_dtype_and_strides():
             assert_same_bits(one, wanted)
 
 
-def test_the_noise_is_that_of_a_langevin_step():
-    x = normal(5, 1030)
+def test_the_noise_is_that_of_a_langevin_step(device):
+    x = normal(5, 1030, device=device)
     centre = eff.langevin_step(x, x, 0.0, noise_std=0.6, rng=KEY)
     got = eff.perturbed_pair(x, 0.0, noise_std=0.6, rng=KEY)
     assert_same_bits(got.x, torch.stack([centre, centre]))
     assert_same_bits(got.noise_dot, torch.zeros(5))  # v is a row of zeros
 
 
-def test_keys_and_generators_repeat_and_advance():
-    x = normal(3, 50)
+def test_keys_and_generators_repeat_and_advance(device):
+    x = normal(3, 50, device=device)
 
     def draw(rng):
         return eff.perturbed_pair(x, 1.0, noise_std=1.0, rng=rng)
@@ -148,13 +153,14 @@ def test_keys_and_generators_repeat_and_advance():
 
 
 @pytest.mark.parametrize("dim", [1, 2, 5, 784, 3000])
-def test_directions_have_the_radius(dim):
+def test_directions_have_the_radius(device, dim):
     """The norm's error is that of a sum and a few roundings; a row of one number has two v."""
-    radius = torch.tensor([0.0, 1e-3, 1.0, 20.0], dtype=torch.float64)
-    plus, minus = eff.perturbed_pair(torch.zeros(4, dim), radius, rng=KEY).x.double()
+    radius = torch.tensor([0.0, 1e-3, 1.0, 20.0], dtype=torch.float64, device=device)
+    x = torch.zeros(4, dim, device=device)
+    plus, minus = eff.perturbed_pair(x, radius, rng=KEY).x.double()
     assert torch.equal(plus, -minus)
     torch.testing.assert_close(plus.norm(dim=1), radius.float().double(), rtol=1e-6, atol=0)
-    wide = eff.perturbed_pair(torch.zeros(4, dim, dtype=torch.float64), radius, rng=KEY).x
+    wide = eff.perturbed_pair(x.double(), radius, rng=KEY).x
     torch.testing.assert_close(wide[0].norm(dim=1), radius, rtol=1e-14, atol=0)
 
 
@@ -164,11 +170,12 @@ def draws(kernels):
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3, 8])
-def test_directions_are_uniform_on_the_sphere(dim, kernels):
+def test_directions_are_uniform_on_the_sphere(device, dim, kernels):
     """``E v = 0`` and ``E v v^T = r^2 / d I``, which with the length is what the estimators ask;
     ``E v_i^4 = 3 r^4 / (d (d + 2))`` tells a sphere from other sets of that covariance."""
     n, radius = draws(kernels), 2.0
-    v = eff.perturbed_pair(torch.zeros(n, dim), radius, rng=KEY).x[0].double() / radius
+    x = torch.zeros(n, dim, device=device)
+    v = eff.perturbed_pair(x, radius, rng=KEY).x[0].cpu().double() / radius
     error = 5 / math.sqrt(n)  # five standard errors of a quantity of standard deviation 1
     assert v.mean(0).abs().max() < error / math.sqrt(dim)
     fourth = 3 / (dim * (dim + 2))
@@ -185,8 +192,8 @@ def test_directions_are_uniform_on_the_sphere(dim, kernels):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dim", [1, 5, 1025, 3000])
-def test_noise_dot_is_the_product_of_direction_and_noise(dtype, dim):
-    x, noise_std = torch.zeros(6, dim, dtype=dtype), 0.8
+def test_noise_dot_is_the_product_of_direction_and_noise(device, dtype, dim):
+    x, noise_std = torch.zeros(6, dim, dtype=dtype, device=device), 0.8
     plus, minus = eff.perturbed_pair(x, 1.5, noise_std=noise_std, rng=KEY).x.double()
     got = eff.perturbed_pair(x, 1.5, noise_std=noise_std, rng=KEY).noise_dot.double()
     v, noise = (plus - minus) / 2, (plus + minus) / 2
@@ -197,16 +204,17 @@ def test_noise_dot_is_the_product_of_direction_and_noise(dtype, dim):
     assert direct.abs().max() > 0.1
 
 
-def test_directions_are_independent_of_the_noise(kernels):
+def test_directions_are_independent_of_the_noise(device, kernels):
     """noise_dot is normal with standard deviation r s whatever d, and centred."""
     n = draws(kernels)
-    got = eff.perturbed_pair(torch.zeros(n, 4), 2.0, noise_std=0.5, rng=KEY).noise_dot.double()
+    x = torch.zeros(n, 4, device=device)
+    got = eff.perturbed_pair(x, 2.0, noise_std=0.5, rng=KEY).noise_dot.double()
     assert got.mean().abs() < 5 / math.sqrt(n)
     assert (got.square().mean() - 1).abs() < 5 * math.sqrt(2 / n)
 
 
-def test_infinite_and_nan_states_stay_in_their_row():
-    x = torch.tensor([[1.0, math.nan], [math.inf, 1.0], [1.0, 2.0]])
+def test_infinite_and_nan_states_stay_in_their_row(device):
+    x = torch.tensor([[1.0, math.nan], [math.inf, 1.0], [1.0, 2.0]], device=device)
     got = eff.perturbed_pair(x, 1.0, noise_std=1.0, rng=KEY)
     finite = [[True, False], [False, True], [True, True]]
     assert got.x.isfinite().tolist() == [finite, finite]
@@ -231,15 +239,16 @@ def test_infinite_and_nan_states_stay_in_their_row():
         ({"rng": eff.Key(0, 0, 2**32 - 2)}, ValueError, r"rng: expected chains below 2\*\*32"),
     ],
 )
-def test_what_is_refused(changes, error, message):
+def test_what_is_refused(device, changes, error, message):
+    arguments = {"x": X.to(device), "radius": 0.1, **on(device, changes)}
     with pytest.raises(error, match=message):
-        eff.perturbed_pair(**{"x": X, "radius": 0.1, **changes})
+        eff.perturbed_pair(**arguments)
 
 
 @pytest.mark.parametrize("name", ["x", "radius", "noise_std"])
-def test_it_is_not_differentiable(name):
-    leaf = torch.ones((3, 4) if name == "x" else (), requires_grad=True)
-    arguments = {"x": X, "radius": 0.1, name: leaf}
+def test_it_is_not_differentiable(device, name):
+    leaf = torch.ones((3, 4) if name == "x" else (), requires_grad=True, device=device)
+    arguments = {"x": X.to(device), "radius": 0.1, name: leaf}
     with pytest.raises(RuntimeError, match=r"perturbed_pair is not diff.*detach\(\) it"):
         eff.perturbed_pair(**arguments)
     with torch.no_grad():
@@ -247,7 +256,7 @@ def test_it_is_not_differentiable(name):
 
 
 @pytest.mark.parametrize("as_radius", [float, torch.tensor])
-def test_compiled_pairs_have_the_same_bits_and_compile_no_more_than_twice(as_radius):
+def test_compiled_pairs_have_the_same_bits_and_compile_no_more_than_twice(device, as_radius):
     from torch._dynamo.testing import CompileCounterWithBackend
 
     def pair(x, radius, key):
@@ -257,7 +266,7 @@ def test_compiled_pairs_have_the_same_bits_and_compile_no_more_than_twice(as_rad
     counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(pair, backend=counter, fullgraph=True)
     for i in range(5):
-        x, radius = normal(3 + i, 4 + i), as_radius(0.1 + i)
+        x, radius = normal(3 + i, 4 + i, device=device), on(device, as_radius(0.1 + i))
         want, got = pair(x, radius, KEY.at(i)), compiled(x, radius, KEY.at(i))
         for one, other in zip(got, want, strict=True):
             assert_same_bits(one, other)
@@ -274,23 +283,25 @@ def test_meta_tensors_give_the_shapes():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 4), (0, 4), (3, 0), (3,)])
-def test_opcheck(dtype, shape):
-    op, key = torch.ops.effebm.perturbed_pair.default, torch.tensor([3, 5])
-    x, each = normal(*shape, dtype=dtype), torch.ones(shape[0], dtype=compute_dtype(dtype))
+def test_opcheck(device, dtype, shape):
+    op, key = torch.ops.effebm.perturbed_pair.default, torch.tensor([3, 5], device=device)
+    x = normal(*shape, dtype=dtype, device=device)
+    each = torch.ones(shape[0], dtype=compute_dtype(dtype), device=device)
     torch.library.opcheck(op, (x, key, 1, 2, 0.5))
     torch.library.opcheck(op, (x.transpose(0, -1).contiguous().transpose(0, -1), key, 1, 2, 0.5),
                           {"radii": each, "noise_stds": each[:1].sum()})  # fmt: skip
 
 
-def test_the_op_itself_checks_too():
-    op, key = torch.ops.effebm.perturbed_pair, torch.zeros(2, dtype=torch.int64)
+def test_the_op_itself_checks_too(device):
+    op, x = torch.ops.effebm.perturbed_pair, X.to(device)
+    key, each = torch.tensor([0, 0], device=device), torch.ones(4, device=device)
     with pytest.raises(RuntimeError, match="key: expected Long, got Float"):
-        op(X, key.float(), 0, 0, 0.1)
+        op(x, key.float(), 0, 0, 0.1)
     with pytest.raises(RuntimeError, match=r"key: expected int64\[2\]"):
-        op(X, key[:1], 0, 0, 0.1)
+        op(x, key[:1], 0, 0, 0.1)
     with pytest.raises(RuntimeError, match=r"first_chain: expected chains below 2\*\*32, got -1"):
-        op(X, key, 0, -1, 0.1)
+        op(x, key, 0, -1, 0.1)
     with pytest.raises(RuntimeError, match="radius: expected Float, got Double"):
-        op(X, key, 0, 0, 0.1, torch.ones(3, dtype=torch.float64))
+        op(x, key, 0, 0, 0.1, each[:3].double())
     with pytest.raises(RuntimeError, match=r"noise_std: expected shape \(\) or \(n_chains,\)"):
-        op(X, key, 0, 0, 0.1, None, 0.0, torch.ones(4))
+        op(x, key, 0, 0, 0.1, None, 0.0, each)
