@@ -78,15 +78,19 @@ def kernels(request):
 @pytest.fixture(scope="module")
 def device(kernels):
     """The device under test. A test makes its tensors there, also generators, and brings results
-    back with ``.cpu()`` to compare them with what was computed on the CPU."""
-    if kernels == "cuda":
-        return torch.device("cuda", torch.cuda.current_device())
-    return torch.device("cpu") if kernels == "cpu" else stand_in.DEVICE
+    back with ``.cpu()`` to compare them with what was computed on the CPU. For the CUDA kernels
+    under the emulator it is a stand-in for a GPU."""
+    if kernels != "emulated cuda":
+        yield torch.device("cpu") if kernels == "cpu" else torch.device("cuda", 0)
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extension, "cuda_missing", "")
+        yield stand_in.DEVICE
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Under the emulator the device under test is a stand-in for a GPU while a test runs."""
+    """Tests of a device make their tensors there. The stand-in for a GPU is on while one runs."""
     fixtures = pyfuncitem.funcargs
     if fixtures.get("kernels") == "cuda" and "device" not in fixtures:
         pytest.fail("a test of a GPU has to make its tensors on the fixture `device`")

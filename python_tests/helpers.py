@@ -53,7 +53,7 @@ def on(device, value, copies=None):
     if id(value) not in copies:
         storage = value.untyped_storage()
         if id(storage) not in copies:
-            memory = torch.empty(0, dtype=torch.uint8).set_(storage)
+            memory = torch.empty(0, dtype=torch.uint8, device=value.device).set_(storage)
             copies[id(storage)] = memory.to(device, copy=True)
         memory = copies[id(storage)].view(value.dtype)
         there = memory.as_strided(value.shape, value.stride(), value.storage_offset())

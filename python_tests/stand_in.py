@@ -11,8 +11,6 @@ from torch._C._functorch import get_unwrapped
 from torch._ops import OpOverload, OpOverloadPacket
 from torch.overrides import TorchFunctionMode
 
-from effebm_ext import extension
-
 # No machine has as many: what the library keeps for this device is never taken for a GPU's.
 DEVICE = torch.device("cuda", 100)
 _HOST = torch.device("cpu")
@@ -57,7 +55,6 @@ class StandIn(TorchFunctionMode):
 
     def __enter__(self):
         self._patch = patch = pytest.MonkeyPatch()
-        patch.setattr(extension, "cuda_missing", "")
         patch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
         patch.setattr(torch, "Generator", _Generator)
         patch.setattr(torch, "compile", functools.partial(self._compile, torch.compile))

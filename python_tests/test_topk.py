@@ -166,6 +166,7 @@ def on_another_device(device):
         (on_another_device("cuda"), RuntimeError, "x is on cuda:0, but .* no CUDA kernels"),
         (on_another_device("mps"), RuntimeError, "x: expected a CPU or CUDA tensor, .* mps"),
     ],
+    ids=["no tensor", "no kernels", "mps"],
 )
 @pytest.mark.usefixtures("without_cuda_kernels")
 def test_what_is_on_no_device_with_kernels_is_refused(x, error, message):
