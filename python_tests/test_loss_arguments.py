@@ -242,11 +242,16 @@ def test_squared_energies_pull_the_precision_of_a_gaussian():
     learnt = (math.sqrt(1 + 4 * a * (1 - a)) - 1) / (2 * a)  # a l^2 + l - (1 - a) = 0
     assert learnt == pytest.approx(0.883, abs=5e-4)
     squares = d + torch.tensor([1.0, -1.0], dtype=torch.float64) * math.sqrt(2 * d)
-    precision = torch.tensor(learnt, dtype=torch.float64, requires_grad=True)
-    energies = [precision * s / 2 for s in (squares, squares / learnt)]
-    loss = contrastive_divergence(*energies, energy_l2=energy_l2).loss
-    (gradient,) = torch.autograd.grad(loss, precision)
-    assert abs(gradient) < 1e-9
+
+    def gradient(value, constant):
+        precision = torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        energies = [precision * s / 2 + constant for s in (squares, squares / value)]
+        loss = contrastive_divergence(*energies, energy_l2=energy_l2).loss
+        return torch.autograd.grad(loss, precision)[0]
+
+    assert abs(gradient(learnt, 0.0)) < 1e-9
+    # with the constant that is best, -(1 + lambda) d / 4, it is 0.996
+    assert gradient(0.995, -(1 + 0.995) * d / 4) < 0 < gradient(0.997, -(1 + 0.997) * d / 4)
 
 
 def test_several_scales_learn_what_the_objective_says():

@@ -33,10 +33,10 @@ def contrastive_divergence(
 
     The gradient of the first two terms is the maximum-likelihood gradient where samples come from
     the model (EFF-EBM, Algorithm 1, with f = -E); samples must not carry a graph of their own. The
-    square keeps the energies, which are defined up to a constant, near zero (as in IGEBM). Where an
-    energy cannot be shifted by a constant, it changes what is learnt: ``lambda |x|^2 / 2`` on data
-    of N(0, I) in d dimensions learns the lambda of ``1 / lambda - 1 = energy_l2 (d + 2) (lambda +
-    1 / lambda)``, which is 0.883 instead of 1 at energy_l2 = 0.001 and d = 64.
+    square keeps the energies, which are defined up to a constant, near zero (as in IGEBM). It
+    changes what is learnt, by little where an energy can be shifted by a constant. Without one,
+    ``lambda |x|^2 / 2`` on data of N(0, I) in d dimensions learns the lambda of ``1 / lambda - 1 =
+    energy_l2 (d + 2) (lambda + 1 / lambda)``: 0.883 instead of 1 at energy_l2 = 0.001 and d = 64.
 
     Energies of 16 bits, as networks return them under autocast, are widened to float32 before they
     are averaged.
