@@ -24,9 +24,17 @@ ROOT = Path(__file__).parents[1]
 # The tests of training, runs and experiments, and those of the build. Others run, new ones too.
 LEFT_OUT = [
     *["*_experiment", "*_experiments", "*_runs", "compression_bias", "evaluation_*"],
-    *["checkpoint", "cli", "conditional", "config", "data", "image_*", "jarzynski", "particle"],
+    *["checkpoint", "cli", "conditional", "data", "image_*", "jarzynski", "particle"],
     *["resume", "tensorboard", "training", "weighted_walkers"],
-    *["benchmarks", "clone", "cuda_build", "gpu_benchmarks", "setup", "static_runtime"],
+    *[
+        "benchmarks",
+        "clone",
+        "cuda_build",
+        "gpu_benchmarks",
+        "setup",
+        "static_runtime",
+        "torch_versions",
+    ],
 ]
 ABOUT = """
 import json, platform, torch, effebm_ext
@@ -60,7 +68,8 @@ def files() -> list[Path]:
 def run(python: Path, path: Path) -> tuple[dict[str, int], str]:
     """How many tests of a file passed, failed, were skipped, and what it printed."""
     # The script pytest, unlike python -m pytest, does not import the package of the clone.
-    command = [str(python.parent / "pytest"), "-p", "no:cacheprovider", "-rfE", str(path)]
+    pytest = [str(python.parent / "pytest"), "-c", str(ROOT / "pyproject.toml")]
+    command = [*pytest, "-p", "no:cacheprovider", "-rfE", str(path)]
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=VARIABLES, capture_output=True, text=True, timeout=TIMEOUT
