@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effebm_ext.transforms import check_outside_torch_func
 from effebm_ext.warn import warn
 
 _LARGEST_ROUNDING = 0.1  # nats
@@ -59,8 +60,9 @@ def energy_and_gradient(
     Raises:
         TypeError: the energy returns no tensor.
         ValueError: the energy returns another shape.
-        RuntimeError: the energy does not depend on x.
+        RuntimeError: the energy does not depend on x; or a transform of torch.func is on.
     """
+    check_outside_torch_func("energy_and_gradient")
     with torch.inference_mode(False), torch.enable_grad():
         leaf, kwargs = _leaf(x, energy_kwargs)
         values = per_chain(energy(leaf, **kwargs), x.shape[0])
@@ -103,12 +105,14 @@ class WithoutGraph:
 def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """The score ``-grad E`` of an energy, as a function of ``x`` ``(n, *event)`` and the energy's
     keyword arguments. It can be differentiated again, by x where that requires grad and by the
-    parameters, unless it is called under ``torch.no_grad()``."""
+    parameters, unless it is called under ``torch.no_grad()``. It raises RuntimeError inside the
+    transforms of torch.func."""
 
     def score(x: Tensor, **energy_kwargs: Any) -> Tensor:
+        check_outside_torch_func("score_of")
         differentiated = torch.is_grad_enabled()
         with torch.enable_grad():
-            leaf = x if x.requires_grad else x.detach().requires_grad_()
+            leaf = x if x.requires_grad else x.view_as(x).requires_grad_()  # keeps a tangent
             values = per_chain(energy(leaf, **energy_kwargs), len(leaf))
             (gradient,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
         return -gradient

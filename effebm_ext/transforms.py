@@ -7,12 +7,13 @@ ops are therefore called through a torch.autograd.Function, which PyTorch asks a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _are_functorch_transforms_active
+from torch._C import _are_functorch_transforms_active, _functorch
 from torch.autograd import forward_ad
 
 
@@ -30,7 +31,48 @@ def is_transformed() -> bool:
             "torch.func, whose derivatives torch.compile would lose; take them without "
             "torch.compile or without fullgraph=True"
         )
-    return True
+    levels = _functorch.get_interpreter_stack() or []
+    # functionalize takes no derivative, and no torch.autograd.Function.
+    return forward_ad._current_level >= 0 or any(
+        level.key() != _functorch.TransformType.Functionalize for level in levels
+    )
+
+
+def forward_formula(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Makes ``formula(ctx, saved, *tangents)``, with the saved tensors, the ``jvp`` of a
+    torch.autograd.Function.
+
+    PyTorch runs it with forward mode off, which within another derivative in forward mode would
+    lose the derivative of the tangent; and where it is on, the saved tensors have to be without the
+    tangents of this level.
+    """
+
+    @functools.wraps(formula)
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        levels = _functorch.get_interpreter_stack() or []
+        if sum(level.key() == _functorch.TransformType.Jvp for level in levels) < 2:
+            return formula(ctx, ctx.saved_tensors, *tangents)
+        with forward_ad._set_fwd_grad_enabled(True):
+            saved = [
+                forward_ad.unpack_dual(t, level=0).primal if t.is_floating_point() else t
+                for t in ctx.saved_tensors
+            ]
+            return formula(ctx, saved, *tangents)
+
+    return jvp
+
+
+def check_outside_torch_func(name: str) -> None:
+    """For what calls autograd itself.
+
+    Raises:
+        RuntimeError: a transform of torch.func is on.
+    """
+    if _are_functorch_transforms_active():
+        raise RuntimeError(
+            f"{name}: expected a call outside the transforms of torch.func (vmap, grad, jvp, ...), "
+            "as it calls autograd itself; samplers take all chains at once"
+        )
 
 
 def refuse_derivatives(op: str, tensors: Sequence[Tensor]) -> None:
@@ -84,6 +126,13 @@ class _NotTransformable(_NotDifferentiable):
         raise RuntimeError(
             f"{op} under vmap: expected tensors that are not vmapped; fold the axis into the chains"
         )
+
+
+def without_levels(t: Tensor) -> Tensor:
+    """The tensor that has the memory of ``t``, which is within the transforms of torch.func."""
+    while _functorch.is_functorch_wrapped_tensor(t):
+        t = _functorch.get_unwrapped(t)
+    return t
 
 
 def needs_no_grad(op: str) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from effebm_ext.ops.checks import check_like
 from effebm_ext.ops.step_arguments import Compressor
+from effebm_ext.transforms import without_levels
 
 
 def is_black_box(compressor: Compressor | None) -> TypeGuard[Callable[[Tensor], Tensor]]:
@@ -47,7 +48,7 @@ def check_apart(
     """What the kernels ask of tensors of which one is written, where it is written without them."""
     if type(a) is not Tensor or type(b) is not Tensor or torch.compiler.is_compiling():
         return
-    (begin_a, end_a), (begin_b, end_b) = _extent(a), _extent(b)
+    (begin_a, end_a), (begin_b, end_b) = _extent(without_levels(a)), _extent(without_levels(b))
     same = may_be_same and (begin_a, end_a) == (begin_b, end_b)
     if not (same or end_a <= begin_b or end_b <= begin_a):
         raise RuntimeError(f"{names}: expected tensors that do not overlap in memory")

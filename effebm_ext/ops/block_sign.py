@@ -23,7 +23,7 @@ from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum
 from effebm_ext.scalars import as_int
-from effebm_ext.transforms import is_transformed
+from effebm_ext.transforms import forward_formula, is_transformed
 
 Offsets = Sequence[int] | np.ndarray | Tensor
 
@@ -188,8 +188,9 @@ class _Transformable(_Differentiable):
         ctx.save_for_forward(x)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Tensor:
-        (x,) = ctx.saved_tensors
+    @forward_formula
+    def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, *_: None) -> Tensor:
+        (x,) = saved
         return ctx.compressor.vjp(x, tangent)
 
 

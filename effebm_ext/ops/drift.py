@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,7 +19,7 @@ from effebm_ext.ops.checks import (
 )
 from effebm_ext.ops.step_arguments import Clip, Compressor, drift_arguments
 from effebm_ext.ops.vmap import rule_by_folding
-from effebm_ext.transforms import is_transformed
+from effebm_ext.transforms import forward_formula, is_transformed
 
 _DRIFT = torch.ops.effebm.drift.default
 
@@ -111,8 +112,9 @@ class _TransformableClip(_DifferentiableClip):
         ctx.save_for_forward(grad)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        (grad,) = ctx.saved_tensors
+    @forward_formula
+    def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, _: None) -> Tensor:
+        (grad,) = saved
         tangent = tangent.to(compute_dtype(grad.dtype))
         if ctx.clip is None:
             return tangent.clone()

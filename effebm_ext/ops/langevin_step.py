@@ -21,10 +21,10 @@ from effebm_ext.ops.checks import (
 )
 from effebm_ext.ops.drift import clip_gradient, clip_with_statistics
 from effebm_ext.ops.step_arguments import (
+    BOUNDS,
     Bounds,
     Clip,
     Compressor,
-    bounds_arguments,
     step_arguments,
 )
 from effebm_ext.ops.step_derivative import differentiable_step
@@ -148,11 +148,9 @@ def step_along(x: Tensor, c: Tensor, bounds: Bounds | None, arguments: list[obje
     """The step from ``x`` along a drift ``c`` of the compute dtype, to the bit the one that a
     compressor which gives ``c`` makes. ``arguments`` are the step's, without the drift's."""
     if x.dtype == c.dtype or bounds is None:
-        return differentiable_step(x.to(c.dtype), c, None, None, bounds, arguments).to(x.dtype)
+        return differentiable_step(x.to(c.dtype), c, None, None, arguments).to(x.dtype)
     # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
-    free = differentiable_step(
-        x.to(c.dtype), c, None, None, None, arguments[: -len(bounds_arguments(bounds))]
-    )
+    free = differentiable_step(x.to(c.dtype), c, None, None, arguments[:BOUNDS])
     return _bound(free, bounds, x.dtype).to(x.dtype)
 
 
@@ -185,7 +183,7 @@ def langevin_step(
         c, _ = apply_black_box(compressor, clip_gradient(grad, clip))
         return step_along(x, c, bounds, move)
     arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    return differentiable_step(x, grad, compressor, clip, bounds, arguments)
+    return differentiable_step(x, grad, compressor, clip, arguments)
 
 
 refuse_negated(_STEP_INPLACE)

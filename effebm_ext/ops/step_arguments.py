@@ -20,7 +20,7 @@ Compressor = FusedCompressor | Callable[[Tensor], Tensor]
 Clip = ClipValue | ClipNorm
 Bounds = tuple[float, float] | Reflect
 
-STEP_SIZE, STEP_SIZES = 3, 4  # places among the arguments
+STEP_SIZE, STEP_SIZES, BOUNDS = 3, 4, 12  # places among the arguments
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
 
 

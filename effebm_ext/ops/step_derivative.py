@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from effebm_ext.limits import Reflect, interval
+from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype, is_differentiated
 from effebm_ext.ops.drift import clip_gradient
 from effebm_ext.ops.step_arguments import (
+    BOUNDS,
     STEP_SIZE,
     STEP_SIZES,
-    Bounds,
     Clip,
     Compressor,
-    bounds_arguments,
 )
 from effebm_ext.ops.vmap import rule_by_folding
-from effebm_ext.transforms import is_transformed
+from effebm_ext.transforms import forward_formula, is_transformed
 
 _STEP = torch.ops.effebm.langevin_step.default
 
@@ -29,14 +29,13 @@ def differentiable_step(
     grad: Tensor,
     compressor: Compressor | None,
     clip: Clip | None,
-    bounds: Bounds | None,
     arguments: list[object],
 ) -> Tensor:
     """langevin_step by ``arguments`` in the order of the schema, which the others repeat."""
     if is_transformed():
-        return _Transformable.apply(x, grad, compressor, clip, bounds, *arguments)
+        return _Transformable.apply(x, grad, compressor, clip, *arguments)
     if is_differentiated(x, grad):
-        return _Differentiable.apply(x, grad, compressor, clip, bounds, *arguments)
+        return _Differentiable.apply(x, grad, compressor, clip, *arguments)
     return _STEP(x, grad, *arguments)
 
 
@@ -51,14 +50,13 @@ class _Differentiable(torch.autograd.Function):
         grad: Tensor,
         compressor: Compressor | None,
         clip: Clip | None,
-        bounds: Bounds | None,
         *arguments: Any,
     ) -> Tensor:
         return _STEP(x, grad, *arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, grad, ctx.compressor, ctx.clip, ctx.bounds, *arguments = inputs
+        x, grad, ctx.compressor, ctx.clip, *arguments = inputs
         tensors = [a for a in arguments if isinstance(a, Tensor)]
         ctx.save_for_backward(x, grad, *tensors)
         ctx.arguments = [None if isinstance(a, Tensor) else a for a in arguments]
@@ -66,11 +64,11 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, grad, arguments = _inputs(ctx)
+        x, grad, arguments = _inputs(ctx, ctx.saved_tensors)
         dtype = compute_dtype(x.dtype)
         to_x = gradient.to(dtype)
-        if ctx.bounds is not None:
-            to_x = to_x * _bounds_derivative(ctx.bounds, x, grad, arguments)
+        if arguments[BOUNDS:]:
+            to_x = to_x * _bounds_derivative(x, grad, arguments)
         to_grad = None
         if ctx.needs_input_grad[1]:
             to_u = to_x
@@ -79,7 +77,7 @@ class _Differentiable(torch.autograd.Function):
             if ctx.clip is not None:
                 to_u = ctx.clip.vjp(grad.to(dtype), to_u)
             to_grad = (-0.5 * _step_size(x, arguments) * to_u).to(grad.dtype)
-        return (to_x.to(x.dtype), to_grad, *[None] * (3 + len(arguments)))
+        return (to_x.to(x.dtype), to_grad, *[None] * (2 + len(arguments)))
 
 
 class _Transformable(_Differentiable):
@@ -91,8 +89,9 @@ class _Transformable(_Differentiable):
         ctx.save_for_forward(*(i for i in inputs if isinstance(i, Tensor)))
 
     @staticmethod
-    def jvp(ctx: Any, of_x: Tensor, of_grad: Tensor, *_: None) -> Tensor:
-        x, grad, arguments = _inputs(ctx)
+    @forward_formula
+    def jvp(ctx: Any, saved: Sequence[Tensor], of_x: Tensor, of_grad: Tensor, *_: None) -> Tensor:
+        x, grad, arguments = _inputs(ctx, saved)
         dtype = compute_dtype(x.dtype)
         of_u = of_grad.to(dtype)
         if ctx.clip is not None:
@@ -100,14 +99,14 @@ class _Transformable(_Differentiable):
         if ctx.compressor is not None:
             of_u = ctx.compressor.vjp(clip_gradient(grad, ctx.clip), of_u)
         moved = of_x.to(dtype) - 0.5 * _step_size(x, arguments) * of_u
-        if ctx.bounds is not None:
-            moved = moved * _bounds_derivative(ctx.bounds, x, grad, arguments)
+        if arguments[BOUNDS:]:
+            moved = moved * _bounds_derivative(x, grad, arguments)
         return moved.to(x.dtype)
 
 
-def _inputs(ctx: Any) -> tuple[Tensor, Tensor, list[Any]]:
+def _inputs(ctx: Any, saved: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Any]]:
     """x, grad and the arguments of the step, whose tensors autograd keeps by themselves."""
-    x, grad, *tensors = ctx.saved_tensors
+    x, grad, *tensors = saved
     arguments = list(ctx.arguments)
     for position, t in zip(ctx.positions, tensors, strict=True):
         arguments[position] = t
@@ -122,13 +121,12 @@ def _step_size(x: Tensor, arguments: list[Any]) -> float | Tensor:
     return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() else values
 
 
-def _bounds_derivative(bounds: Bounds, x: Tensor, grad: Tensor, arguments: list[Any]) -> Tensor:
+def _bounds_derivative(x: Tensor, grad: Tensor, arguments: list[Any]) -> Tensor:
     """Of a state after the bounds by the state before them."""
-    free = _STEP(x, grad, *arguments[: -len(bounds_arguments(bounds))])
-    free = free.to(compute_dtype(x.dtype))
-    low, high = interval(bounds)
+    free = _STEP(x, grad, *arguments[:BOUNDS]).to(compute_dtype(x.dtype))
+    kind, low, high = arguments[BOUNDS:]
     inside = (free >= low) & (free <= high)
-    if not isinstance(bounds, Reflect):
+    if kind != _C.BOUNDS_REFLECT:
         return inside.to(free.dtype)
     mirrored = torch.where(free < low, 2 * low - free, 2 * high - free)
     back = (mirrored >= low) & (mirrored <= high)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from effebm_ext.ops.checks import check_state, is_differentiated, row_size
 from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.scalars import as_float, as_int
-from effebm_ext.transforms import is_transformed
+from effebm_ext.transforms import forward_formula, is_transformed
 
 
 def topk_compress(x: Tensor, k: int) -> Tensor:
@@ -74,8 +75,9 @@ class _Transformable(_Differentiable):
         ctx.save_for_forward(output)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
-        (output,) = ctx.saved_tensors
+    @forward_formula
+    def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, _: None) -> Tensor:
+        (output,) = saved
         return torch.where(output != 0, tangent, 0)
 
 

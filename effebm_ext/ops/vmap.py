@@ -37,7 +37,7 @@ def rule_by_folding(
         arguments, dims = [*given, *defaults], [*in_dims, *[None] * len(defaults)]
         n = info.batch_size
         if key is not None and draws(arguments) and dims[key] is None:
-            if info.randomness == "same":
+            if info.randomness == "same" and n > 1:
                 return _slice_by_slice(op, n, dims, arguments)
             if info.randomness == "error":
                 raise RuntimeError(
@@ -47,14 +47,16 @@ def rule_by_folding(
         if key is not None and dims[key] is not None:
             # Drawn anew for each slice: one serves all, as their chains have different numbers.
             arguments[key] = arguments[key].select(dims[key], 0)
-        for i in chains:
+        for i in (*chains, *scalars):
             if arguments[i] is not None:
-                arguments[i] = _slices(arguments[i], dims[i], n).flatten(0, 1)
-        n_chains = arguments[chains[0]].shape[0] // n
+                arguments[i] = _slices_in_front(arguments[i], dims[i], n)
+        n_chains = arguments[chains[0]].shape[1]
         for i in scalars:
+            if arguments[i] is not None and arguments[i].dim() == 1:  # one for all chains
+                arguments[i] = arguments[i][:, None].expand(n, n_chains)
+        for i in (*chains, *scalars):
             if arguments[i] is not None:
-                values = _slices(arguments[i], dims[i], n).reshape(n, -1)
-                arguments[i] = values.expand(n, n_chains).flatten()
+                arguments[i] = arguments[i].flatten(0, 1)
         results = op(*arguments)
         if isinstance(results, Tensor):
             return results.unflatten(axes[0], (n, n_chains)), axes[0]
@@ -64,8 +66,7 @@ def rule_by_folding(
     return rule
 
 
-def _slices(t: Tensor, dim: int | None, n: int) -> Tensor:
-    """With the axis of the slices in front."""
+def _slices_in_front(t: Tensor, dim: int | None, n: int) -> Tensor:
     return t.expand(n, *t.shape) if dim is None else t.movedim(dim, 0)
 
 
