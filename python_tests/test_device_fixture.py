@@ -180,6 +180,7 @@ def test_tensors_get_there_and_back_as_copies():
         lambda t: t.to("cuda", torch.float32),
         lambda t: t.cuda(),
         lambda t: t.to(other),
+        lambda t: t.type_as(other),
         lambda t: torch.as_tensor(t, device=DEVICE),
         lambda t: torch.empty_like(t, device=DEVICE).copy_(t),
     ]
@@ -235,6 +236,7 @@ MADE_THERE = [
 def test_what_is_made_from_its_tensors_lies_there(make):
     made = make(normal(3, 4, device=DEVICE))
     assert made.device == DEVICE
+    assert made.get_device() == DEVICE.index
     assert made.is_cuda
     assert not made.is_cpu
     with pytest.raises(RuntimeError, match="expected all tensors on"):
@@ -247,6 +249,7 @@ def test_what_is_made_without_them_does_not():
     made = [torch.zeros(3), torch.zeros_like(x, device="cpu"), torch.Generator()]
     assert {m.device.type for m in made} == {"cpu"}
     assert x.to("meta").is_meta
+    assert eff.topk_compress(x.to("meta"), 1).is_meta
     assert x.tolist() == [1, 1, 1]
     assert float(x.sum()) == 3
 
@@ -261,6 +264,7 @@ MIXED = [
     lambda here, there: here[there > 0],
     lambda here, there: there.index_select(0, torch.tensor([0, 1])),
     lambda here, there: torch.func.vmap(lambda row: row * here[0])(there),
+    lambda here, there: torch.library.opcheck(OPS.drift.default, (there, None), {"delta": here}),
     lambda here, there: torch.rand(2, device=DEVICE, generator=torch.Generator()),
     lambda here, there: torch.rand(2, generator=torch.Generator(DEVICE)),
 ]

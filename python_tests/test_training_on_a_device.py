@@ -1,0 +1,53 @@
+"""Training by every method on the device under test: nothing is left on the CPU by mistake."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from helpers import normal
+
+from effebm_ext import checkpoint
+from effebm_ext.config import SCORE_MATCHING, TrainConfig
+from effebm_ext.data import Dataset
+from effebm_ext.training import make_trainer
+
+LABELLED = Dataset("points", normal(60, 2), False, labels=torch.arange(60) % 3)
+TINY = TrainConfig(
+    data="points", chains=8, langevin_steps=2, iterations=6, batch_size=4, evaluate_every=3,
+    ais_steps=3, ema_decay=0.5,
+)  # fmt: skip
+RUNS = [
+    *({"objective": objective} for objective in ("jarzynski", "particle", *SCORE_MATCHING)),
+    {"compressor": "topk:1", "error_feedback": True, "clip": "norm:1"},
+    {"conditional": True, "buffer_size": 32, "restart_probability": 0.5},
+    {"objective": "jarzynski", "adjusted": True, "moved_chains": 4, "compressor": "block-sign:2"},
+    {"objective": "particle", "step_correction": True, "particle_move": "beta"},
+    {"objective": "dsm", "data_noise": 0.1, "noise_end": 0.5},
+]
+
+
+def devices(value):
+    """The devices of all tensors in what a run is saved as."""
+    if isinstance(value, torch.Tensor):
+        return {value.device}
+    parts = value.values() if isinstance(value, dict) else value
+    found = (devices(part) for part in parts if isinstance(part, (dict, list, tuple, torch.Tensor)))
+    return set().union(*found)
+
+
+@pytest.mark.parametrize("options", RUNS, ids=lambda run: " ".join(map(str, run.values())))
+def test_a_run_stays_on_its_device_and_goes_on_from_a_file(device, options, tmp_path):
+    config = dataclasses.replace(TINY, device=str(device), **options)
+    trainer = make_trainer(config, LABELLED)
+    for _ in range(3):
+        metrics = trainer.iteration()
+    assert all(map(math.isfinite, metrics.values()))
+    state = trainer.state_dict()
+    assert devices(state["chains"]) == devices(trainer.model.state_dict()) == {device}
+    checkpoint.save(tmp_path / "state", state)
+    resumed = make_trainer(config, LABELLED)
+    resumed.load_state_dict(checkpoint.load(tmp_path / "state"))
+    assert devices(resumed.state_dict()["chains"]) == {device}
+    want, got = trainer.iteration(), resumed.iteration()
+    assert got == pytest.approx(want, rel=1e-4)
