@@ -109,6 +109,8 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   check_beside(x, grad, x.scalar_type(), "grad");
   check_chains(x, k.key, k.first_chain);
   STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
+  STD_TORCH_CHECK(b.bounds == Bounds::none || b.lower <= b.upper,
+                  "bounds: expected lower <= upper, got ", b.lower, " and ", b.upper);
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);
   const ChainScalar steps = chain_scalar(apart(k.step_sizes, out), x, "step_size");
