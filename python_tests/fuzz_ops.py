@@ -18,8 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-import torch
-from fuzz_calls import make_call
+from fuzz.calls import make_call
 
 PER_PROCESS = 250  # calls
 OUTCOMES = ("crashed", "hung", "wrong")

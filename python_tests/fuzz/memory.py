@@ -81,7 +81,9 @@ def check_same(got: Tensor, want: Tensor, name: str, slack: Tensor | float = 0.0
     if not equal.all():
         i = int((~equal).flatten().nonzero()[0])
         values = f"{got.flatten()[i].item()!r} for {want.flatten()[i].item()!r}"
-        raise Wrong(f"{name}: {int((~equal).sum())} of {equal.numel()} differ, the first is {values}")
+        raise Wrong(
+            f"{name}: {int((~equal).sum())} of {equal.numel()} differ, the first is {values}"
+        )
 
 
 def _bits(t: Tensor) -> Tensor:

@@ -41,6 +41,9 @@ class Argument(NamedTuple):
     means: Any
 
 
+NOTHING = Argument(lambda: None, None)
+
+
 def dtype_and_shape(draw: random.Random) -> tuple[torch.dtype, tuple[int, ...]]:
     if draw.random() < 0.02:
         return draw.choice(DTYPES), (3, 40_000)
@@ -132,8 +135,8 @@ class Known(NamedTuple):
     codes: tuple[int, int, list[int] | None]
 
 
-def compressor(draw: random.Random, dim: int, *, bad: bool) -> Argument:
-    """``means`` is a Known, whose code is -1 for a function."""
+def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False) -> Argument:
+    """``means`` is a Known, whose code is -1 for a function; ``known`` leaves these out."""
     if bad:
         value = draw.choice([
             lambda: "topk", lambda: 3, lambda: eff.TopK(dim + 1), lambda: eff.TopK(-1),
@@ -148,32 +151,32 @@ def compressor(draw: random.Random, dim: int, *, bad: bool) -> Argument:
             lambda: lambda u: None, lambda: lambda u: u[None], lambda: lambda u: u.bfloat16(),
         ])  # fmt: skip
         return Argument(value, None)
-    kind = draw.choice(["topk", "ratio", "blocks", "offsets", "function"])
+    kind = draw.choice(["topk", "ratio", "blocks", "offsets", *["function"] * (not known)])
     if kind == "topk":
         k = draw.choice([0, min(1, dim), dim // 2, dim])
         given = integer(draw, k)
-        known = Known(lambda u: topk_compress_reference(u, k), (_C.COMPRESSOR_TOPK, k, None))
-        return Argument(lambda: eff.TopK(given), known)
+        means = Known(lambda u: topk_compress_reference(u, k), (_C.COMPRESSOR_TOPK, k, None))
+        return Argument(lambda: eff.TopK(given), means)
     if kind == "ratio":
         ratio = draw.choice([np.float32(0.25), np.array(0.5), 1, 1e-9, torch.tensor(0.75)])
         k = eff.TopK(ratio=float(ratio)).entries(dim)
-        known = Known(lambda u: topk_compress_reference(u, k), (_C.COMPRESSOR_TOPK, k, None))
-        return Argument(lambda: eff.TopK(ratio=ratio), known)
+        means = Known(lambda u: topk_compress_reference(u, k), (_C.COMPRESSOR_TOPK, k, None))
+        return Argument(lambda: eff.TopK(ratio=ratio), means)
     if kind == "blocks" or (kind == "offsets" and dim == 0):
         size = draw.choice([1, 2, 3, 64, 1024, 2**63 - 1])
         given = integer(draw, size)
         signs = eff.BlockSign(size)
         codes = (_C.COMPRESSOR_BLOCK_SIGN, size, None)
-        known = Known(lambda u: block_sign_compress_reference(u, signs), codes)
-        return Argument(lambda: eff.BlockSign(given), known)
+        means = Known(lambda u: block_sign_compress_reference(u, signs), codes)
+        return Argument(lambda: eff.BlockSign(given), means)
     if kind == "offsets":
         inner = draw.sample(range(1, dim), min(dim - 1, draw.choice([0, 1, 5])))
         offsets = [0, *sorted(inner), dim]
         listed = draw.choice([list, tuple, np.array, torch.tensor])(offsets)
         signs = eff.BlockSign(block_offsets=offsets)
         codes = (_C.COMPRESSOR_BLOCK_SIGN, 1, offsets)
-        known = Known(lambda u: block_sign_compress_reference(u, signs), codes)
-        return Argument(lambda: eff.BlockSign(block_offsets=listed), known)
+        means = Known(lambda u: block_sign_compress_reference(u, signs), codes)
+        return Argument(lambda: eff.BlockSign(block_offsets=listed), means)
     function = draw.choice([torch.sign, torch.round, lambda u: u.mul_(0.5), lambda u: u])
     return Argument(lambda: function, Known(lambda u: function(u.clone()), (-1, 0, None)))
 

@@ -1,0 +1,1 @@
+"""Random calls of the ops: what python_tests/fuzz_ops.py makes."""

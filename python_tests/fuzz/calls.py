@@ -1,0 +1,126 @@
+"""Random calls of the ops, through their wrappers and without them, and what must come of each."""
+
+from __future__ import annotations
+
+import random
+
+import torch
+
+import effebm_ext as eff
+from effebm_ext import _C
+from effebm_ext.ops.checks import compute_dtype, row_size
+from effebm_ext.ops.perturb import perturbed_pair_reference
+from fuzz import draws
+from fuzz.call import Call
+from fuzz.memory import check_same
+from fuzz.raw import RAW, bad_offsets
+from fuzz.steps import step
+
+_ULP = 2.0**-52  # of float64, whose reference of fma is not exact
+
+
+def make_call(seed: int, number: int) -> Call:
+    draw = random.Random(f"{seed} {number}")
+    torch.set_num_threads(draw.choice([1, 1, 1, 2]))
+    name = draw.choice([
+        *["langevin_step_", "langevin_step", "langevin_transition", "drift"] * 2,
+        *("perturbed_pair", "topk_compress", "block_sign_compress", "pack"),
+    ])  # fmt: skip
+    call = Call(name, draw)
+    _BUILDERS.get(name, step)(call)
+    return call
+
+
+def perturbed_pair(call: Call) -> None:
+    draw, memory = call.draw, call.memory
+    dtype, shape = draws.dtype_and_shape(draw)
+    compute, n = compute_dtype(dtype), shape[0]
+    fault = call.choose_fault(["x", "radius", "noise_std", "rng"])
+    x = memory.place(draws.values(draw, shape, dtype))
+    radius = draws.number(draw, n, compute, bad=fault == "radius")
+    noise_std = draws.number(draw, n, compute, bad=fault == "noise_std")
+    rng = draws.rng(draw, n, bad=fault == "rng")
+    state = draw.choice([x.int(), x.cfloat(), x.new_zeros(())]) if fault == "x" else x
+    call.invoke = lambda: eff.perturbed_pair(
+        state, radius.make(), noise_std=noise_std.make(), rng=rng.make()
+    )
+    call.told |= {"dtype": dtype, "shape": shape, "radius": radius.means,
+                  "noise_std": noise_std.means, "rng": rng.means}  # fmt: skip
+    if fault is None:
+        scales = {"noise_std": noise_std.means, **rng.means._asdict()}
+        want = perturbed_pair_reference(x, radius.means, **scales)
+        finite = want.x[want.x.isfinite()].abs()
+        slack = 8 * _ULP * finite.sum() if dtype == torch.float64 else 0.0
+        call.check = lambda got: (
+            check_same(got.x, want.x, "x", slack),
+            check_same(got.noise_dot, want.noise_dot, "noise_dot"),
+        )
+
+
+def compress(call: Call) -> None:
+    """topk_compress and block_sign_compress."""
+    draw, name = call.draw, call.name
+    dtype, shape = draws.dtype_and_shape(draw)
+    dim, raw = row_size(torch.empty(shape)), draw.random() < 0.5
+    fault = call.choose_fault(["blocks", "x"])
+    x = call.memory.place(draws.values(draw, shape, dtype))
+    state = draw.choice([x.int(), x.cfloat(), x.new_zeros(())]) if fault == "x" else x
+    code = _C.COMPRESSOR_TOPK if name == "topk_compress" else _C.COMPRESSOR_BLOCK_SIGN
+    drawn = draws.compressor(draw, dim, bad=False)
+    while drawn.means.codes[0] != code:
+        drawn = draws.compressor(draw, dim, bad=False)
+    _, size, offsets = drawn.means.codes
+    blocks = None if offsets is None else torch.tensor(offsets)
+    if fault == "blocks" and code == _C.COMPRESSOR_TOPK:
+        size = draw.choice([dim + 1, -1])
+    elif fault == "blocks":
+        bad = bad_offsets(dim)[: None if raw else -3]  # of the last three it takes the numbers
+        size, blocks = draw.choice([(0, None), (-1, None), *[(1, b) for b in bad]])
+    call.told |= {"raw": raw, "dtype": dtype, "shape": shape, "size": size, "offsets": blocks}
+    if fault is None:
+        want = drawn.means.compress(x)
+        call.check = lambda got: check_same(got, want, name)
+    if code == _C.COMPRESSOR_TOPK:
+        call.invoke = lambda: (RAW if raw else eff).topk_compress(state, size)
+    elif raw:
+        call.invoke = lambda: RAW.block_sign_compress(state, size, blocks)
+    else:
+        given = size if blocks is None else None
+        call.invoke = lambda: eff.block_sign_compress(state, given, block_offsets=blocks)
+
+
+def pack(call: Call) -> None:
+    """signs_pack, signs_unpack and entries_pack, by way of the compressors or without them."""
+    draw = call.draw
+    dtype, shape = draws.dtype_and_shape(draw)
+    dim, compute = row_size(torch.empty(shape)), compute_dtype(dtype)
+    fault = call.choose_fault(["blocks", "c"])
+    drawn = draws.compressor(draw, dim, bad=False, known=True)
+    code = drawn.means.codes[0]
+    c = call.memory.place(drawn.means.compress(draws.values(draw, shape, compute)))
+    call.told |= {"dtype": compute, "shape": shape, "codes": drawn.means.codes}
+    if fault == "c":
+        given = draw.choice([c.half(), c.long(), c.new_zeros(())])
+        call.invoke = lambda: drawn.make().pack(given)
+    elif fault == "blocks" and code == _C.COMPRESSOR_TOPK:
+        call.invoke = lambda: RAW.entries_pack(c, draw.choice([-1, dim + 1]))
+    elif fault == "blocks":
+        bad = draw.choice(bad_offsets(dim))
+        words = torch.zeros(shape[0], -(-dim // 32), dtype=torch.int32)
+        scales = c.new_zeros(shape[0], max(bad.numel() - 1, 0))
+        unpack = draw.random() < 0.5
+        call.invoke = lambda: (
+            RAW.signs_unpack(words, None, scales, dim, 1, bad) if unpack
+            else RAW.signs_pack(c, 1, bad)
+        )  # fmt: skip
+    else:
+        call.invoke = lambda: drawn.make().pack(c).unpack()
+        call.check = lambda got: check_same(got, c, "unpacked")
+
+
+_BUILDERS = {
+    "perturbed_pair": perturbed_pair,
+    "topk_compress": compress,
+    "block_sign_compress": compress,
+    "pack": pack,
+}
