@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 _FORMAT = "effebm_ext checkpoint"
 _VERSION = 1
+_FOLDER = 0x10  # among the external attributes of a zip entry
+_END_RECORD, _END_RECORD_SIZE = b"PK\x05\x06", 22  # of a zip archive without a comment
 
 
 class CheckpointError(ValueError):
@@ -23,6 +28,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
     """
     payload = {"format": _FORMAT, "version": _VERSION, **content}
     temporary = path.with_name(path.name + ".tmp")
+    with_checksums = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(True)  # load() looks at them
     try:
         with open(temporary, "wb") as file:
             torch.save(payload, file)
@@ -32,23 +39,28 @@ def save(path: Path, content: dict[str, Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        torch.serialization.set_crc32_options(with_checksums)
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU.
+    """The content of a checkpoint, on the CPU. The file is read twice: the checksums come first.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file is truncated, foreign, or of another version.
+        CheckpointError: the file is truncated, damaged, foreign, or of another version.
     """
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint: no such file: {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # torch and its unpicklers raise a dozen kinds
+        damaged = _damaged_part(path)
+        content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zipfile, torch and its unpicklers raise a dozen kinds
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise  # it tells of the disk; a wild offset in the file is an invalid argument
         raise CheckpointError(f"checkpoint: {path} is truncated or not a checkpoint") from error
+    if damaged:
+        raise CheckpointError(f"checkpoint: {path} is damaged: {damaged}")
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise CheckpointError(f"checkpoint: {path} was not written by effebm_ext")
     if content.get("version") != _VERSION:
@@ -56,3 +68,33 @@ def load(path: Path) -> dict[str, Any]:
             f"checkpoint: expected version {_VERSION} in {path}, got {content.get('version')}"
         )
     return content
+
+
+def check_finite(path: Path, energy: nn.Module) -> None:
+    """Refuses a checkpoint whose energy cannot be used.
+
+    Raises:
+        CheckpointError: a parameter or buffer of ``energy``, read from ``path``, is not finite.
+    """
+    for name, value in energy.state_dict().items():
+        if not bool(value.isfinite().all()):
+            raise CheckpointError(f"checkpoint: {path} has values in {name} that are not finite")
+
+
+def _damaged_part(path: Path) -> str | None:
+    """What differs from what :func:`save` wrote, in words. torch.load looks at no checksum, and
+    takes uninitialised memory for a part that is marked as a folder.
+
+    Raises:
+        zipfile.BadZipFile and others: this is no zip archive.
+    """
+    with zipfile.ZipFile(path) as archive:
+        part = archive.testzip()
+        marked = [info.filename for info in archive.infolist() if info.external_attr & _FOLDER]
+    if part is not None or marked:
+        return f"its part {part or marked[0]!r} is not as it was written"
+    with open(path, "rb") as file:
+        file.seek(-_END_RECORD_SIZE, os.SEEK_END)
+        if file.read(len(_END_RECORD)) != _END_RECORD:
+            return "something was appended to it"
+    return None

@@ -9,7 +9,9 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TextIO
 
+import torch
 from matplotlib.figure import Figure
 
 from effebm_ext import checkpoint, plotting
@@ -133,10 +135,13 @@ class RunFolder:
         try:
             digest = content["digest"]
             trainer.load_state_dict(content["trainer"])
+            _check_optimizer(trainer.optimizer)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise checkpoint.CheckpointError(
                 f"checkpoint: {self.path / CHECKPOINT} is not of this run: {error}"
             ) from error
+        checkpoint.check_finite(self.path / CHECKPOINT, trainer.energy)
+        checkpoint.check_finite(self.path / CHECKPOINT, trainer.model)
         if digest != dataset.digest():
             raise ValueError(f"data: {config.data} has changed since the run began")
         self._saved = trainer.iterations
@@ -165,8 +170,7 @@ class RunFolder:
             while True:
                 done = trainer.iterations
                 if done % config.checkpoint_every == 0 and done != self._saved:
-                    log.flush()
-                    self._save(config, dataset, trainer)
+                    self._save(config, dataset, trainer, log)
                 if done >= config.iterations:
                     break
                 seen = self._iteration(trainer)
@@ -176,7 +180,7 @@ class RunFolder:
                 if self._board is not None:
                     self._board.metrics(history[-1])
             if trainer.iterations != self._saved:
-                self._save(config, dataset, trainer)
+                self._save(config, dataset, trainer, log)
         plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
         if config.ais_steps:
@@ -194,7 +198,7 @@ class RunFolder:
         seconds = round(time.monotonic() - start, 3)
         return {"iteration": trainer.iterations, "seconds": seconds, **seen}
 
-    def _save(self, config: TrainConfig, dataset: Dataset, trainer: Trainer) -> None:
+    def _save(self, config: TrainConfig, dataset: Dataset, trainer: Trainer, log: TextIO) -> None:
         content = {
             "config": dataclasses.asdict(config),
             "event_shape": list(dataset.event_shape),
@@ -206,7 +210,9 @@ class RunFolder:
         }
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
-        if self._board is not None:  # first: of what the checkpoint tells, nothing may be missing
+        log.flush()  # first: of what the checkpoint tells, nothing may be missing
+        os.fsync(log.fileno())
+        if self._board is not None:
             self._board.samples(_draw_samples(config, dataset, trainer), trainer.iterations)
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
@@ -242,10 +248,35 @@ def _replace(path: Path, text: str) -> None:
 def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
     """Of the first ``iterations``; later ones belong to steps that are made again."""
     lines = path.read_text().splitlines()[:iterations]
-    try:
-        history: list[dict[str, float]] = [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise ValueError(f"resume: {path} is damaged: {error}") from error
-    if len(history) != iterations:
-        raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(history)}")
+    if len(lines) != iterations:
+        raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(lines)}")
+    history: list[dict[str, float]] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            history.append(_numbers(json.loads(line)))
+        except ValueError as error:
+            raise ValueError(f"resume: line {number} of {path} is damaged: {error}") from error
     return history
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    if not isinstance(metrics, dict) or not {"iteration", "seconds"} <= metrics.keys():
+        raise ValueError("expected numbers by name, iteration and seconds among them")
+    for name, value in metrics.items():
+        if not isinstance(value, (int, float)):
+            raise ValueError(f"expected a number for {name}, got {value!r}")
+    return metrics
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Refuses a state that Adam would not miss before its next step."""
+    if not isinstance(optimizer, torch.optim.Adam):
+        return
+    for number, parameter in enumerate(p for g in optimizer.param_groups for p in g["params"]):
+        for name in ("exp_avg", "exp_avg_sq"):
+            shape = getattr(optimizer.state[parameter].get(name), "shape", None)
+            if shape != parameter.shape:
+                raise ValueError(
+                    f"optimizer: expected {name} of shape {tuple(parameter.shape)} for parameter "
+                    f"{number}, got {shape if shape is None else tuple(shape)}"
+                )

@@ -105,10 +105,12 @@ def load_model(path: Path | str) -> TrainedModel:
     """The model of a run folder or of a checkpoint file.
 
     Raises:
-        FileNotFoundError, effebm_ext.checkpoint.CheckpointError: as checkpoint.load.
+        FileNotFoundError, effebm_ext.checkpoint.CheckpointError: as checkpoint.load and
+            checkpoint.check_finite.
     """
     path = Path(path)
-    content: dict[str, Any] = checkpoint.load(path / CHECKPOINT if path.is_dir() else path)
+    path = path / CHECKPOINT if path.is_dir() else path
+    content: dict[str, Any] = checkpoint.load(path)
     try:
         config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
         base = (0.0, 1.0) if config.gaussian_base else None  # in the checkpoint are the true ones
@@ -118,6 +120,7 @@ def load_model(path: Path | str) -> TrainedModel:
             average = AveragedModel(energy)
             average.load_state_dict(content["trainer"]["ema"])
             energy = average.module
+        checkpoint.check_finite(path, energy)
         chains = content["trainer"]["chains"]
         state = LangevinState(
             chains["x"],
@@ -135,6 +138,8 @@ def load_model(path: Path | str) -> TrainedModel:
             content["digest"],
             content["n_classes"],
         )
+    except checkpoint.CheckpointError:
+        raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error
 

@@ -1,4 +1,7 @@
 import os
+import random
+import re
+import zipfile
 
 import pytest
 import torch
@@ -44,6 +47,91 @@ def test_truncated_files_are_refused_at_every_length(tmp_path):
         cut.write_bytes(whole[:length])
         with pytest.raises(checkpoint.CheckpointError, match="truncated or not a checkpoint"):
             checkpoint.load(cut)
+
+
+def bits(value):
+    """Tensors as their bytes, so that equal means equal in every bit."""
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+    return {k: bits(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+def loaded(path):
+    """The bits of what is loaded; where it is refused, the words."""
+    try:
+        return bits(checkpoint.load(path))
+    except checkpoint.CheckpointError as error:
+        return str(error)
+
+
+def test_no_flipped_bit_goes_unnoticed(tmp_path):
+    path, flipped = tmp_path / "c.pt", tmp_path / "flipped.pt"
+    checkpoint.save(path, {**CONTENT, "y": torch.arange(20, dtype=torch.float64)})
+    whole, want = path.read_bytes(), loaded(path)
+    refused = [f"checkpoint: {flipped} is damaged: its part '",
+               f"checkpoint: {flipped} is damaged: something was appended to it",
+               f"checkpoint: {flipped} is truncated or not a checkpoint"]  # fmt: skip
+    seen = []
+    for bit in random.Random(0).sample(range(8 * len(whole)), 400):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        flipped.write_bytes(damaged)
+        got = loaded(flipped)
+        assert got == want or got.startswith(tuple(refused)), f"bit {bit}: {got}"
+        seen.append(got == want)
+    assert 0 < sum(seen) < 200  # padding means nothing
+
+
+def test_a_flipped_bit_in_a_tensor_is_told_by_its_part(tmp_path):
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, CONTENT)
+    damaged = path.read_bytes().replace(CONTENT["x"].numpy().tobytes(), bytes(20))
+    path.write_bytes(damaged)
+    with pytest.raises(checkpoint.CheckpointError, match="damaged: its part 'archive/data/0' is n"):
+        checkpoint.load(path)
+
+
+def test_parts_that_are_marked_as_folders_are_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, CONTENT)
+    whole = path.read_bytes()
+    entries = [entry.start() for entry in re.finditer(b"PK\x01\x02", whole)]
+    assert len(entries) == len(zipfile.ZipFile(path).infolist())
+    for start in entries:
+        damaged = bytearray(whole)
+        damaged[start + 38] ^= 0x10  # the folder's bit of the external attributes
+        path.write_bytes(damaged)
+        with pytest.raises(checkpoint.CheckpointError, match="is damaged: its part 'archive/"):
+            checkpoint.load(path)
+
+
+@pytest.mark.parametrize("tail", [b"\0", b"PK\x05\x06", bytes(4096), b"x" * 70000])
+def test_appended_bytes_are_refused(tmp_path, tail):
+    path = tmp_path / "c.pt"
+    checkpoint.save(path, CONTENT)
+    path.write_bytes(path.read_bytes() + tail)
+    with pytest.raises(checkpoint.CheckpointError, match=r"something was appended|is truncated or"):
+        checkpoint.load(path)
+
+
+def test_foreign_archives_are_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no checkpoint")
+    with pytest.raises(checkpoint.CheckpointError, match="is truncated or not a checkpoint"):
+        checkpoint.load(path)
+
+
+def test_checksums_are_kept_whatever_torch_is_told(tmp_path):
+    path = tmp_path / "c.pt"
+    torch.serialization.set_crc32_options(False)
+    try:
+        checkpoint.save(path, CONTENT)
+        assert not torch.serialization.get_crc32_options()
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert zipfile.ZipFile(path).testzip() is None
+    assert checkpoint.load(path)["step"] == 3
 
 
 class Foreign:

@@ -92,7 +92,13 @@ def test_what_holds_no_run_is_not_resumed(effebm, tmp_path):
         ("config.json", b'{"colour": 1}', "config.json is not a configuration"),
         ("config.json", None, "had not begun"),
         ("metrics.jsonl", b"{}\n", "expected 3 lines"),
-        ("metrics.jsonl", b"{\n{\n{\n", "metrics.jsonl is damaged"),
+        ("metrics.jsonl", b"{\n{\n{\n", "line 1 of"),
+        ("metrics.jsonl", b"{}\n" * 3, "metrics.jsonl is damaged: expected numbers by name, itera"),
+        (
+            "metrics.jsonl",
+            b'{"iteration": 1, "seconds": 0}\n' + b'{"iteration": 2, "seconds": "long"}\n' * 2,
+            "metrics.jsonl is damaged: expected a number for seconds, got 'long'",
+        ),
         ("checkpoint.pt", b"PK", "truncated or not a checkpoint"),
     ],
 )
@@ -115,6 +121,35 @@ def test_the_checkpoint_of_another_run_is_refused(effebm, interrupted, tmp_path)
     status, _, message = effebm("train", "--resume", run)
     assert status == 2
     assert "is not of this run: chains: expected shape (4, 2), got (2, 2)" in message
+
+
+def test_an_optimiser_without_its_averages_is_refused(effebm, interrupted):
+    run = interrupted(4)
+    content = checkpoint.load(run / "checkpoint.pt")
+    del content["trainer"]["optimizer"]["state"][2]["exp_avg_sq"]
+    checkpoint.save(run / "checkpoint.pt", content)
+    status, _, message = effebm("train", "--resume", run)
+    assert status == 2
+    assert "checkpoint.pt is not of this run: optimizer: expected exp_avg_sq of shape" in message
+    assert "for parameter 2, got None" in message
+
+
+@pytest.mark.parametrize("part", ["energy", "ema"])
+def test_parameters_that_are_not_finite_are_refused(effebm, interrupted, part, tmp_path):
+    run = interrupted(4)
+    content = checkpoint.load(run / "checkpoint.pt")
+    name, value = next((n, v) for n, v in content["trainer"][part].items() if v.dim() == 2)
+    value[0, 1] = float("nan")
+    checkpoint.save(run / "checkpoint.pt", content)
+    name = name.removeprefix("module.")
+    want = f"checkpoint.pt has values in {name} that are not finite"
+    for command in (["train", "--resume", run], ["evaluate", run],
+                    ["sample", run, "--out", tmp_path / "x.npy"]):  # fmt: skip
+        status, _, message = effebm(*command)
+        if part == "ema" or command[0] == "train":  # the others read the average alone
+            assert (status, want in message) == (2, True), message
+        else:
+            assert (status, message) == (0, "")
 
 
 def test_other_labels_are_refused(effebm, interrupted, tmp_path):
