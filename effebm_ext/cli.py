@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import effebm_ext
@@ -17,7 +15,7 @@ try:
     import click
     from tqdm import tqdm
 
-    from effebm_ext import plotting
+    from effebm_ext.commands import evaluate, sample
 
     if sys.version_info >= (3, 11):
         import tomllib
@@ -30,11 +28,9 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import OBJECTIVES, SCORE_MATCHING, TrainConfig
 from effebm_ext.data import TOYS, load
-from effebm_ext.evaluation.report import evaluate as evaluate_energy
 from effebm_ext.field_types import as_declared
 from effebm_ext.run_folder import RunFolder
-from effebm_ext.trained_model import load_model
-from effebm_ext.training import NonFiniteError, make_trainer
+from effebm_ext.training import make_trainer
 
 _DEFAULTS = TrainConfig()
 _HELP = {
@@ -199,77 +195,8 @@ def _is_given(context: click.Context, name: str) -> bool:
     return source in given
 
 
-@cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="a .png picture or a .npy array (n, *event)")  # fmt: skip
-@click.option("--n", default=64, show_default=True, help="samples")
-@click.option("--steps", default=0, show_default=True, help="Langevin steps from the start")
-@click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
-@click.option("--denoise", is_flag=True, help="take the noise added to the data off the samples")
-@click.option("--label", type=int, help="samples of this class [default: of the chains' classes]")
-@click.option("--seed", default=0, show_default=True, help="of the noise")
-def sample(
-    run: Path,
-    out: Path,
-    n: int,
-    steps: int,
-    from_noise: bool,
-    denoise: bool,
-    label: int | None,
-    seed: int,
-) -> None:
-    """Draw samples from a trained RUN (its folder or checkpoint)."""
-    if n < 1 or steps < 0:
-        raise ValueError(f"n, steps: expected n >= 1 and steps >= 0, got {n} and {steps}")
-    if out.suffix not in (".png", ".npy"):
-        raise ValueError(f"out: expected a .png or .npy file, got {out}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"out: no such folder: {out.parent}")
-    model = load_model(run)
-    x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
-    if not bool(torch.isfinite(x).all()):
-        raise NonFiniteError(f"the chains diverged within {steps} steps")
-    temporary = out.with_name(f"{out.stem}.tmp{out.suffix}")
-    if out.suffix == ".npy":
-        np.save(temporary, x.numpy())
-    else:
-        labels = model.labels(n, label)
-        figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
-        plotting.save(temporary, figure)
-    os.replace(temporary, out)
-    click.echo(f"{n} samples in {out}")
-
-
-@cli.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--ais-steps", type=click.IntRange(min=1), help="temperatures [default: the run's]")
-@click.option("--ais-chains", type=click.IntRange(min=2), default=128, show_default=True,
-              help="chains each way")  # fmt: skip
-@click.option("--ood", metavar="SOURCE",
-              help="what the energy should tell from the data: permuted (the data's elements), "
-              "noise, or any source that --data of train takes")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="of the chains and the noise")
-def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
-    """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
-    model, folder = load_model(run), RunFolder(run, resume=True)
-    config = model.config
-    dataset = load(config.data, seed=config.seed, labels=config.conditional)
-    if dataset.digest() != model.digest:
-        raise ValueError(f"data: {config.data} has changed since the run began")
-    evaluation = evaluate_energy(
-        config,
-        dataset,
-        model.energy,
-        model.state.x,
-        n_steps=ais_steps or config.ais_steps or _DEFAULTS.ais_steps,
-        n_chains=ais_chains,
-        seed=seed,
-        two_sample=True,
-        ood=ood,
-    )
-    folder.save(evaluation)
-    click.echo(evaluation.table())
+cli.add_command(sample)
+cli.add_command(evaluate)
 
 
 @cli.command()
