@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -223,13 +224,19 @@ def info() -> None:
 def main() -> None:
     """Runs the command line; bad input ends in one line and a non-zero exit status."""
     try:
-        cli(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            cli(standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message())
     except click.Abort:
         _fail("interrupted", status=130)
     except Exception as error:
         _fail(next(iter(str(error).splitlines()), type(error).__name__))
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    tqdm.write(f"effebm: warning: {message}", file=sys.stderr)  # beside a progress bar too
 
 
 def _fail(message: str, status: int = 2) -> None:

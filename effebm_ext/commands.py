@@ -7,57 +7,76 @@ from pathlib import Path
 
 import click
 import numpy as np
-import torch
 
 from effebm_ext import plotting
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import load
 from effebm_ext.evaluation.report import evaluate as evaluate_energy
 from effebm_ext.run_folder import RunFolder
-from effebm_ext.trained_model import load_model
+from effebm_ext.trained_model import TrainedModel, load_model
 from effebm_ext.training import NonFiniteError
+
+_N_SAMPLES = 64
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True,
               help="a .png picture or a .npy array (n, *event)")  # fmt: skip
-@click.option("--n", default=64, show_default=True, help="samples")
-@click.option("--steps", default=0, show_default=True, help="Langevin steps from the start")
+@click.option("--n", type=click.IntRange(min=1),
+              help="samples [default: 64, at 0 steps at most all chains]")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Langevin steps; 0: the chains as training left them")  # fmt: skip
 @click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
 @click.option("--denoise", is_flag=True, help="take the noise added to the data off the samples")
 @click.option("--label", type=int, help="samples of this class [default: of the chains' classes]")
-@click.option("--seed", default=0, show_default=True, help="of the noise")
+@click.option("--seed", type=int, help="of the noise that steps add [default: 0]")
 def sample(
     run: Path,
     out: Path,
-    n: int,
+    n: int | None,
     steps: int,
     from_noise: bool,
     denoise: bool,
     label: int | None,
-    seed: int,
+    seed: int | None,
 ) -> None:
-    """Draw samples from a trained RUN (its folder or checkpoint)."""
-    if n < 1 or steps < 0:
-        raise ValueError(f"n, steps: expected n >= 1 and steps >= 0, got {n} and {steps}")
+    """Draw samples from a trained RUN (its folder or checkpoint). No two are the same: for more
+    than the run has chains, take steps enough to move copies of the chains apart."""
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"out: expected a .png or .npy file, got {out}")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"out: no such folder: {out.parent}")
     model = load_model(run)
+    if n is None:
+        n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(label))
     x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
-    if not bool(torch.isfinite(x).all()):
-        raise NonFiniteError(f"the chains diverged within {steps} steps")
+    lost = int((~x.flatten(1).isfinite().all(1)).sum())
+    if lost:
+        raise NonFiniteError(f"{lost} of {n} samples are not finite after {steps} steps")
     temporary = out.with_name(f"{out.stem}.tmp{out.suffix}")
-    if out.suffix == ".npy":
-        np.save(temporary, x.numpy())
-    else:
-        labels = model.labels(n, label)
-        figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
-        plotting.save(temporary, figure)
-    os.replace(temporary, out)
-    click.echo(f"{n} samples in {out}")
+    try:
+        if out.suffix == ".npy":
+            np.save(temporary, x.numpy())
+        else:
+            labels = model.labels(n, label)
+            figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
+            plotting.save(temporary, figure)
+        os.replace(temporary, out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    shown = plotting.n_shown(x, is_image=model.is_image)
+    only = f", which shows {shown} of them" if out.suffix == ".png" and shown < n else ""
+    click.echo(f"{n} samples in {out}{only}: {_origin(model, n, steps, from_noise, label)}")
+
+
+def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: int | None) -> str:
+    if steps == 0:
+        return "chains as training left them"
+    start = "noise" if from_noise else "chains"
+    if not from_noise and n > model.n_chains(label):
+        start = f"copies of {model.n_chains(label)} chains"
+    return f"{start}, moved by {steps} steps"
 
 
 @click.command()

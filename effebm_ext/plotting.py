@@ -50,6 +50,13 @@ def draw_samples(
     return figure
 
 
+def n_shown(samples: Tensor, *, is_image: bool) -> int:
+    """How many of the samples ``(n, *event)`` :func:`draw_samples` shows."""
+    if is_image:
+        return min(len(samples), _GRID)
+    return len(samples) if samples[0].numel() == 1 else min(len(samples), _POINTS)
+
+
 def image_grid(images: Tensor) -> np.ndarray:
     """Images ``(n, channels, height, width)`` side by side, with a pixel between them, as one
     picture ``(rows, columns)`` or ``(rows, columns, 3)``."""

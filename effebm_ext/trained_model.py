@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -43,34 +44,56 @@ class TrainedModel:
         n: int,
         n_steps: int,
         *,
-        seed: int,
+        seed: int | None = None,
         from_noise: bool = False,
         clean: bool = False,
         label: int | None = None,
     ) -> Tensor:
-        """``n`` samples ``(n, *event)``: chains of the run (repeated if there are fewer), or noise,
-        moved by ``n_steps`` steps; ``clean`` takes the data noise off them. In a conditional run
-        they are of the class ``label``, or without one of the classes of the chains.
+        """``n`` samples ``(n, *event)``: chains of the run, or noise, moved by ``n_steps`` steps;
+        ``clean`` takes the data noise off them. In a conditional run they are of the class
+        ``label``, or without one of the classes of the chains.
+
+        No two samples are the same (at 0 steps weighted walkers that were resampled may be: a
+        warning says so). More than :meth:`n_chains` begin as copies of chains, which their steps,
+        each with noise of its own, move apart; a warning says how many independent samples they
+        are worth where that is less than half of them.
+
+        Args:
+            n: at least 1.
+            n_steps: at least 1 from noise, or for more samples than chains; 0: the chains as they
+                are, the first n of them.
+            seed: of the noise; None: 0, where any is added.
+            from_noise: start from noise.
+            clean: the samples without the noise that was added to the data.
+            label: of the samples.
 
         Raises:
-            ValueError: the run is not conditional, has no such class, or no chain of that class to
-                start from.
+            ValueError: n or n_steps is out of its range; a seed for chains that do not move; the
+                run is not conditional, has no such class, or no chain of that class to start from.
         """
+        if n < 1 or n_steps < 0:
+            raise ValueError(f"n, steps: expected n >= 1 and steps >= 0, got {n} and {n_steps}")
+        if n_steps == 0:
+            self._check_at_rest(n, seed, from_noise, label)
         labels = self.labels(n, label)
         start = self.state.take(self._rows(n, None if from_noise else label))
         if labels is not None:
             start.energy_kwargs["y"] = labels
         if from_noise:
-            noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed))
+            noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed or 0))
             start.x = self.data.mean() + self.data.std(correction=0) * noise
             start.residual = None
         sampler = make_sampler(self._at_the_end(), self.energy)
         state = sampler.init(
-            start.x, rng=Key(seed).at(start.step), energy_kwargs=start.energy_kwargs
+            start.x, rng=Key(seed or 0).at(start.step), energy_kwargs=start.energy_kwargs
         )
         if start.residual is not None:
             state.residual = start.residual
         sampler.advance_(state, n_steps)
+        if n_steps == 0:
+            _warn_of_repeats(state.x)
+        elif not from_noise:
+            self._warn_of_copies(state.x, self.n_chains(label), n_steps)
         if not clean:
             return state.x
         assert self.config.data_noise is not None  # a run is saved with its defaults resolved
@@ -80,20 +103,67 @@ class TrainedModel:
         """Of what :meth:`sample` returns, int64 ``(n,)``; None if the run is not conditional."""
         if label is None:
             return self.state.take(self._rows(n)).energy_kwargs.get("y")
+        self._check_label(label)
+        return torch.full((n,), label)
+
+    def n_chains(self, label: int | None = None) -> int:
+        """How many chains of the run there are to start from, of a class if asked."""
+        return len(self._chains(label))
+
+    def _chains(self, label: int | None) -> Tensor:
+        """Rows of the chains, of a class if asked."""
+        rows = torch.arange(len(self.state.x))
+        if label is None:
+            return rows
+        self._check_label(label)
+        rows = rows[self.state.energy_kwargs["y"] == label]
+        if len(rows) == 0:
+            raise ValueError(f"label: no chain is of class {label}: start from noise")
+        return rows
+
+    def _rows(self, n: int, label: int | None = None) -> Tensor:
+        """Of the chains, over and over again; only those of a class if asked."""
+        rows = self._chains(label)
+        return rows[torch.arange(n) % len(rows)]
+
+    def _check_label(self, label: int) -> None:
         if self.n_classes is None:
             raise ValueError(f"label: expected none, the run is not conditional, got {label}")
         if not 0 <= label < self.n_classes:
             raise ValueError(f"label: expected 0 to {self.n_classes - 1}, got {label}")
-        return torch.full((n,), label)
 
-    def _rows(self, n: int, label: int | None = None) -> Tensor:
-        """Of the chains, over and over again; only those of a class if asked."""
-        rows = torch.arange(len(self.state.x))
-        if label is not None:
-            rows = rows[self.state.energy_kwargs["y"] == label]
-            if len(rows) == 0:
-                raise ValueError(f"label: no chain is of class {label}: start from noise")
-        return rows[torch.arange(n) % len(rows)]
+    def _check_at_rest(self, n: int, seed: int | None, from_noise: bool, label: int | None) -> None:
+        """Samples that do not move are chains as they are, and each is one sample."""
+        if from_noise:
+            raise ValueError("steps: expected at least 1 from noise, which 0 steps do not change")
+        n_chains = self.n_chains(label)
+        if n > n_chains:
+            raise ValueError(
+                f"n: expected at most {n_chains} at 0 steps, the run has no more chains"
+                f"{'' if label is None else f' of class {label}'}, got {n}: take steps, which "
+                "move copies of the chains apart"
+            )
+        if seed is not None:
+            raise ValueError(f"seed: expected none at 0 steps, where no noise is added, got {seed}")
+
+    def _warn_of_copies(self, x: Tensor, n_chains: int, n_steps: int) -> None:
+        """By the correlation of copies of a chain, rho: the mean of k copies each of some chains
+        has the variance of as many independent samples over 1 + (k - 1) rho."""
+        n = len(x)
+        if n <= n_chains:
+            return
+        centre = x.mean(0) if n_chains > 1 else self.state.x.mean(0)
+        centred = (x - centre).flatten(1).double()
+        one, other = centred[:-n_chains], centred[n_chains:]  # copies of the same chains
+        correlation = float((one * other).sum() / (one.norm() * other.norm()))
+        worth = n / (1 + (n / n_chains - 1) * max(correlation, 0.0))
+        if worth < n / 2:
+            warnings.warn(
+                f"{n} samples are copies of {n_chains} chains, and after {n_steps} steps copies of "
+                f"a chain still correlate by {correlation:.2f}: they are worth about {worth:.0f} "
+                "independent samples; more steps move them further apart",
+                stacklevel=3,
+            )
 
     def _at_the_end(self) -> TrainConfig:
         """With the step size at which training ended."""
@@ -142,6 +212,16 @@ def load_model(path: Path | str) -> TrainedModel:
         raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error
+
+
+def _warn_of_repeats(x: Tensor) -> None:
+    n_distinct = len(x.unique(dim=0))
+    if n_distinct < len(x):
+        warnings.warn(
+            f"only {n_distinct} of {len(x)} samples are distinct, as walkers were resampled by "
+            "their weights; steps move the copies apart",
+            stacklevel=3,
+        )
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -70,8 +70,8 @@ def test_sample_from_chains_and_from_noise(effebm, tmp_path):
     run_folder, array = tmp_path / "run", tmp_path / "x.npy"
     effebm("train", "--data", "digits", *TINY, "--out", run_folder)
     chains = load_model(run_folder).state.x
-    assert effebm("sample", run_folder, "--n", 10, "--out", array)[0] == 0
-    assert np.array_equal(np.load(array), chains[torch.arange(10) % 8].numpy())
+    assert effebm("sample", run_folder, "--out", array)[0] == 0
+    assert np.array_equal(np.load(array), chains.numpy())
     assert (
         effebm("sample", run_folder, "--n", 5, "--steps", 3, "--from-noise", "--out", array)[0] == 0
     )
@@ -200,7 +200,7 @@ def test_divergence_names_the_iteration_and_the_last_good_checkpoint(effebm, tmp
     [
         (["nowhere"], "checkpoint: no such file"),
         (["broken.pt"], "truncated or not a checkpoint"),
-        (["broken.pt", "--n", "0"], "n, steps: expected n >= 1"),
+        (["broken.pt", "--n", "0"], "0 is not in the range x>=1"),
     ],
 )
 def test_sample_refuses_bad_input(effebm, tmp_path, monkeypatch, arguments, message):

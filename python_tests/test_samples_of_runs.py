@@ -1,0 +1,184 @@
+"""Samples of trained runs: which are distinct, what they start from, and what is said of them."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from helpers import normal
+
+from effebm_ext import checkpoint
+from effebm_ext.config import TrainConfig
+from effebm_ext.plotting import n_shown
+from effebm_ext.rng import Key
+from effebm_ext.samplers import LangevinState
+from effebm_ext.trained_model import TrainedModel, load_model
+
+RUN = ["train", "--data", "two-moons", "--chains", 6, "--langevin-steps", 2, "--iterations", 2,
+       "--batch-size", 4, "--ais-steps", 0]  # fmt: skip
+
+
+class HalfSquare(torch.nn.Module):
+    def forward(self, x, y=None):
+        return x.square().sum(1) / 2
+
+
+def gaussian_model(n_chains, *, step_size=0.5):
+    """Chains of N(0, I) in 20 dimensions."""
+    config = TrainConfig(compressor="none", step_size=step_size).resolved(is_image=False)
+    state = LangevinState(normal(n_chains, 20), None, Key(0))
+    return TrainedModel(config, HalfSquare(), state, normal(50, 20, seed=1), False, "")
+
+
+@pytest.fixture
+def run(effebm, tmp_path):
+    """A run of 6 chains, of which some of each class."""
+    assert effebm(*RUN, "--conditional", "--out", tmp_path / "run")[0] == 0
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def sample(effebm, run, tmp_path):
+    """Samples of the run by the command line: (status, array or None, printed, complaints)."""
+
+    def draw(*flags, out="x.npy"):
+        status, printed, complaints = effebm("sample", run, *flags, "--out", tmp_path / out)
+        array = np.load(tmp_path / out) if status == 0 and out.endswith("npy") else None
+        return status, array, printed, complaints
+
+    return draw
+
+
+def test_chains_at_rest_are_taken_once_each(sample, run):
+    chains = load_model(run).state.x.numpy()
+    status, x, printed, complaints = sample()
+    assert (status, complaints) == (0, "")
+    assert np.array_equal(x, chains)
+    assert "6 samples in " in printed
+    assert "chains as training left them" in printed
+    assert np.array_equal(sample("--n", 4)[1], chains[:4])
+    status, _, _, complaints = sample("--n", 7)
+    assert status == 2
+    assert "n: expected at most 6 at 0 steps, the run has no more chains, got 7" in complaints
+
+
+def test_a_class_has_its_own_chains_to_take(sample, run):
+    own = int((load_model(run).state.energy_kwargs["y"] == 1).sum())
+    assert sample("--label", 1)[1].shape == (own, 2)
+    complaints = sample("--label", 1, "--n", own + 1)[3]
+    assert f"expected at most {own} at 0 steps, the run has no more chains of class 1" in complaints
+    x, printed = sample("--label", 1, "--n", own + 1, "--steps", 3)[1:3]
+    assert len(np.unique(x, axis=0)) == own + 1
+    assert f"copies of {own} chains, moved by 3 steps" in printed
+
+
+def test_what_has_no_effect_is_refused(sample):
+    complaints = sample("--seed", 0)[3]
+    assert "seed: expected none at 0 steps, where no noise is added, got 0" in complaints
+    for flags in (["--from-noise"], ["--from-noise", "--label", 0, "--seed", 3]):
+        status, _, _, complaints = sample(*flags)
+        assert status == 2
+        assert "steps: expected at least 1 from noise" in complaints
+
+
+def test_the_seed_decides_the_noise_of_steps(sample):
+    default, zero, one = (sample("--steps", 2, *seed)[1] for seed in ([], ["--seed", 0],
+                                                                     ["--seed", 1]))  # fmt: skip
+    assert np.array_equal(default, zero)
+    assert not np.array_equal(zero, one)
+    zero, one = (sample("--steps", 1, "--from-noise", "--seed", s)[1] for s in (0, 1))
+    assert np.abs(zero - one).min(1).min() > 0
+    assert len(zero) == 64
+
+
+def test_a_picture_says_how_many_it_shows(sample, effebm, tmp_path):
+    assert "shows" not in sample("--n", 2000, "--steps", 1, out="x.png")[2]
+    printed = sample("--n", 2001, "--steps", 1, out="x.png")[2]
+    assert "2001 samples in " in printed
+    assert "x.png, which shows 2000 of them: copies of 6 chains, moved by 1 steps" in printed
+    assert n_shown(torch.zeros(100, 1, 8, 8), is_image=True) == 64
+    assert n_shown(torch.zeros(50, 1, 8, 8), is_image=True) == 50
+    assert n_shown(torch.zeros(5000, 1), is_image=False) == 5000
+
+
+def test_copies_that_are_alike_are_told_from_those_that_are_not():
+    model = gaussian_model(50)
+    with pytest.warns(UserWarning, match="400 samples are copies of 50 chains, and after 1 steps "):
+        model.sample(400, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(model.sample(400, 60).unique(dim=0)) == 400
+        model.sample(50, 1)
+        model.sample(400, 1, from_noise=True)
+
+
+def told(model, n, label=None):
+    """The correlation of copies after one step, and what samples are worth, as a warning says."""
+    with pytest.warns(UserWarning, match="still correlate by ") as seen:
+        model.sample(n, 1, seed=3, label=label)
+    words = str(seen[0].message)
+    return [float(words.partition(f"{name} ")[2].split()[0].rstrip(":"))
+            for name in ("correlate by", "worth about")]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["many chains", "two chains", "one chain of its class"])
+def test_the_correlation_of_copies_is_that_of_theory(kind):
+    # A step maps x to (1 - gamma / 2) x + sqrt(gamma) noise.
+    model, n_chains, square, label = gaussian_model(50), 50, 1.0, None
+    if kind == "two chains":  # their mean is the middle
+        model, n_chains, square = gaussian_model(2), 2, 9.0
+        model.state.x[:] = torch.tensor([[3.0], [-3.0]])
+    if kind == "one chain of its class":  # it is held against the mean of all
+        n_chains, square, label = 1, 9.0, 1
+        model.n_classes = 2
+        model.state.energy_kwargs["y"] = torch.eye(50)[7].long()
+        model.state.x[7] = 3.0
+    correlation, worth = told(model, 40 * n_chains, label)
+    kept = 0.75**2 * square
+    assert correlation == pytest.approx(kept / (kept + 0.5), abs=0.04)
+    assert worth == pytest.approx(40 * n_chains / (1 + 39 * correlation), rel=0.02, abs=1)
+
+
+def test_walkers_that_were_resampled_are_told(effebm, tmp_path):
+    model = gaussian_model(8)
+    model.state.x[5:] = model.state.x[0]
+    with pytest.warns(UserWarning, match="only 5 of 8 samples are distinct, as walkers were res"):
+        model.sample(8, 0)
+
+
+def test_warnings_are_lines_of_the_command_line(sample):
+    status, _, printed, complaints = sample("--n", 600, "--steps", 1)
+    assert status == 0
+    assert "600 samples in " in printed
+    (line,) = complaints.splitlines()
+    assert line.startswith("effebm: warning: 600 samples are copies of 6 chains")
+
+
+def test_chains_that_are_not_finite_are_no_samples(run, sample, effebm, tmp_path):
+    content = checkpoint.load(run / "checkpoint.pt")
+    content["trainer"]["chains"]["x"][2, 1] = float("nan")
+    checkpoint.save(run / "checkpoint.pt", content)
+    for flags, n, steps in (([], 6, 0), (["--n", 3, "--steps", 2], 3, 2)):
+        status, _, _, complaints = sample(*flags)
+        assert status == 2
+        assert f"1 of {n} samples are not finite after {steps} steps" in complaints
+    assert not list(tmp_path.glob("x*"))
+
+
+def test_python_has_the_same_rules(run):
+    model = load_model(run)
+    for call, message in (
+        (lambda: model.sample(7, 0), "n: expected at most 6 at 0 steps"),
+        (lambda: model.sample(0, 1), "n, steps: expected n >= 1 and steps >= 0, got 0 and 1"),
+        (lambda: model.sample(2, -1), "got 2 and -1"),
+        (lambda: model.sample(2, 0, seed=0), "seed: expected none at 0 steps"),
+        (lambda: model.sample(2, 0, from_noise=True), "steps: expected at least 1 from noise"),
+        (lambda: model.n_chains(2), "label: expected 0 to 1, got 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert model.n_chains() == model.n_chains(0) + model.n_chains(1) == 6
+    plain = dataclasses.replace(model, n_classes=None)
+    with pytest.raises(ValueError, match="label: expected none, the run is not conditional"):
+        plain.n_chains(0)
