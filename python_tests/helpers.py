@@ -3,7 +3,6 @@
 import math
 
 import torch
-from torch.autograd import forward_ad
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 NAN, INF = math.nan, math.inf
@@ -72,10 +71,3 @@ def expected(reference, *arguments, **options):
 def named(value):
     """Of a test's parameter, alike in every process: str() of a function has its address."""
     return getattr(value, "__name__", str(value))
-
-
-def tangent_of(function, *inputs, tangents):
-    """Of the result for dual tensors; None if it has none."""
-    with forward_ad.dual_level():
-        duals = [forward_ad.make_dual(*dual) for dual in zip(inputs, tangents, strict=True)]
-        return forward_ad.unpack_dual(function(*duals)).tangent

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 import torch
-from helpers import named, normal, tangent_of
+from helpers import named, normal
+from tangents import tangent_of
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import hessian, jacfwd, jacrev, jvp, linearize
 

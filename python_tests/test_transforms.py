@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from helpers import normal, tangent_of
+from helpers import normal
+from tangents import tangent_of
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vmap
 
 import effebm_ext as eff
