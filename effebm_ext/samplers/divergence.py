@@ -18,8 +18,8 @@ the rest. :class:`~effebm_ext.samplers.StepInfo` says which chains have diverged
 The other chains move as they would have without these. What is not noticed is a finite energy
 outside the support, and a chain on its way to overflow.
 
-On a GPU the numbers are looked at once in every call of a sampler, at its end, so that no step
-waits; on the CPU ``raise`` comes at the very step.
+Numbers are looked at once in every call of a sampler, at its end, so that no step waits for a GPU;
+on the CPU ``raise`` comes some 64 steps after the one that it names, at the latest.
 """
 
 from __future__ import annotations
@@ -31,20 +31,40 @@ import torch
 from torch import Tensor
 
 from effebm_ext.energies import NonFiniteError
-from effebm_ext.samplers.state import LangevinState, StepInfo
+from effebm_ext.ops.checks import compute_dtype
+from effebm_ext.samplers.state import LangevinState
 from effebm_ext.samplers.step_size import NOT_POSITIVE, all_positive, positive
 from effebm_ext.warn import warn
 
 OnDivergence = Literal["keep", "raise", "restart"]
+_FOLDED = 64  # steps whose probes are looked at together
 
 
-def are_finite(values: Tensor) -> Tensor:
-    """Whether all values of a chain are finite, bool ``(n_chains,)``, for ``(n_chains, ...)``."""
+def probe(values: Tensor) -> Tensor:
+    """A number per chain, ``(n_chains,)``, that is finite where all ``(n_chains, ...)`` are."""
     if values.dim() == 1:
-        return values.abs() < math.inf  # NaN is not
+        return values
     if values.numel() == 0:
-        return torch.ones(len(values), dtype=torch.bool, device=values.device)
-    return torch.linalg.vector_norm(values.flatten(1), math.inf, dim=1) < math.inf
+        return values.new_zeros(len(values))
+    return torch.linalg.vector_norm(values, math.inf, dim=tuple(range(1, values.dim())))
+
+
+def not_finite(probes: Tensor) -> Tensor:
+    """Bool, of the same shape: where they are NaN or infinite."""
+    return ~(probes.abs() < math.inf)
+
+
+def surely_finite(*tensors: Tensor) -> bool:
+    """Whether all values are finite, by their sums, which takes little time. Waits for a GPU. Sums
+    may overflow, so that no means perhaps."""
+    if not is_readable(tensors[0]):
+        return False
+    sums = (t.sum(dtype=compute_dtype(t.dtype)) for t in tensors)
+    return all(math.isfinite(float(total)) for total in sums)
+
+
+def _all(probes: list[Tensor]) -> Tensor:
+    return probes[0] if len(probes) == 1 else (torch.stack(probes) * 0).sum(0)
 
 
 class Divergence:
@@ -70,19 +90,18 @@ class Divergence:
         """Raises or warns if a chain has diverged. Waits for a GPU, but not after it has warned.
 
         Args:
-            diverged: bool ``(n_chains,)``.
+            diverged: bool ``(n_chains,)`` or ``(n_windows, n_chains)``.
             when: the steps, in words.
             seen: what may not be finite, ``(n_chains, ...)`` by name.
 
         Raises:
             NonFiniteError: chains have diverged, and on_divergence is raise.
         """
-        if self.warned or not is_readable(diverged):
+        if self.warned or not is_readable(diverged) or not bool(diverged.any()):
             return
-        count = int(diverged.sum())
-        if count == 0:
-            return
-        text = f"{count} of {len(diverged)} chains diverged {when}{_example(seen)}. {self.advice}"
+        chains = diverged.reshape(-1, diverged.shape[-1]).any(0)
+        text = f"{int(chains.sum())} of {len(chains)} chains diverged {when}{_example(seen)}. "
+        text += self.advice
         if self.on_divergence == "raise":
             raise NonFiniteError(text)
         self.warned = True
@@ -91,7 +110,7 @@ class Divergence:
 
 def _example(seen: dict[str, Tensor]) -> str:
     for name, values in seen.items():
-        rows = (~are_finite(values)).nonzero()[:, 0].tolist()
+        rows = not_finite(probe(values)).nonzero()[:, 0].tolist()
         if rows:
             row = values[rows[0]].flatten()
             return f": the {name} of chain {rows[0]} is {float(row[~row.isfinite()][0])}"
@@ -101,6 +120,8 @@ def _example(seen: dict[str, Tensor]) -> str:
 class Watch:
     """Looks out for chains that diverge during one call of a sampler, which may make many steps.
 
+    Steps form windows, of which it is told apart which chains diverged.
+
     Args:
         divergence: what to do.
         name: of the values that are watched: energy or score.
@@ -109,14 +130,15 @@ class Watch:
 
     def __init__(self, divergence: Divergence, name: str, state: LangevinState) -> None:
         self._divergence, self._name, self._first = divergence, name, state.step
-        self._values: dict[str, Tensor] = {}  # of the last step
-        self._finite: Tensor | None = None  # bool (n_chains,), in all steps so far
+        self._last: Tensor | None = None  # values of the last step
+        self._recent: list[Tensor] = []  # probes of the last steps; the first may be of many
+        self._windows: list[Tensor] = []  # probes
         self._positive: Tensor | None = None  # bool (), all step sizes so far
 
     @property
     def any_step(self) -> bool:
         """Whether a step was made."""
-        return self._finite is not None
+        return self._last is not None
 
     def step_size(self, value: Any, step: int) -> float | Tensor:
         """The step size that a schedule gave, checked; tensors on a GPU are in :meth:`end`.
@@ -134,64 +156,76 @@ class Watch:
             raise ValueError(f"{NOT_POSITIVE} at step {step}")
         return value
 
-    def step(self, state: LangevinState, values: Tensor) -> Tensor:
-        """Which chains, bool ``(n_chains,)``, had finite ``values`` where the step began that
-        ``state`` has just made. ``state.step`` is still the step's number.
+    def step(self, state: LangevinState, values: Tensor) -> None:
+        """After a step to ``state`` from where ``values``, energies or scores, were found.
 
         Raises:
             NonFiniteError: as :meth:`Divergence.report`.
         """
-        finite = are_finite(values)
-        self._values = {self._name: values}
-        what = self._divergence.on_divergence
-        if what == "keep" or _all_of_cpu(finite):
-            return finite
-        if what == "restart":
-            state.begin_anew_(~finite)
-        elif finite.is_cpu:
-            self._divergence.report(~finite, f"at step {state.step}", **self._values)
-        return finite
+        self._last = values
+        self._recent.append(probe(values))
+        if self._divergence.on_divergence == "restart":
+            seen = self._recent[-1]
+            if not (seen.is_cpu and surely_finite(seen)):  # a GPU is not waited for
+                state.begin_anew_(not_finite(seen))
+        if len(self._recent) == _FOLDED:
+            self._fold(state)
 
-    def window(self, info: StepInfo, finite: Tensor) -> StepInfo:
-        """The info of the last of some steps, with the chains that were not finite in all."""
-        self._finite = finite if self._finite is None else self._finite & finite
-        return info._replace(diverged=~finite)
+    def window(self, state: LangevinState) -> None:
+        """Ends a window of one or more steps; steps that follow belong to the next.
 
-    def end(self, state: LangevinState, energy: Tensor | None = None) -> Tensor | None:
-        """Looks at where the last step went, and says what was seen in the whole call.
+        Raises:
+            NonFiniteError: as :meth:`Divergence.report`.
+        """
+        self._fold(state)
+        self._windows.append(self._recent.pop())
+
+    def end(self, state: LangevinState, energy: Tensor | None = None) -> Tensor:
+        """Ends the last window, with a look at where the last step went, and says what was seen in
+        the whole call. At least one step was made.
 
         Args:
             state: after the last step.
             energy: there, where it was asked for.
 
         Returns:
-            Which chains the last step has led astray, bool ``(n_chains,)``; None: there was none.
+            Bool ``(n_windows, n_chains)``, or ``(n_chains,)`` if there is one window only: the
+            chains that diverged in each.
 
         Raises:
             ValueError: step sizes of a schedule were not positive and finite.
             NonFiniteError: as :meth:`Divergence.report`.
         """
-        if self._finite is None:  # no step was made
-            return None
+        self.window(state)
         first, last = self._first, state.step - 1
         when = f"at step {last}" if first == last else f"in steps {first} to {last}"
-        positive = self._positive
-        if positive is not None and is_readable(positive) and not bool(positive):
+        valid = self._positive
+        if valid is not None and is_readable(valid) and not bool(valid):
             raise ValueError(f"{NOT_POSITIVE} {when}")
-        finite = are_finite(state.x)
-        if energy is not None:
-            finite = finite & are_finite(energy)
-            self._values = {self._name: energy}
-        diverged = ~(self._finite & finite)
-        self._divergence.report(diverged, when, **self._values, state=state.x)
-        if self._divergence.on_divergence == "restart" and not _all_of_cpu(finite):
-            state.begin_anew_(~finite)
-        return ~finite
+        after = [state.x] if energy is None else [state.x, energy]
+        n, windows = len(state.x), len(self._windows)
+        if surely_finite(_all(self._windows), *after):
+            shape = (n,) if windows == 1 else (windows, n)
+            return torch.zeros(shape, dtype=torch.bool, device=state.x.device)
+        astray = torch.stack([not_finite(probe(values)) for values in after]).any(0)
+        diverged = not_finite(torch.stack(self._windows))
+        diverged[-1] |= astray
+        seen = self._last if energy is None else energy
+        assert seen is not None
+        self._divergence.report(diverged, when, **{self._name: seen}, state=state.x)
+        if self._divergence.on_divergence == "restart":
+            state.begin_anew_(astray)
+        return diverged[0] if windows == 1 else diverged
 
-
-def _all_of_cpu(finite: Tensor) -> bool:
-    """Whether all are known to be finite: a GPU is not waited for."""
-    return finite.is_cpu and bool(finite.all())
+    def _fold(self, state: LangevinState) -> None:
+        """Makes one probe of the recent ones."""
+        every = _all(self._recent)
+        raises = self._divergence.on_divergence == "raise"
+        if raises and every.is_cpu and bool(not_finite(every).any()):
+            for i, values in enumerate(self._recent):  # for the first that saw a chain diverge
+                when = f"at step {state.step - len(self._recent) + i}"
+                self._divergence.report(not_finite(values), when, **{self._name: values})
+        self._recent = [every]
 
 
 def is_readable(t: Tensor) -> bool:

@@ -142,8 +142,8 @@ class Langevin(LangevinSteps):
         self._check_state(state)
         watch = self._watch(state)
         info = self._move_(state, as_int(n_steps, "n_steps"), watch)
-        astray = self._end_(state, watch, look_ahead=self.on_divergence == "restart")
-        return info.and_diverged(astray)
+        diverged = self._end_(state, watch, look_ahead=self.on_divergence == "restart")
+        return info if diverged is None else info._replace(diverged=diverged)
 
     def sample(
         self,
@@ -198,14 +198,16 @@ class Langevin(LangevinSteps):
         watch = self._watch(state)
         infos = []
         for i in range(n_steps // thin):
+            if i > 0:
+                watch.window(state)
             infos.append(self._move_(state, thin, watch, record))
             if isinstance(kept, Tensor):
                 kept[i] = state.x
         self._move_(state, n_steps % thin, watch, record)
-        astray = self._end_(state, watch, look_ahead=True)
-        if infos:
-            infos[-1] = infos[-1].and_diverged(astray)
-        return Run(state.x, kept, StepInfo.stack(infos))
+        info, diverged = StepInfo.stack(infos), self._end_(state, watch, look_ahead=True)
+        if diverged is not None:
+            info = info._replace(diverged=diverged.reshape(len(infos), len(state.x)))
+        return Run(state.x, kept, info)
 
 
 def _own_bounds(bounds: Bounds | None) -> Bounds | None:

@@ -49,15 +49,14 @@ class LangevinSteps:
         record: PackedTrajectory | None = None,
     ) -> StepInfo:
         """Steps of one call, whose drifts are recorded if asked; what the last of them saw."""
-        info, finite = StepInfo(None), None
+        info = StepInfo(None)
         for _ in range(n_steps):
             energy, gradient = self._gradient(state)
             sums = self._step_(state, gradient, watch, record)
-            now = watch.step(state, gradient if energy is None else energy)
-            finite = now if finite is None else finite & now
             state.step += 1
+            watch.step(state, gradient if energy is None else energy)
             info = StepInfo.of(energy, sums, state.x)
-        return info if finite is None else watch.window(info, finite)
+        return info
 
     def _step_(
         self,
@@ -82,14 +81,15 @@ class LangevinSteps:
         return clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
 
     def _end_(self, state: LangevinState, watch: Watch, *, look_ahead: bool) -> Tensor | None:
-        """After the steps of a call: which chains the last of them has led astray. ``look_ahead``
-        finds their energies for that, by an evaluation that the steps have no use for."""
-        energy = None
-        if look_ahead and watch.any_step and self.energy is not None:
-            energy = per_chain(
-                self._without_graph(self.energy, state.x, state.energy_kwargs), len(state.x)
-            )
-        return watch.end(state, energy)
+        """After the steps of a call: which chains diverged, as :meth:`Watch.end` has it; None if no
+        step was made. ``look_ahead`` finds the energies after the last step for that, by an
+        evaluation that the steps have no use for."""
+        if not watch.any_step:
+            return None
+        if not look_ahead or self.energy is None:
+            return watch.end(state)
+        energy = self._without_graph(self.energy, state.x, state.energy_kwargs)
+        return watch.end(state, per_chain(energy, len(state.x)))
 
     def _options(self, state: LangevinState, watch: Watch) -> dict[str, Any]:
         """Of the next step."""

@@ -12,7 +12,7 @@ from effebm_ext.energies import warn_if_rounded
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
 from effebm_ext.rng import ACCEPTANCE, Rng, uniforms
 from effebm_ext.samplers.cached import CachedState, dense
-from effebm_ext.samplers.divergence import Divergence, are_finite, is_readable
+from effebm_ext.samplers.divergence import Divergence, is_readable, not_finite, probe
 from effebm_ext.samplers.langevin_steps import Energy
 from effebm_ext.samplers.proposal import LangevinProposal
 from effebm_ext.samplers.step_size import StepSize
@@ -125,7 +125,7 @@ class MALA(LangevinProposal):
     def _look(self, state: CachedState) -> Tensor:
         """Which chains have diverged; with warnings, and with the error that was asked for."""
         seen = {"energy": state.energy, "drift": dense(state.drift)}
-        diverged = ~(are_finite(seen["energy"]) & are_finite(seen["drift"]))
+        diverged = not_finite(probe(seen["energy"])) | not_finite(probe(seen["drift"]))
         self._divergence.report(diverged, f"before step {state.step}", **seen)
         if not self._warned_of_rounding and is_readable(state.energy):
             self._warned_of_rounding = warn_if_rounded(state.energy, "steps are accepted wrongly")

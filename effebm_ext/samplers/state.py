@@ -116,12 +116,6 @@ class StepInfo(NamedTuple):
         squares, clipped = statistics.unbind(1)
         return cls(energy, squares.sqrt(), clipped / max(1, row_size(x)))
 
-    def and_diverged(self, chains: Tensor | None) -> StepInfo:
-        """With more diverged chains, bool ``(n_chains,)``."""
-        if chains is None or self.diverged is None:
-            return self
-        return self._replace(diverged=self.diverged | chains)
-
     @classmethod
     def stack(cls, infos: list[StepInfo]) -> StepInfo:
         """Of several steps, ``(n_steps, n_chains)``."""
