@@ -125,9 +125,9 @@ def test_noise_obeys_the_randomness_of_vmap(rng):
         def step(x):
             return eff.langevin_step(x, x, 0.3, rng=rng)
 
-        return vmap(vmap(step, randomness=inner), randomness=outer)(torch.zeros(2, 2, 1, 8))
+        return vmap(vmap(step, randomness=inner), randomness=outer)(torch.zeros(3, 3, 1, 8))
 
-    assert len({s.sum().item() for s in states("different", "different").flatten(0, 1)}) == 4
+    assert len({s.sum().item() for s in states("different", "different").flatten(0, 1)}) == 9
     assert len({s.sum().item() for s in states("same", "same").flatten(0, 1)}) == 1
     rows = states("different", "same")
     assert torch.equal(rows[:, 0], rows[:, 1])
