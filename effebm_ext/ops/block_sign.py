@@ -36,8 +36,9 @@ def block_sign_compress(
     Blocks are consecutive runs of ``block_size`` entries of the flattened row, the last of which
     may be short, or those from each of ``block_offsets`` to the next; a block is scaled by its own
     length. Block-wise sign/L1 compression as in EFF-EBM, Algorithm 1. The mean is summed in
-    float32 (float64 for float64), in a fixed order. Differentiable almost everywhere: within a
-    block of n entries ``d out_i / d x_j = sign(x_i) sign(x_j) / n``.
+    float32 (float64 for float64), in a fixed order. Differentiable almost everywhere, in reverse and
+    in forward mode: within a block of n entries ``d out_i / d x_j = sign(x_i) sign(x_j) / n``.
+    ``torch.vmap`` folds its axis into the chains.
 
     Args:
         x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
@@ -113,6 +114,7 @@ class BlockSign:
         Raises:
             TypeError: c has another dtype.
             ValueError: c is not such a tensor.
+            RuntimeError: a derivative by c is taken, or c is vmapped.
         """
         check_packable(c)
         return pack_signs(c, *self.blocks(c))
@@ -161,7 +163,7 @@ _COMPRESS = torch.ops.effebm.block_sign_compress.default
 
 
 class _Differentiable(torch.autograd.Function):
-    """In reverse mode alone: torch.compile traces no function that has a forward mode."""
+    """In reverse mode only: torch.compile traces no function that has a forward mode."""
 
     @staticmethod
     def forward(x: Tensor, compressor: BlockSign, size: int, offsets: Tensor | None) -> Tensor:

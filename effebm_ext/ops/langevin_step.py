@@ -85,8 +85,9 @@ def langevin_step_(
         TypeError: a tensor has another dtype than stated, or an argument another type.
         ValueError: shapes or devices differ, a scalar is out of range, k > d, residual without
             compressor, a written tensor is expanded or a negated view.
-        RuntimeError: grad mode is on and x or grad requires grad; x is on a device without
-            kernels; two of the tensors overlap in memory (x and grad may be the same tensor).
+        RuntimeError: a derivative by one of the tensors is taken (it requires grad and grad mode is
+            on, or it has a tangent), or one is vmapped; x is on a device without kernels; two of
+            the tensors overlap in memory (x and grad may be the same tensor).
     """
     check_state(x)
     check_writable(x, "x")
@@ -167,14 +168,21 @@ def langevin_step(
 ) -> Tensor:
     """One Langevin step into a new tensor: :func:`langevin_step_` without error feedback.
 
-    Differentiable almost everywhere in x and grad, for a given draw of the noise: a clipped element
-    and one that bounds have stopped have derivative 0, a mirrored one -1, compressors theirs.
+    Differentiable almost everywhere in x and grad, in reverse and in forward mode, for a given draw
+    of the noise: a clipped element and one that bounds have stopped have derivative 0, a mirrored
+    one -1, compressors theirs.
+
+    ``torch.vmap`` folds its axis into the chains. A step with noise then obeys its ``randomness``:
+    under ``"different"`` chains are numbered on from slice to slice, after those of the first;
+    under ``"same"`` every slice has the noise that it would have by itself; ``"error"``, the
+    default, refuses.
 
     Returns:
         A contiguous tensor of x's shape and dtype.
 
     Raises:
-        What :func:`langevin_step_` raises, but for x and grad that require grad.
+        What :func:`langevin_step_` raises, but for derivatives by x and grad; RuntimeError also for
+        noise under ``vmap(randomness="error")``.
     """
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)

@@ -74,7 +74,7 @@ def langevin_transition(
     ``drift`` can be kept in less memory without loss: ``compressor.pack(drift)``.
 
     Returns:
-        A :class:`Transition` of new tensors. Not differentiable.
+        A :class:`Transition` of new tensors. Not differentiable, and not for ``torch.vmap``.
 
     Raises:
         What :func:`effebm_ext.langevin_step_` raises.

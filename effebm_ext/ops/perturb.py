@@ -65,14 +65,18 @@ def perturbed_pair(
         A :class:`PerturbedPair` of new tensors. Not differentiable. The points of 16-bit states are
         rounded to them, so that v is then only nearly half of their difference.
 
+    ``torch.vmap`` folds its axis into the rows, and its ``randomness`` is obeyed as by
+    :func:`effebm_ext.langevin_step`.
+
     Tensors given as radius or noise_std are not checked for their values. Under torch.compile pass
     those that change as tensors; a torch.Generator cannot be traced.
 
     Raises:
         TypeError: x has another dtype than stated, or an argument another type.
         ValueError: a number is out of range, a tensor of radii or noise_stds has another shape.
-        RuntimeError: grad mode is on and an argument requires grad; x is on a device without
-            kernels.
+        RuntimeError: a derivative by an argument is taken (it requires grad and grad mode is on, or
+            it has a tangent); x is on a device without kernels; ``torch.vmap`` has
+            ``randomness="error"``.
     """
     check_state(x)
     check_not_differentiated("perturbed_pair", x, radius, noise_std)

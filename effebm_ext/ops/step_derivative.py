@@ -42,7 +42,7 @@ def differentiable_step(
 class _Differentiable(torch.autograd.Function):
     """Keeps x and grad only: what bounds did is found by making the step again without them.
 
-    In reverse mode alone: torch.compile traces no function that has a forward mode."""
+    In reverse mode only: torch.compile traces no function that has a forward mode."""
 
     @staticmethod
     def forward(

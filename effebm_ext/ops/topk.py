@@ -22,8 +22,9 @@ def topk_compress(x: Tensor, k: int) -> Tensor:
     """Keep exactly the ``k`` entries of largest magnitude of every row, zero the rest.
 
     Ties go to the lower index; ``-0`` equals ``+0``, denormals count, NaN ranks above infinity.
-    Top-k sparsification as in EFF-EBM, Algorithm 1. Differentiable almost everywhere: by
-    the mask of the kept entries.
+    Top-k sparsification as in EFF-EBM, Algorithm 1. Differentiable almost everywhere, in
+    reverse and in forward mode: by the mask of the kept entries. ``torch.vmap`` folds its axis into
+    the chains.
 
     Args:
         x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
@@ -50,7 +51,7 @@ _COMPRESS = torch.ops.effebm.topk_compress.default
 
 
 class _Differentiable(torch.autograd.Function):
-    """In reverse mode alone: torch.compile traces no function that has a forward mode."""
+    """In reverse mode only: torch.compile traces no function that has a forward mode."""
 
     @staticmethod
     def forward(x: Tensor, k: int) -> Tensor:
@@ -144,6 +145,7 @@ class TopK:
         Raises:
             TypeError: c has another dtype.
             ValueError: a chain of c has more entries that are not zero than this keeps.
+            RuntimeError: a derivative by c is taken, or c is vmapped.
         """
         check_packable(c)
         return pack_entries(c, self.entries(row_size(c)))
