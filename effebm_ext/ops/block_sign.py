@@ -36,8 +36,8 @@ def block_sign_compress(
     Blocks are consecutive runs of ``block_size`` entries of the flattened row, the last of which
     may be short, or those from each of ``block_offsets`` to the next; a block is scaled by its own
     length. Block-wise sign/L1 compression as in EFF-EBM, Algorithm 1. The mean is summed in
-    float32 (float64 for float64), in a fixed order. Differentiable almost everywhere, in reverse and
-    in forward mode: within a block of n entries ``d out_i / d x_j = sign(x_i) sign(x_j) / n``.
+    float32 (float64 for float64), in a fixed order. Differentiable almost everywhere, in reverse
+    and in forward mode: within a block of n entries ``d out_i / d x_j = sign(x_i) sign(x_j) / n``.
     ``torch.vmap`` folds its axis into the chains.
 
     Args:

@@ -44,8 +44,8 @@ def drift(
 
     What :func:`effebm_ext.langevin_transition` says of a move from x to x', this says of the
     reverse move, with the gradient at x' and ``delta = x' - x``: Metropolis acceptance and
-    importance weights need both halves. The sums are taken in the order of the numerical contract. Not
-    differentiable; ``torch.vmap`` folds its axis into the chains.
+    importance weights need both halves. The sums are taken in the order of the numerical contract.
+    Not differentiable; ``torch.vmap`` folds its axis into the chains.
 
     Args:
         grad: gradient of the energy, float32, float64, bfloat16 or float16 ``(n_chains, *event)``.
