@@ -132,10 +132,11 @@ class Trainer:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training, for :func:`effebm_ext.checkpoint.save`."""
+        """Everything that changes while training, for :func:`effebm_ext.checkpoint.save`. A
+        compiled energy is saved as what was compiled, so that others can load it."""
         return {
             "iterations": self.iterations,
-            "energy": self.energy.state_dict(),
+            "energy": _unwrapped(self.energy).state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
@@ -151,7 +152,8 @@ class Trainer:
             KeyError, RuntimeError, TypeError, ValueError: the state is of another kind of run.
         """
         self.chains.load_state_dict(state["chains"])
-        self.energy.load_state_dict(state["energy"])
+        as_is = state["energy"].keys() == self.energy.state_dict().keys()
+        (self.energy if as_is else _unwrapped(self.energy)).load_state_dict(state["energy"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
@@ -234,6 +236,13 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         hook=(hook or cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
         hook_every=config.evaluate_every or 1,
     )
+
+
+def _unwrapped(energy: nn.Module) -> nn.Module:
+    """What torch.compile or DataParallel made it of, whose parameters have no prefix."""
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    inner = energy.module if isinstance(energy, parallel) else getattr(energy, "_orig_mod", None)
+    return energy if inner is None else _unwrapped(inner)
 
 
 def _device(name: str) -> torch.device:

@@ -10,10 +10,11 @@ the rest. :class:`~effebm_ext.samplers.StepInfo` says which chains have diverged
   NaN.
 * ``raise`` raises a :class:`~effebm_ext.NonFiniteError`. The state stays as it then is.
 * ``restart`` warns once, and puts them back to their ``x0`` with a residual of zero, in the step in
-  which they are noticed; they go on with the noise of later steps, and keep their labels. Every
-  call of ``advance_`` then evaluates the energy once more at its end, so that it leaves no chain
-  where the energy is not finite, but for chains whose start is such a place. It takes memory for
-  the starts.
+  which they are noticed, which is then all that this step does; they go on with the noise of later
+  steps, and keep their labels. Every call of ``advance_`` evaluates the energy once more at its
+  end, so that it leaves no chain where the energy is not finite, but for chains whose start is such
+  a place. (Chains are noticed a step earlier there: for those that restart, many steps in one call
+  are not to the bit the same as in several.) It takes memory for the starts.
 
 The other chains move as they would have without these. What is not noticed is a finite energy
 outside the support, and a chain on its way to overflow.
@@ -198,10 +199,10 @@ class Watch:
         """
         self.window(state)
         first, last = self._first, state.step - 1
-        when = f"at step {last}" if first == last else f"in steps {first} to {last}"
+        steps = f"at step {last}" if first == last else f"in steps {first} to {last}"
         valid = self._positive
         if valid is not None and is_readable(valid) and not bool(valid):
-            raise ValueError(f"{NOT_POSITIVE} {when}")
+            raise ValueError(f"{NOT_POSITIVE} {steps}")
         after = [state.x] if energy is None else [state.x, energy]
         n, windows = len(state.x), len(self._windows)
         if surely_finite(_all(self._windows), *after):
@@ -209,10 +210,12 @@ class Watch:
             return torch.zeros(shape, dtype=torch.bool, device=state.x.device)
         astray = torch.stack([not_finite(probe(values)) for values in after]).any(0)
         diverged = not_finite(torch.stack(self._windows))
+        if is_readable(diverged) and not bool(diverged.any()):
+            steps = f"after step {last}"
         diverged[-1] |= astray
         seen = self._last if energy is None else energy
         assert seen is not None
-        self._divergence.report(diverged, when, **{self._name: seen}, state=state.x)
+        self._divergence.report(diverged, steps, **{self._name: seen}, state=state.x)
         if self._divergence.on_divergence == "restart":
             state.begin_anew_(astray)
         return diverged[0] if windows == 1 else diverged

@@ -108,13 +108,16 @@ class Langevin(LangevinSteps):
             x0: the chains, ``(n_chains, *event)``.
             rng: a Key; from a generator, or torch's default one for None, a key is drawn once.
             energy_kwargs: keyword arguments of the energy, or of the score. Tensors whose first
-                axis is n_chains are values per chain and are copied, without their graph.
+                axis is n_chains are values per chain and are copied, without their graph. A
+                tensor that all chains share should be bound to the energy (functools.partial), as
+                one of n_chains rows would be taken for values per chain.
 
         Raises:
             TypeError: x0 is no floating-point tensor, or rng or energy_kwargs of another kind.
         """
         if not self._warned_of_coupling:
-            self._warned_of_coupling = warn_if_chains_are_coupled(self.energy or self.score)
+            function = self.score if self.energy is None else self.energy
+            self._warned_of_coupling = warn_if_chains_are_coupled(function)
         return initial_state(
             x0,
             rng,

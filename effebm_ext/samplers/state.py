@@ -24,9 +24,9 @@ class LangevinState:
         step: steps made so far.
         energy_kwargs: keyword arguments of the energy at every evaluation. Tensors among them
             whose first axis is n_chains are values per chain, such as labels, and stay with their
-            chains; everything else is shared by all chains, and is not copied. Whether a tensor is
-            shared is told by its first axis only: one that all chains share and that may have
-            n_chains rows belongs into the energy, by ``functools.partial(energy, table=table)``.
+            chains; everything else is shared by all chains, and is not copied. Nothing but the
+            first axis tells which it is: a tensor that all chains share, and that may have n_chains
+            rows, should be bound to the energy, by ``functools.partial(energy, table=table)``.
         start: where the chains began, like ``x``; None unless the sampler sends them back there.
     """
 
