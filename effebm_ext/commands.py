@@ -83,7 +83,7 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--ais-steps", type=click.IntRange(min=1), help="temperatures [default: the run's]")
 @click.option("--ais-chains", type=click.IntRange(min=2), default=128, show_default=True,
-              help="chains each way")  # fmt: skip
+              help="chains each way, shared out among classes")  # fmt: skip
 @click.option("--ood", metavar="SOURCE",
               help="what the energy should tell from the data: permuted (the data's elements), "
               "noise, or any source that --data of train takes")  # fmt: skip
@@ -91,6 +91,8 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
     """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
     model, folder = load_model(run), RunFolder(run, resume=True)
+    if not os.access(run, os.W_OK):
+        raise PermissionError(f"run: {run} cannot be written to, and evaluation.json belongs there")
     config = model.config
     dataset = load(config.data, seed=config.seed, labels=config.conditional)
     if dataset.digest() != model.digest:
@@ -100,11 +102,12 @@ def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None,
         dataset,
         model.energy,
         model.state.x,
+        model.state.energy_kwargs.get("y"),
         n_steps=ais_steps or config.ais_steps or TrainConfig.ais_steps,
         n_chains=ais_chains,
         seed=seed,
         two_sample=True,
         ood=ood,
     )
-    folder.save(evaluation)
     click.echo(evaluation.table())
+    folder.save(evaluation)

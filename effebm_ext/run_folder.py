@@ -18,7 +18,8 @@ from effebm_ext import checkpoint, plotting
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
 from effebm_ext.energies import denoise
-from effebm_ext.evaluation.report import Evaluation, evaluate
+from effebm_ext.evaluation.report import evaluate
+from effebm_ext.evaluation.result import Evaluation
 from effebm_ext.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 
@@ -184,7 +185,9 @@ class RunFolder:
         plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
         if config.ais_steps:
-            self.save(evaluate(config, dataset, trainer.model, trainer.chains.state.x))
+            state = trainer.chains.state
+            labels = state.energy_kwargs.get("y")
+            self.save(evaluate(config, dataset, trainer.model, state.x, labels))
         return history
 
     def save(self, evaluation: Evaluation) -> None:

@@ -25,7 +25,8 @@ from effebm_ext.samplers import LangevinState
 class TrainedModel:
     """A trained energy with its chains, as a checkpoint holds them; where the run kept an average
     of the parameters, the energy has those. That of a conditional run takes labels, ``energy(x,
-    y)``, or gives the marginal, ``energy(x)``.
+    y)``, or gives a marginal, ``energy(x)``, whose classes are weighed by constants that training
+    leaves free (:func:`effebm_ext.energies.class_energy`).
 
     ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all
     of them, see :meth:`effebm_ext.data.Dataset.digest`.

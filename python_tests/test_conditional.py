@@ -252,7 +252,7 @@ def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     assert model.sample(3, 1, seed=0, label=1, from_noise=True, clean=True).shape == (3, 2)
 
 
-def test_a_conditional_run_is_evaluated_by_its_marginal(effebm, tmp_path):
+def test_a_conditional_run_of_few_chains_is_evaluated(effebm, tmp_path):
     file, run = tmp_path / "data.npz", tmp_path / "run"
     np.savez(file, x=normal(50, 2).numpy(), y=np.arange(50) % 3)
     options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1, "--ais-steps", 5]

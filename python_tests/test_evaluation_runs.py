@@ -179,9 +179,9 @@ def test_bad_evaluations_are_refused_and_leave_the_old_one(effebm, tmp_path):
 
 def test_permuted_rows_keep_their_elements():
     x = normal(20, 1, 3, 3)
-    got = out_of_distribution("permuted", x, seed=0, generator=torch.Generator().manual_seed(0))
+    got = out_of_distribution("permuted", x, seed=0)(torch.Generator().manual_seed(0))
     assert got.shape == x.shape
     assert not torch.equal(got, x)
     assert torch.equal(got.flatten(1).sort(1).values, x.flatten(1).sort(1).values)
-    rings = out_of_distribution("rings", normal(5, 2), seed=0, generator=torch.Generator())
+    rings = out_of_distribution("rings", normal(5, 2), seed=0)(torch.Generator())
     assert rings.shape == (10_000, 2)

@@ -1,8 +1,18 @@
 """Is the trained energy a good model? Functions of tensors, and the report of a run."""
 
-from effebm_ext.evaluation.ais import AIS, annealed_importance_sampling, gaussian_base
+from effebm_ext.evaluation.ais import (
+    AIS,
+    annealed_by_class,
+    annealed_importance_sampling,
+    gaussian_base,
+)
 from effebm_ext.evaluation.estimates import Estimate, cross_entropy, ess, log_mean_exp
 from effebm_ext.evaluation.kernel_two_sample import TwoSample, kernel_two_sample
+from effebm_ext.evaluation.mixture import (
+    labelled_cross_entropy,
+    mixture_cross_entropy,
+    negative_log_density,
+)
 from effebm_ext.evaluation.ranking import auroc
 from effebm_ext.evaluation.trajectory import effective_sample_size
 
@@ -10,6 +20,7 @@ __all__ = [
     "AIS",
     "Estimate",
     "TwoSample",
+    "annealed_by_class",
     "annealed_importance_sampling",
     "auroc",
     "cross_entropy",
@@ -17,5 +28,8 @@ __all__ = [
     "ess",
     "gaussian_base",
     "kernel_two_sample",
+    "labelled_cross_entropy",
     "log_mean_exp",
+    "mixture_cross_entropy",
+    "negative_log_density",
 ]

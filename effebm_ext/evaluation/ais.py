@@ -100,11 +100,48 @@ def annealed_importance_sampling(
             are not finite, or a standard deviation that is not > 0; an energy of another shape, or
             one that leaves no finite weight.
     """
+    labels = torch.zeros(len(samples), dtype=torch.int64, device=samples.device)
+    return annealed_by_class(
+        lambda x, y: energy(x), samples, labels, base,
+        n_steps=n_steps, n_chains=[n_chains], generator=generator,
+    )[0]  # fmt: skip
+
+
+def annealed_by_class(
+    energy: Callable[[Tensor, Tensor], Tensor],
+    samples: Tensor,
+    labels: Tensor,
+    base: tuple[Tensor, Tensor],
+    *,
+    n_steps: int = 1000,
+    n_chains: Sequence[int],
+    generator: torch.Generator,
+) -> list[AIS]:
+    """``log Z_y`` of ``exp(-energy(x, y))`` for every class y, as
+    :func:`annealed_importance_sampling` has it for an energy of one argument.
+
+    The chains of all classes move together, by the same step sizes; ``acceptance`` is theirs in
+    common.
+
+    Args:
+        energy: maps ``(n, *event)`` and labels int64 ``(n,)`` to ``(n,)`` or ``(n, 1)``.
+        samples: ``(m, *event)``, about of the model, each given its class; not changed.
+        labels: of the samples, int64 ``(m,)`` on their device, 0 to K - 1, each at least once.
+        base: mean and standard deviation ``(*event)``, the same for all classes.
+        n_steps: temperatures, at least 1.
+        n_chains: forward, at least 1 of each of the K classes.
+        generator: CPU generator of everything random.
+
+    Raises:
+        ValueError: as annealed_importance_sampling; a class without a sample.
+    """
     mean, std = base
-    n_steps, n_chains = as_int(n_steps, "n_steps"), as_int(n_chains, "n_chains")
-    if n_steps < 1 or n_chains < 1:
+    n_steps = as_int(n_steps, "n_steps")
+    n_chains = [as_int(n, "n_chains") for n in n_chains]
+    if n_steps < 1 or min(n_chains) < 1:
         raise ValueError(
-            f"n_steps, n_chains: expected at least 1, got n_steps={n_steps}, n_chains={n_chains}"
+            "n_steps, n_chains: expected at least 1, "
+            f"got n_steps={n_steps}, n_chains={', '.join(map(str, n_chains))}"
         )
     if not mean.shape == std.shape == samples.shape[1:] or len(samples) < 1:
         raise ValueError(
@@ -116,26 +153,44 @@ def annealed_importance_sampling(
     for name, values in (("base", mean), ("base", std), ("samples", samples)):
         if not bool(values.isfinite().all()):
             raise ValueError(f"{name}: expected finite values")
+    classes = range(len(n_chains))
+    if labels.unique().tolist() != list(classes):
+        raise ValueError(
+            f"labels: expected each of 0 to {len(n_chains) - 1}, got {labels.unique().tolist()}"
+        )
     betas = [step / n_steps for step in range(n_steps + 1)]
-    # In units of the base, which then is the standard normal.
-    walk = _Walk(lambda z: energy(mean + std * z), generator)
-    step_sizes = walk.pilot(walk.normal(_PILOT_CHAINS, mean), betas)
-    up = walk.anneal(walk.normal(n_chains, mean), betas, step_sizes)
-    point = walk.at((samples - mean) / std)
+    counts = torch.tensor(n_chains, device=samples.device)
+    labels_up = torch.arange(len(n_chains), device=samples.device).repeat_interleave(counts)
+    spread = torch.arange(_PILOT_CHAINS, device=samples.device) * len(labels_up) // _PILOT_CHAINS
+
+    def walk(y: Tensor) -> _Walk:  # in units of the base, which then is the standard normal
+        return _Walk(lambda z: energy(mean + std * z, y), generator)
+
+    pilot, way_up, way_down = walk(labels_up[spread]), walk(labels_up), walk(labels)
+    step_sizes = pilot.pilot(pilot.normal(_PILOT_CHAINS, mean), betas)
+    up = way_up.anneal(way_up.normal(len(labels_up), mean), betas, step_sizes)
+    point = way_down.at((samples - mean) / std)
     for _ in range(n_steps // 10):
-        point, _ = walk.move(point, 1.0, step_sizes[-1])
+        point, _ = way_down.move(point, 1.0, step_sizes[-1])
     warn_if_rounded(point.energy, "log Z is wrong by more than its standard error says")
-    down = walk.anneal(point, betas[::-1], step_sizes[::-1])
-    forward, reverse = log_mean_exp(up), log_mean_exp(down)
+    down = way_down.anneal(point, betas[::-1], step_sizes[::-1])
     volume = float(std.double().log().sum()) + std.numel() / 2 * math.log(2 * math.pi)
-    return AIS(
-        Estimate(volume + forward.value, forward.error),
-        Estimate(volume - reverse.value, reverse.error),
-        ess(up),
-        ess(down),
-        sum(walk.acceptances) / len(walk.acceptances),
-        mean + std * point.z,
-    )
+    acceptances = way_up.acceptances + way_down.acceptances
+    found = []
+    for k in classes:
+        up_k, down_k = up[labels_up == k], down[labels == k]
+        forward, reverse = log_mean_exp(up_k), log_mean_exp(down_k)
+        found.append(
+            AIS(
+                Estimate(volume + forward.value, forward.error),
+                Estimate(volume - reverse.value, reverse.error),
+                ess(up_k),
+                ess(down_k),
+                sum(acceptances) / len(acceptances),
+                (mean + std * point.z)[labels == k],
+            )
+        )
+    return found
 
 
 class _Walk:

@@ -46,7 +46,7 @@ def log_mean_exp(log_weights: Tensor) -> Estimate:
     n = len(log_w)
     value = float(torch.logsumexp(log_w, 0)) - math.log(n)
     relative = (log_w - value).exp()  # of mean one
-    return Estimate(value, _error_of_mean(relative))
+    return Estimate(value, error_of_mean(relative))
 
 
 def cross_entropy(log_z: Estimate, data_energies: Tensor) -> Estimate:
@@ -67,11 +67,11 @@ def cross_entropy(log_z: Estimate, data_energies: Tensor) -> Estimate:
             "data_energies: expected finite values (n,), n >= 1, "
             f"got shape {tuple(energies.shape)} with {int((~energies.isfinite()).sum())} not finite"
         )
-    error = math.hypot(log_z.error, _error_of_mean(energies))
+    error = math.hypot(log_z.error, error_of_mean(energies))
     return Estimate(log_z.value + float(energies.mean()), error)
 
 
-def _error_of_mean(x: Tensor) -> float:
+def error_of_mean(x: Tensor) -> float:
     return float(x.std()) / math.sqrt(len(x)) if len(x) > 1 else math.inf
 
 

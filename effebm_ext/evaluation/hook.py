@@ -29,7 +29,9 @@ def cross_entropy_hook(
     n_steps = max(1, config.ais_steps // 4)
 
     def hook(trainer: Trainer) -> dict[str, float]:
-        report = evaluate(config, dataset, trainer.model, trainer.chains.state.x, n_steps=n_steps)
+        state = trainer.chains.state
+        labels = state.energy_kwargs.get("y")
+        report = evaluate(config, dataset, trainer.model, state.x, labels, n_steps=n_steps)
         return {
             "cross_entropy_forward": report.cross_entropy_forward,
             "cross_entropy_reverse": report.cross_entropy_reverse,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from effebm_ext.data import load
 
 
-def out_of_distribution(source: str, x: Tensor, *, seed: int, generator: torch.Generator) -> Tensor:
-    """Rows ``(m, *event)`` to hold against ``x`` ``(n, *event)``.
+def out_of_distribution(
+    source: str, x: Tensor, *, seed: int
+) -> Callable[[torch.Generator], Tensor]:
+    """Draws rows ``(m, *event)`` to hold against ``x`` ``(n, *event)`` from a CPU generator, for
+    the permutations, the noise and the order. The source is read at once, so that what is not to be
+    had is refused before anything long begins.
 
     Args:
         source: ``permuted``, the rows of x, each with its elements in an order of its own;
@@ -17,20 +23,24 @@ def out_of_distribution(source: str, x: Tensor, *, seed: int, generator: torch.G
             source of :func:`effebm_ext.data.load`, its rows in random order.
         x: data of the model.
         seed: of toy data.
-        generator: CPU generator of the permutations, the noise and the order.
 
     Raises:
         ValueError, FileNotFoundError: as load; events of another shape.
     """
     if source == "permuted":
-        order = torch.rand(x.flatten(1).shape, generator=generator).argsort(1)
-        return x.flatten(1).gather(1, order).view_as(x)
+        return lambda generator: _permuted(x, generator)
     if source == "noise":
-        return x.mean() + x.std(correction=0) * torch.randn(x.shape, generator=generator)
+        mean, std = x.mean(), x.std(correction=0)
+        return lambda generator: mean + std * torch.randn(x.shape, generator=generator)
     other = load(source, seed=seed)
     if other.x.shape[1:] != x.shape[1:]:
         raise ValueError(
             f"ood: expected events of shape {tuple(x.shape[1:])}, "
             f"got {other.event_shape} from {source!r}"
         )
-    return other.x[torch.randperm(len(other.x), generator=generator)]
+    return lambda generator: other.x[torch.randperm(len(other.x), generator=generator)]
+
+
+def _permuted(x: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.rand(x.flatten(1).shape, generator=generator).argsort(1)
+    return x.flatten(1).gather(1, order).view_as(x)

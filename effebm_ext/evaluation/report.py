@@ -1,10 +1,10 @@
-"""The evaluation of a run: what ``evaluation.json`` holds and the command line prints."""
+"""The evaluation of a run: how good a density it has learnt."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,122 +12,33 @@ from torch import Tensor
 
 from effebm_ext.config import TrainConfig
 from effebm_ext.data import Dataset
-from effebm_ext.energies import per_chain
-from effebm_ext.evaluation.ais import annealed_importance_sampling, gaussian_base
-from effebm_ext.evaluation.estimates import cross_entropy
+from effebm_ext.energies import energy_and_gradient, per_chain
+from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
+from effebm_ext.evaluation.estimates import Estimate, error_of_mean
 from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample
+from effebm_ext.evaluation.mixture import (
+    labelled_cross_entropy,
+    mean_over_classes,
+    mixture_cross_entropy,
+    negative_log_density,
+)
 from effebm_ext.evaluation.ood import out_of_distribution
 from effebm_ext.evaluation.ranking import auroc
+from effebm_ext.evaluation.result import ClassEvaluation, Evaluation
 from effebm_ext.rng import generator_for
 
 _ROWS = 10_000  # at most so many are evaluated
 _ROWS_OF_KERNEL = 1000
 _CHUNK = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """Of ``n_data`` rows with Gaussian noise of ``data_noise`` added, as in training: held out, or
-    of the training data where nothing was (``held_out``). Nats per row, densities in the units of
-    the data. With a ``noise_end`` the energy is that of no noisy data, and the figures compare with
-    no other run's. The ``forward`` figures are too low on average, the ``reverse`` ones too high,
-    see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward. MMD^2 is between
-    samples of the model and the data; ``auroc`` tells the data from ``ood`` by the energy.
-    ``*_error`` are standard errors.
-    """
-
-    held_out: bool
-    n_data: int
-    dimensions: int
-    data_noise: float
-    ais_steps: int
-    ais_chains: int
-    seed: int
-    cross_entropy_forward: float
-    cross_entropy_forward_error: float
-    cross_entropy_reverse: float
-    cross_entropy_reverse_error: float
-    gap: float
-    gap_error: float
-    log_z_forward: float
-    log_z_forward_error: float
-    log_z_reverse: float
-    log_z_reverse_error: float
-    ess_forward: float
-    ess_reverse: float
-    acceptance: float
-    noise_end: float = 0.0
-    mmd2: float | None = None
-    mmd2_null_std: float | None = None
-    mmd2_p_value: float | None = None
-    ood: str | None = None
-    auroc: float | None = None
-
-    def rows(self) -> str:
-        """What was evaluated, in words."""
-        kind = "held-out" if self.held_out else "training"
-        noise = f" with noise of {self.data_noise:g} added" if self.data_noise else ""
-        return f"{self.n_data} {kind} rows{noise}"
-
-    def bits_per_dimension(self, nats: float) -> float:
-        """Of a cross-entropy."""
-        return nats / self.dimensions / math.log(2)
-
-    def summary(self) -> str:
-        """Two lines on the cross-entropy."""
-        low, high = self.cross_entropy_forward, self.cross_entropy_reverse
-        bits = [f"{self.bits_per_dimension(nats):.4g}" for nats in (low, high)]
-        return (
-            f"Cross-entropy of {self.rows()}: {low:.2f} ± {self.cross_entropy_forward_error:.2f} "
-            f"nats by AIS forward, {high:.2f} ± {self.cross_entropy_reverse_error:.2f} reverse "
-            f"({bits[0]} and {bits[1]} bits per dimension).\n"
-            f"The gap, {self.gap:.2f} ± {self.gap_error:.2f} nats, says how far to trust both; the "
-            f"weights are worth {self.ess_forward:.0f} and {self.ess_reverse:.0f} "
-            f"of {self.ais_chains} chains." + self._caution()
-        )
-
-    def _caution(self) -> str:
-        if not self.noise_end:
-            return ""
-        return (
-            "\nThe run denoised at several scales: its energy is the density of no noisy data, and "
-            "these figures compare with no other run's."
-        )
-
-    def table(self) -> str:
-        """Everything, a line each."""
-        lines = [f"{self.rows()}, {self.dimensions} dimensions"]
-        lines.append(f"{'':<24}{'nats':>20}{'nats/dim':>12}{'bits/dim':>12}")
-        for name, nats, error in (
-            ("forward", self.cross_entropy_forward, self.cross_entropy_forward_error),
-            ("reverse", self.cross_entropy_reverse, self.cross_entropy_reverse_error),
-        ):
-            lines.append(
-                f"{'cross-entropy, ' + name:<24}{f'{nats:.3f} ± {error:.3f}':>20}"
-                f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
-            )
-        for name, nats, error in (
-            ("gap", self.gap, self.gap_error),
-            ("log Z, forward", self.log_z_forward, self.log_z_forward_error),
-            ("log Z, reverse", self.log_z_reverse, self.log_z_reverse_error),
-        ):
-            lines.append(f"{name:<24}{f'{nats:.3f} ± {error:.3f}':>20}")
-        ess = f"{self.ess_forward:.1f} and {self.ess_reverse:.1f} of {self.ais_chains}"
-        lines.append(f"{'ESS of the weights':<24}{ess:>20}")
-        lines.append(f"{'acceptance':<24}{self.acceptance:>20.3f}")
-        if self.mmd2 is not None:
-            mmd2 = f"{self.mmd2:.5f} (std if equal {self.mmd2_null_std:.5f}"
-            lines.append(f"{'MMD^2, samples and data':<24}{mmd2}, p = {self.mmd2_p_value:.3f})")
-        if self.auroc is not None:
-            lines.append(f"{'AUROC, ' + str(self.ood):<24}{self.auroc:>20.4f}")
-        return "\n".join(lines) + self._caution()
+_CHAINS_OF_A_CLASS = 8  # at least, so that its error can be estimated
 
 
 def evaluate(
     config: TrainConfig,
     dataset: Dataset,
-    energy: Callable[[Tensor], Tensor],
+    energy: Callable[..., Tensor],
     chains: Tensor,
+    labels: Tensor | None = None,
     *,
     n_steps: int | None = None,
     n_chains: int = 128,
@@ -141,21 +52,27 @@ def evaluate(
     ``config.data_noise`` is added to the held-out data too, and the cross-entropy is that of the
     sum; runs with other noise are not comparable.
 
+    Of a conditional run every class has a log Z of its own, found by its share of the chains, and
+    the density is that of the classes as frequent as in training
+    (:mod:`effebm_ext.evaluation.mixture`).
+
     Args:
         config: of the run, resolved.
         dataset: all of the run's data.
-        energy: what it learnt.
+        energy: what it learnt; a conditional one takes labels, ``energy(x, y)``.
         chains: ``(m, *event)`` on the energy's device, where it has them after training; the first
-            ``n_chains`` are the start of the way back, over again where there are fewer (the
-            reverse error is then too small).
+            ``n_chains`` are the start of the way back, or all where there are fewer. Where there
+            are fewer than two (of a class), data are.
+        labels: of the chains of a conditional run, int64 ``(m,)``.
         n_steps: temperatures; None: ``config.ais_steps``.
-        n_chains: of each direction.
+        n_chains: of each direction, shared out among the classes, with at least 8 for each.
         seed: of the noise and the chains; which rows are held out is the run's own affair.
         two_sample: whether to compare samples of the model with the data, by MMD; needs two rows.
         ood: data that the run should find unlikely, see :func:`out_of_distribution`.
 
     Raises:
-        ValueError: n_chains or n_steps is below 1, or ood is not to be had; the energy is nan.
+        ValueError: n_chains or n_steps is below 1, or ood is not to be had; chains or energies are
+            not finite; the run is conditional, and chains or data have no labels.
     """
     n_steps = config.ais_steps if n_steps is None else n_steps
     noise_std = config.data_noise
@@ -166,59 +83,155 @@ def evaluate(
         noise = torch.randn(x.shape, generator=generator)
         return (x + noise_std * noise).to(chains)
 
-    train, held_out = dataset.split(config.holdout, seed=config.seed)
-    clean = held_out.x if len(held_out.x) else train.x
-    data = noisy(clean[:_ROWS])
-    data_energies = _energies(energy, data)
-    ais = annealed_importance_sampling(
-        energy,
-        chains[torch.arange(n_chains) % len(chains)],
-        gaussian_base(noisy(train.x[:_ROWS])),
-        n_steps=n_steps,
-        n_chains=n_chains,
-        generator=generator,
-    )
-    forward = cross_entropy(ais.forward, data_energies)
-    reverse = cross_entropy(ais.reverse, data_energies)
+    if not bool(chains.isfinite().all()):
+        raise ValueError("chains: expected finite values")
+    classes = _Classes(config, dataset, energy, chains, labels)
+    train, held_out = classes.dataset.split(config.holdout, seed=config.seed)
+    rows = held_out if len(held_out.x) else train
+    draw_others = None if ood is None else out_of_distribution(ood, rows.x[:_ROWS], seed=seed)
+    data = noisy(rows.x[:_ROWS])
+    energies = classes.energies(data)
+    base = gaussian_base(noisy(train.x[:_ROWS]))
+    shares = classes.shares(train)
+    counts = _share_out(n_chains, shares)
+    starts, from_data = classes.starts(counts, noisy)
+    positions = torch.arange(len(starts)).repeat_interleave(torch.tensor([*map(len, starts)]))
+    positions = positions.to(chains.device)
+    runs = annealed_by_class(
+        classes.energy, torch.cat(starts), positions, base,
+        n_steps=n_steps, n_chains=counts, generator=generator,
+    )  # fmt: skip
     more: dict[str, Any] = {}
     if two_sample:
-        some, samples = data[:_ROWS_OF_KERNEL], ais.samples[:_ROWS_OF_KERNEL]
+        some, samples = data[:_ROWS_OF_KERNEL], _in_proportion(runs, shares)
         test = kernel_two_sample(samples, some, generator=generator)
         more |= {
             "mmd2": test.mmd2,
             "mmd2_null_std": test.null_std,
             "mmd2_p_value": test.p_value,
         }
-    if ood is not None:
-        other = out_of_distribution(ood, clean[:_ROWS], seed=seed, generator=generator)
-        other_energies = _energies(energy, noisy(other[:_ROWS]))
-        more |= {"ood": ood, "auroc": auroc(data_energies, other_energies)}
+    if draw_others is not None:
+        log_z = [run.forward for run in runs]
+        others = classes.energies(noisy(draw_others(generator)[:_ROWS]))
+        scores = [negative_log_density(log_z, shares, e) for e in (energies, others)]
+        more |= {"ood": ood, "auroc": auroc(*scores)}
+    for way in ("forward", "reverse"):
+        log_z = [getattr(run, way) for run in runs]
+        found = {
+            "cross_entropy": mixture_cross_entropy(log_z, shares, energies),
+            "log_z": mean_over_classes(log_z, shares),
+        }
+        if config.conditional:
+            of_rows = classes.positions(rows)[:_ROWS].to(energies.device)
+            found["cross_entropy_given_label"] = labelled_cross_entropy(log_z, energies, of_rows)
+        more |= {f"{name}_{way}": estimate.value for name, estimate in found.items()}
+        more |= {f"{name}_{way}_error": estimate.error for name, estimate in found.items()}
+        more[f"ess_{way}"] = sum(getattr(run, f"ess_{way}") for run in runs)
+    if config.conditional:
+        more["classes"] = tuple(
+            ClassEvaluation(y, share, *run.forward, *run.reverse)
+            for y, share, run in zip(classes.labels.tolist(), shares.tolist(), runs, strict=True)
+        )
+    virial = _virial(classes.energy, torch.cat([run.samples for run in runs]), positions, base[0])
     return Evaluation(
         held_out=len(held_out.x) > 0,
         n_data=len(data),
         dimensions=data[0].numel(),
         data_noise=noise_std,
         noise_end=config.noise_end,
+        conditional=config.conditional,
         ais_steps=n_steps,
-        ais_chains=n_chains,
+        ais_chains=sum(counts),
+        ais_chains_reverse=len(positions),
         seed=seed,
-        cross_entropy_forward=forward.value,
-        cross_entropy_forward_error=forward.error,
-        cross_entropy_reverse=reverse.value,
-        cross_entropy_reverse_error=reverse.error,
-        gap=ais.reverse.value - ais.forward.value,
-        gap_error=math.hypot(ais.forward.error, ais.reverse.error),
-        log_z_forward=ais.forward.value,
-        log_z_forward_error=ais.forward.error,
-        log_z_reverse=ais.reverse.value,
-        log_z_reverse_error=ais.reverse.error,
-        ess_forward=ais.ess_forward,
-        ess_reverse=ais.ess_reverse,
-        acceptance=ais.acceptance,
+        gap=more["log_z_reverse"] - more["log_z_forward"],
+        gap_error=math.hypot(more["log_z_forward_error"], more["log_z_reverse_error"]),
+        acceptance=runs[0].acceptance,
+        virial=virial.value,
+        virial_error=virial.error,
+        reverse_from_data=from_data,
         **more,
     )
 
 
-def _energies(energy: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.cat([per_chain(energy(part), len(part)) for part in x.split(_CHUNK)])
+class _Classes:
+    """The classes of a conditional run, or one of all rows; a class goes by its position among
+    those that the data have."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        energy: Callable[..., Tensor],
+        chains: Tensor,
+        labels: Tensor | None,
+    ) -> None:
+        if not config.conditional:
+            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset.x)).long())
+            labels = torch.zeros(len(chains), device=chains.device).long()
+        if dataset.labels is None or labels is None:
+            raise ValueError("labels: expected those of data and chains, as the run is conditional")
+        self.conditional, self.dataset = config.conditional, dataset
+        self.labels = dataset.labels.unique()
+        self._energy, self._chains, self._chain_labels = energy, chains, labels
+
+    def energy(self, x: Tensor, position: Tensor) -> Tensor:
+        """Of rows with the class at ``position``, int64 ``(n,)``."""
+        if not self.conditional:
+            return self._energy(x)
+        return self._energy(x, self.labels.to(x.device)[position])
+
+    def energies(self, x: Tensor) -> Tensor:
+        """``(n, K)``: of every row with every class."""
+        columns = []
+        with torch.no_grad():
+            for k in range(len(self.labels)):
+                y = torch.full((_CHUNK,), k, device=x.device)
+                parts = [per_chain(self.energy(p, y[: len(p)]), len(p)) for p in x.split(_CHUNK)]
+                columns.append(torch.cat(parts))
+        return torch.stack(columns, 1)
+
+    def positions(self, rows: Dataset) -> Tensor:
+        """Of the classes of the rows, int64 ``(n,)``."""
+        assert rows.labels is not None
+        return torch.searchsorted(self.labels, rows.labels)
+
+    def shares(self, rows: Dataset) -> Tensor:
+        """How frequent the classes are, float64 ``(K,)``."""
+        counts = self.positions(rows).bincount(minlength=len(self.labels))
+        return counts.double() / counts.sum()
+
+    def starts(
+        self, counts: Sequence[int], noisy: Callable[[Tensor], Tensor]
+    ) -> tuple[list[Tensor], bool]:
+        """The first chains of every class, no more than its count; data where there are fewer than
+        two, and whether that was so of any class."""
+        starts, from_data = [], False
+        for label, count in zip(self.labels.tolist(), counts, strict=True):
+            start = self._chains[self._chain_labels == label][:count]
+            if len(start) < min(2, count):
+                rows = self.dataset.x[self.dataset.labels == label]
+                start, from_data = noisy(rows[torch.arange(count) % len(rows)]), True
+            starts.append(start)
+        return starts, from_data
+
+
+def _share_out(n_chains: int, shares: Tensor) -> list[int]:
+    if len(shares) == 1:
+        return [n_chains]
+    return [max(_CHAINS_OF_A_CLASS, round(n_chains * share)) for share in shares.tolist()]
+
+
+def _in_proportion(runs: Sequence[AIS], shares: Tensor) -> Tensor:
+    """As many samples as there are of the model that has the classes by their shares."""
+    of_class = [(run.samples, share) for run, share in zip(runs, shares.tolist(), strict=True)]
+    n = min(_ROWS_OF_KERNEL, *(len(x) / share for x, share in of_class if share))
+    return torch.cat([x[: int(n * share + 1e-9)] for x, share in of_class])
+
+
+def _virial(
+    energy: Callable[[Tensor, Tensor], Tensor], x: Tensor, positions: Tensor, mean: Tensor
+) -> Estimate:
+    gradient = energy_and_gradient(energy, x, {"position": positions})[1]
+    products = ((x - mean) * gradient).double().flatten(1).mean(1)
+    return Estimate(float(products.mean()), error_of_mean(products))

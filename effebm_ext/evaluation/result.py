@@ -1,0 +1,198 @@
+"""What an evaluation found: the content of ``evaluation.json``, and the words on it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+# Standard errors beyond which there is a caution.
+_CROSSED = 3.0  # of forward above reverse
+_CLASS_CROSSED = 4.0  # the same of one of several classes, each of few chains
+_UNSETTLED = 5.0  # of the virial away from 1
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassEvaluation:
+    """The normalising constant of a class, in nats: ``share`` is its frequency in training."""
+
+    label: int
+    share: float
+    log_z_forward: float
+    log_z_forward_error: float
+    log_z_reverse: float
+    log_z_reverse_error: float
+
+    @property
+    def gap(self) -> tuple[float, float]:
+        """Reverse minus forward, and its standard error."""
+        error = math.hypot(self.log_z_forward_error, self.log_z_reverse_error)
+        return self.log_z_reverse - self.log_z_forward, error
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Of ``n_data`` rows with Gaussian noise of ``data_noise`` added, as in training: held out, or
+    of the training data where nothing was (``held_out``). Nats per row, densities in the units of
+    the data. With a ``noise_end`` the energy is that of no noisy data, and the figures compare with
+    no other run's. The ``forward`` figures are too low on average, the ``reverse`` ones too high,
+    see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
+
+    A ``conditional`` run is evaluated as ``sum_y p(y) exp(-E(x, y)) / Z_y`` with the frequencies
+    p(y) of the labels in training, and beside it its cross-entropy of rows given their labels.
+    ``classes`` has every log Z_y; log_z and the gap are their means by p(y).
+
+    ``virial``: mean of ``(x - m) . grad E(x) / d`` over the samples that began the way back, with m
+    the mean of the data. It is 1 for every density that falls to zero, by integration by parts.
+    ``reverse_from_data``: data began the way back where the run had fewer than two chains. MMD^2 is
+    between samples of the model and the data; ``auroc`` tells the data from ``ood`` by the density.
+    ``*_error`` are standard errors.
+    """
+
+    held_out: bool
+    n_data: int
+    dimensions: int
+    data_noise: float
+    ais_steps: int
+    ais_chains: int
+    ais_chains_reverse: int
+    seed: int
+    cross_entropy_forward: float
+    cross_entropy_forward_error: float
+    cross_entropy_reverse: float
+    cross_entropy_reverse_error: float
+    gap: float
+    gap_error: float
+    log_z_forward: float
+    log_z_forward_error: float
+    log_z_reverse: float
+    log_z_reverse_error: float
+    ess_forward: float
+    ess_reverse: float
+    acceptance: float
+    virial: float
+    virial_error: float
+    reverse_from_data: bool = False
+    noise_end: float = 0.0
+    conditional: bool = False
+    cross_entropy_given_label_forward: float | None = None
+    cross_entropy_given_label_forward_error: float | None = None
+    cross_entropy_given_label_reverse: float | None = None
+    cross_entropy_given_label_reverse_error: float | None = None
+    classes: tuple[ClassEvaluation, ...] = ()
+    mmd2: float | None = None
+    mmd2_null_std: float | None = None
+    mmd2_p_value: float | None = None
+    ood: str | None = None
+    auroc: float | None = None
+
+    def rows(self) -> str:
+        """What was evaluated, in words."""
+        kind = "held-out" if self.held_out else "training"
+        noise = f" with noise of {self.data_noise:g} added" if self.data_noise else ""
+        return f"{self.n_data} {kind} rows{noise}"
+
+    def bits_per_dimension(self, nats: float) -> float:
+        """Of a cross-entropy."""
+        return nats / self.dimensions / math.log(2)
+
+    def summary(self) -> str:
+        """Some lines on the cross-entropy."""
+        low, high = self.cross_entropy_forward, self.cross_entropy_reverse
+        bits = [f"{self.bits_per_dimension(nats):.4g}" for nats in (low, high)]
+        model = f" under the conditional model of {len(self.classes)} classes"
+        lines = [
+            f"Cross-entropy of {self.rows()}{model if self.conditional else ''}: "
+            f"{low:.2f} ± {self.cross_entropy_forward_error:.2f} nats by AIS forward, "
+            f"{high:.2f} ± {self.cross_entropy_reverse_error:.2f} reverse "
+            f"({bits[0]} and {bits[1]} bits per dimension)."
+        ]
+        if self.conditional:
+            lines.append(
+                f"Given their labels: {self.cross_entropy_given_label_forward:.2f} ± "
+                f"{self.cross_entropy_given_label_forward_error:.2f} forward, "
+                f"{self.cross_entropy_given_label_reverse:.2f} ± "
+                f"{self.cross_entropy_given_label_reverse_error:.2f} reverse."
+            )
+        lines.append(
+            f"The gap, {self.gap:.2f} ± {self.gap_error:.2f} nats, says how far to trust both; the "
+            f"weights are worth {self.ess_forward:.0f} of {self.ais_chains} and "
+            f"{self.ess_reverse:.0f} of {self.ais_chains_reverse} chains."
+        )
+        return "\n".join(lines + self.cautions())
+
+    def table(self) -> str:
+        """Everything, a line each."""
+        model = f", conditional model of {len(self.classes)} classes" if self.conditional else ""
+        rows = [("", f"{'nats':>20}{'nats/dim':>12}{'bits/dim':>12}")]
+        for name, nats, error in self._cross_entropies():
+            per_dimension = f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
+            rows.append((name, f"{f'{nats:.3f} ± {error:.3f}':>20}{per_dimension}"))
+        mean = ", mean over classes" if self.conditional else ""
+        for name, nats, error in (
+            (f"gap{mean}", self.gap, self.gap_error),
+            (f"log Z, forward{mean}", self.log_z_forward, self.log_z_forward_error),
+            (f"log Z, reverse{mean}", self.log_z_reverse, self.log_z_reverse_error),
+        ):
+            rows.append((name, f"{f'{nats:.3f} ± {error:.3f}':>20}"))
+        for way, worth, chains in (
+            ("forward", self.ess_forward, self.ais_chains),
+            ("reverse", self.ess_reverse, self.ais_chains_reverse),
+        ):
+            rows.append((f"ESS of the weights, {way}", f"{f'{worth:.1f} of {chains}':>20}"))
+        rows.append(("acceptance", f"{self.acceptance:>20.3f}"))
+        rows.append(("virial (1 if settled)", f"{self._virial():>20}"))
+        if self.mmd2 is not None:
+            mmd2 = f"{self.mmd2:.5f} (std if equal {self.mmd2_null_std:.5f}"
+            rows.append(("MMD^2, samples and data", f"{mmd2}, p = {self.mmd2_p_value:.3f})"))
+        if self.auroc is not None:
+            rows.append((f"AUROC, {self.ood}", f"{self.auroc:>20.4f}"))
+        width = max(len(name) for name, _ in rows) + 1
+        lines = [f"{name:<{width}}{values}" for name, values in rows]
+        title = f"{self.rows()}, {self.dimensions} dimensions{model}"
+        return "\n".join([title, *lines, *self.cautions()])
+
+    def cautions(self) -> list[str]:
+        """Sentences on what speaks against the figures."""
+        found = []
+        crossed = [("", self.gap, self.gap_error)] * (self.gap < -_CROSSED * self.gap_error)
+        for c in self.classes:
+            gap, error = c.gap
+            if gap < -_CLASS_CROSSED * error:
+                crossed.append((f" of class {c.label}", gap, error))
+        if crossed:
+            gaps = "; ".join(f"{-gap:.2f} ± {error:.2f} nats{of}" for of, gap, error in crossed)
+            found.append(
+                f"Caution: forward is above reverse ({gaps}), which samples of a model of finite Z "
+                "do not allow. The chains are not samples of this energy, or exp(-E) has no finite "
+                "integral: trust neither figure."
+            )
+        if abs(self.virial - 1) > _UNSETTLED * self.virial_error:
+            found.append(
+                f"Caution: (x - m) . grad E / d has the mean {self._virial()} over the chains, "
+                "and 1 over samples of a density. The chains have not settled, or exp(-E) has no "
+                "finite integral: reverse is no bound, and log Z is that of where the chains were."
+            )
+        if self.reverse_from_data:
+            found.append(
+                "Caution: data began the way back where the run has fewer than two chains"
+                f"{' of a class' if self.conditional else ''}."
+            )
+        if self.noise_end:
+            found.append(
+                "The run denoised at several scales: its energy is the density of no noisy data, "
+                "and these figures compare with no other run's."
+            )
+        return found
+
+    def _cross_entropies(self) -> list[tuple[str, float, float]]:
+        found = []
+        for kind in ("cross_entropy", "cross_entropy_given_label"):
+            for way in ("forward", "reverse"):
+                nats, error = (getattr(self, f"{kind}_{way}{e}") for e in ("", "_error"))
+                if nats is not None:
+                    given = " given label" if kind.endswith("label") else ""
+                    found.append((f"cross-entropy{given}, {way}", nats, error))
+        return found
+
+    def _virial(self) -> str:
+        return f"{self.virial:.2f} ± {self.virial_error:.2f}"

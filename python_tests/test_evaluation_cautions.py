@@ -1,0 +1,119 @@
+"""What an evaluation says where its figures cannot be trusted, and what it refuses early."""
+
+import dataclasses
+import math
+import os
+
+import pytest
+import torch
+from helpers import named, normal
+
+from effebm_ext.config import TrainConfig
+from effebm_ext.data import Dataset
+from effebm_ext.evaluation import report
+from effebm_ext.evaluation.report import evaluate
+from effebm_ext.evaluation.result import ClassEvaluation
+from effebm_ext.run_folder import RunFolder
+
+CONFIG = TrainConfig(data="x", data_noise=0.0, holdout=0.5, ais_steps=200)
+RUN = ["train", "--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 1,
+       "--batch-size", 4, "--ais-steps", 0]  # fmt: skip
+
+
+def flat(x):
+    return 0 * x.sum(1)
+
+
+def linear(x):
+    return x.sum(1)
+
+
+def tent(x):
+    return -x.abs().sum(1)
+
+
+def inverted(x):
+    return -x.square().sum(1) / 10
+
+
+def evaluated(energy, d=2, chains=None, **options):
+    chains = normal(128, d, seed=1) if chains is None else chains
+    return evaluate(CONFIG, Dataset("x", normal(200, d), False), energy, chains, **options)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.parametrize("energy", [flat, linear, tent, inverted], ids=named)
+def test_energies_without_a_finite_integral_are_told(energy, d):
+    got = evaluated(energy, d)
+    assert math.isfinite(got.log_z_forward)  # it looks like a result
+    assert abs(got.virial - 1) > 0.5
+    for words in (got.summary(), got.table()):
+        assert "The chains have not settled, or exp(-E) has no finite integral" in words
+
+
+@pytest.mark.parametrize(
+    "energy",
+    [
+        lambda x: x.square().sum(1) / 2,
+        lambda x: 30 * (x.square().sum(1).sqrt() - 1).square(),  # a ring
+        lambda x: 2 * torch.log1p(x.square()).sum(1),
+        lambda x: torch.where(x > 0, 5 * x, -x).sum(1),
+    ],
+    ids=["gaussian", "ring", "heavy tails", "kink"],
+)
+def test_proper_energies_have_a_virial_of_one_and_no_caution(energy):
+    got = evaluated(energy, n_chains=400, chains=0.8 * normal(400, 2, seed=1))
+    assert abs(got.virial - 1) < 4 * got.virial_error < 1
+    assert got.cautions() == []
+    assert "Caution" not in got.table()
+
+
+def test_chains_that_are_no_samples_of_the_model_are_told():
+    def modes(x):  # 8 standard deviations apart, of masses 0.05 and 0.95
+        left, right = 2 * (x + 2).square().sum(1), 2 * (x - 2).square().sum(1)
+        return -torch.logaddexp(math.log(0.05) - left, math.log(0.95) - right)
+
+    x = 0.5 * normal(128, 2)
+    got = evaluated(modes, chains=x - 2, n_steps=400)
+    assert got.gap < -1  # log(0.05 / 0.5): half of the ways up lead there
+    gap = f"{-got.gap:.2f} ± {got.gap_error:.2f} nats"
+    assert f"Caution: forward is above reverse ({gap}), which samples of a model" in got.summary()
+    right = torch.cat([x[:6] - 2, x[6:] + 2])
+    assert evaluated(modes, chains=right, n_steps=400).cautions() == []
+
+
+def test_a_class_whose_forward_is_above_reverse_is_named():
+    got = evaluated(lambda x: x.square().sum(1) / 2, n_steps=5)
+    of_class = [ClassEvaluation(y, 0.5, 1.0, 0.3, z, 0.4) for y, z in ((3, 0.9), (7, -1.2))]
+    got = dataclasses.replace(got, conditional=True, classes=tuple(of_class))
+    (caution,) = got.cautions()
+    assert "forward is above reverse (2.20 ± 0.50 nats of class 7), which" in caution
+
+
+def test_what_is_not_to_be_had_is_refused_before_the_work(monkeypatch):
+    monkeypatch.setattr(report, "annealed_by_class", lambda *_, **__: pytest.fail("too late"))
+    for source, message in (("nothing", "data: expected digits"), ("digits", "ood: expected eve")):
+        with pytest.raises(ValueError, match=message):
+            evaluated(flat, ood=source)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(effebm, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    assert effebm(*RUN, "--out", run)[0] == 0
+    monkeypatch.setattr(report, "annealed_by_class", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    status, _, message = effebm("evaluate", run)
+    assert (status, f"run: {run} cannot be written to" in message) == (2, True)
+
+
+def test_the_figures_are_printed_before_they_are_saved(effebm, tmp_path, monkeypatch):
+    def full(folder, evaluation):
+        raise OSError("No space left on device")
+
+    run = tmp_path / "run"
+    assert effebm(*RUN, "--out", run)[0] == 0
+    monkeypatch.setattr(RunFolder, "save", full)
+    status, printed, message = effebm("evaluate", run, "--ais-steps", 2)
+    assert status == 2
+    assert "cross-entropy, forward" in printed
+    assert "No space left on device" in message
