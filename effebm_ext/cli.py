@@ -34,6 +34,7 @@ from effebm_ext.run_folder import RunFolder
 from effebm_ext.training import make_trainer
 
 _DEFAULTS = TrainConfig()
+_KINDS = {"int": int, "float": float, "str": str}
 _HELP = {
     "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
     "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
@@ -53,10 +54,13 @@ _HELP = {
     "restart (at their start) or keep",
     "iterations": "parameter updates",
     "batch_size": "data per iteration",
-    "learning_rate": "of Adam",
-    "learning_rate_schedule": "cosine, linear (both to zero) or constant",
+    "learning_rate": "of the parameters",
+    "learning_rate_schedule": "cosine, linear (both to zero) or constant "
+    "[default: cosine, with --verbatim constant]",
+    "optimizer": "adam or sgd [default: adam, with --verbatim sgd]",
     "ema_decay": "of a moving average of the parameters, from which to sample later; 0: none",
-    "data_noise": "standard deviation of noise added to the data [default: 0.3 for images, else 0]",
+    "data_noise": "standard deviation of noise added to the data [default: 0.3 for images, else "
+    "and with --verbatim 0]",
     "noise_end": "last of several scales of the noise that denoising takes off; 0: one scale, the "
     "only case in which the energy is that of noisy data",
     "fd_epsilon": "size of finite differences [default: 0.1]",
@@ -65,8 +69,10 @@ _HELP = {
     "resample_threshold": "effective sample size, as a share, below which walkers are resampled",
     "particle_move": "of particles, with the change of the energy: alpha, by the difference of "
     "gradients, or beta, by a derivative of second order",
-    "energy_l2": "weight of the squared energies in the loss [default: 0.001]",
-    "max_grad_norm": "larger parameter gradients are scaled down to this norm",
+    "energy_l2": "weight of the squared energies in the loss [default: 0.001, with "
+    "--verbatim 0]",
+    "max_grad_norm": "larger parameter gradients are scaled down to this norm; 0: never "
+    "[default: 1, with --verbatim 0]",
     "checkpoint_every": "iterations between checkpoints",
     "ais_steps": "temperatures of the evaluation at the end; 0: none",
     "evaluate_every": "iterations between shorter evaluations, which join the metrics; 0: none",
@@ -79,7 +85,7 @@ _DECLARED = {"integer": int, "float": float, "boolean": bool}  # by click's name
 def _config_options(command: Any) -> Any:
     for name, text in reversed(_HELP.items()):
         flag, default = "--" + name.replace("_", "-"), getattr(_DEFAULTS, name)
-        kind = str if name == "compressor" else float if default is None else type(default)
+        kind = _KINDS[TrainConfig.__annotations__[name].partition(" | ")[0]]
         command = click.option(flag, type=kind, default=default, show_default=True, help=text)(
             command
         )
@@ -126,12 +132,16 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 @_config_options
 @click.option("--error-feedback/--no-error-feedback", default=None,
               help="feed what compression drops back into the next step "
-              "[default: yes, but not for weighted walkers]")  # fmt: skip
+              "[default: yes, but not for weighted walkers or with --verbatim]")  # fmt: skip
 @click.option("--adjusted", is_flag=True,
               help="move weighted walkers by Metropolis-adjusted steps")  # fmt: skip
 @click.option("--step-correction", is_flag=True,
               help="scale the particles' moves to the width of what they sample, by "
               "Var(D) / E|grad D|^2 for a change D of the energy")  # fmt: skip
+@click.option("--verbatim", is_flag=True,
+              help="the published algorithm (EFF-EBM, Algorithm 1) and nothing else: plain "
+              "compression, gradient ascent, no noise on the data, no regulariser, no bound on the "
+              "gradient")  # fmt: skip
 @click.option("--conditional", is_flag=True,
               help="learn an energy of data and labels, to sample by class")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="the run folder")

@@ -35,8 +35,24 @@ _OWNERS = {
     "energy_l2": ("contrastive", "jarzynski", "particle"),
 }
 
+# EFF-EBM's Algorithm 1 has nothing but this; the rates and step sizes it leaves open.
+_VERBATIM = {
+    "objective": "contrastive",
+    "conditional": False,
+    "error_feedback": False,
+    "clip": "none",
+    "buffer_size": 0,
+    "restart_probability": 0.0,
+    "optimizer": "sgd",
+    "ema_decay": 0.0,
+    "data_noise": 0.0,
+    "energy_l2": 0.0,
+    "max_grad_norm": 0.0,
+}
+
 _NAMES = {
     "objective": OBJECTIVES,
+    "optimizer": ("adam", "sgd"),
     "learning_rate_schedule": tuple(_SCHEDULES),
     "resampling": ("systematic", "stratified", "multinomial"),
     "particle_move": ("alpha", "beta"),
@@ -55,7 +71,8 @@ class TrainConfig:
     cosine (to zero), linear (to zero) or constant. ``ema_decay`` > 0 keeps an exponential moving
     average of the parameters, from which samples are drawn later. ``on_divergence`` says what
     becomes of chains whose energy or state is not finite: raise stops the run, restart puts them
-    back to their start, keep leaves them for the loss to meet.
+    back to their start, keep leaves them for the loss to meet. ``optimizer`` is adam or
+    sgd; parameter gradients of a norm beyond ``max_grad_norm`` are scaled down to it (0: never).
     With a ``buffer_size`` > 0, ``chains`` of a replay buffer are moved at a time; before, each
     begins anew with ``restart_probability``. ``conditional`` learns an energy E(x, y) of data and
     their labels; every chain has a label drawn from those of the data. The share ``holdout`` of the
@@ -71,6 +88,12 @@ class TrainConfig:
     or, with a ``noise_end`` > 0, scales from there to that. Their chains move once every
     ``checkpoint_every`` iterations only. The others have ``energy_l2``. What an objective has not
     is refused.
+
+    ``verbatim`` is EFF-EBM's Algorithm 1 and nothing else: persistent chains with plain compression
+    and the unscaled step ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E, of sgd.
+    So no error feedback, clip, buffer, restart, average, data noise, energy_l2 or bound on the
+    gradient; whatever says otherwise is refused. The learning rate is constant unless a schedule is
+    named, and the step sizes up to ``step_size_end`` begin anew in every iteration.
 
     Raises:
         TypeError: a value is of another type than its field; an int passes for a float, NumPy
@@ -96,7 +119,8 @@ class TrainConfig:
     iterations: int = 3000
     batch_size: int = 128
     learning_rate: float = 1e-3
-    learning_rate_schedule: str = "cosine"
+    learning_rate_schedule: str | None = None
+    optimizer: str | None = None
     ema_decay: float = 0.0
     data_noise: float | None = None
     noise_end: float = 0.0
@@ -108,7 +132,8 @@ class TrainConfig:
     particle_move: str = "alpha"
     step_correction: bool = False
     energy_l2: float | None = None
-    max_grad_norm: float = 1.0
+    max_grad_norm: float | None = None
+    verbatim: bool = False
     checkpoint_every: int = 100
     ais_steps: int = 1000
     evaluate_every: int = 0
@@ -119,11 +144,10 @@ class TrainConfig:
         for name, declared in declared_types(TrainConfig).items():  # JSON holds Python's types only
             object.__setattr__(self, name, as_declared(getattr(self, name), declared, name))
         positive = ("chains", "langevin_steps", "iterations", "batch_size", "checkpoint_every",
-                    "step_size", "step_size_end", "learning_rate", "max_grad_norm",
-                    "fd_epsilon")  # fmt: skip
+                    "step_size", "step_size_end", "learning_rate", "fd_epsilon")  # fmt: skip
         others = ("data_noise", "energy_l2", "ema_decay", "buffer_size", "restart_probability",
                   "holdout", "ais_steps", "evaluate_every", "noise_end", "moved_chains",
-                  "resample_threshold")  # fmt: skip
+                  "resample_threshold", "max_grad_norm")  # fmt: skip
         for name in (*positive, *others):
             value = getattr(self, name)
             if value is None:
@@ -135,11 +159,17 @@ class TrainConfig:
             parse_compressor(self.compressor)
         parse_clip(self.clip)
         for name, names in _NAMES.items():
-            if getattr(self, name) not in names:
+            if getattr(self, name) not in (*names, getattr(TrainConfig, name)):
                 raise ValueError(
                     f"{name}: expected {', '.join(names)}, got {getattr(self, name)!r}"
                 )
         self._check_objective()
+        for name, only in _VERBATIM.items() if self.verbatim else ():
+            if getattr(self, name) not in (None, only):
+                raise ValueError(
+                    f"{name}: expected {only} with verbatim, the published algorithm, "
+                    f"got {getattr(self, name)}"
+                )
         for name in ("restart_probability", "resample_threshold"):
             if getattr(self, name) > 1:
                 raise ValueError(f"{name}: expected 0 to 1, got {getattr(self, name)}")
@@ -203,7 +233,8 @@ class TrainConfig:
         """With a step size and data noise that suit data of about unit scale: 0.02 and 0.3 for
         images, whose noise can be taken off again, 0.005 and 0 (0.1 to be denoised) for others.
         Chains are compressed by Block-Sign of 64 with error feedback, weighted walkers not.
-        ``energy_l2`` is 0.001 and ``fd_epsilon`` 0.1 where the objective has them."""
+        ``energy_l2`` is 0.001 and ``fd_epsilon`` 0.1 where the objective has them. Adam's
+        rate falls by a cosine and its gradient is bounded by a norm of 1."""
         denoising = self.objective in DENOISING
         weighted = self.objective == "jarzynski"
         defaults: dict[str, Any] = {
@@ -213,7 +244,12 @@ class TrainConfig:
             "error_feedback": not weighted,
             "fd_epsilon": 0.1,
             "energy_l2": 0.001,
+            "optimizer": "adam",
+            "learning_rate_schedule": "constant" if self.verbatim else "cosine",
+            "max_grad_norm": 1.0,
         }
+        if self.verbatim:
+            defaults |= _VERBATIM
         missing = {
             name: value
             for name, value in defaults.items()
@@ -233,6 +269,9 @@ class TrainConfig:
         assert first is not None
         if last is None:
             return first
+        if self.verbatim:
+            n = self.langevin_steps
+            return lambda step: first * (last / first) ** (step % n / max(n - 1, 1))
         steps = self.iterations // self.chains_move_every * self.langevin_steps
         return lambda step: first * (last / first) ** min(step / steps, 1.0)
 
@@ -245,4 +284,5 @@ class TrainConfig:
 
     def learning_rate_share(self, iteration: int) -> float:
         """What is left of the learning rate after so many iterations."""
+        assert self.learning_rate_schedule is not None  # of a resolved configuration
         return _SCHEDULES[self.learning_rate_schedule](iteration / self.iterations)

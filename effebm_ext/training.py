@@ -182,7 +182,7 @@ class Trainer:
 
 
 def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
-    """A trainer as the command line builds it: Adam with beta_1 = 0, chains that start from
+    """A trainer as the command line builds it: Adam with beta_1 = 0, or SGD; chains that start from
     Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
     if the run is conditional.
 
@@ -215,7 +215,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         base = gaussian_base(config, data) if config.gaussian_base else None
         energy = make_energy(config.energy, dataset.event_shape, n_classes, base).to(device)
     assert config.data_noise is not None
-    optimizer = torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
+    optimizer = _optimizer(config, energy)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
     ema = None
     if config.ema_decay:
@@ -228,7 +228,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         data.to(device),
         batch_size=config.batch_size,
         data_noise=0.0 if config.objective in DENOISING else config.data_noise,
-        max_grad_norm=config.max_grad_norm,
+        max_grad_norm=config.max_grad_norm or math.inf,
         schedule=schedule,
         ema=ema,
         generator=generator,
@@ -243,6 +243,12 @@ def _unwrapped(energy: nn.Module) -> nn.Module:
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     inner = energy.module if isinstance(energy, parallel) else getattr(energy, "_orig_mod", None)
     return energy if inner is None else _unwrapped(inner)
+
+
+def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(energy.parameters(), lr=config.learning_rate)
+    return torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
 
 
 def _device(name: str) -> torch.device:
