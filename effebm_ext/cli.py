@@ -69,8 +69,8 @@ _HELP = {
     "resample_threshold": "effective sample size, as a share, below which walkers are resampled",
     "particle_move": "of particles, with the change of the energy: alpha, by the difference of "
     "gradients, or beta, by a derivative of second order",
-    "energy_l2": "weight of the squared energies in the loss [default: 0.001, with "
-    "--verbatim 0]",
+    "energy_l2": "weight of the squared energies in the loss [default: 0.001, of weighted walkers "
+    "and with --verbatim 0]",
     "max_grad_norm": "larger parameter gradients are scaled down to this norm; 0: never "
     "[default: 1, with --verbatim 0]",
     "checkpoint_every": "iterations between checkpoints",

@@ -233,8 +233,9 @@ class TrainConfig:
         """With a step size and data noise that suit data of about unit scale: 0.02 and 0.3 for
         images, whose noise can be taken off again, 0.005 and 0 (0.1 to be denoised) for others.
         Chains are compressed by Block-Sign of 64 with error feedback, weighted walkers not.
-        ``energy_l2`` is 0.001 and ``fd_epsilon`` 0.1 where the objective has them. Adam's
-        rate falls by a cosine and its gradient is bounded by a norm of 1."""
+        ``energy_l2`` is 0.001 and ``fd_epsilon`` 0.1 where the objective has them; ``energy_l2`` of
+        weighted walkers is 0, so that they follow the gradient of the cross-entropy. Adam's rate
+        falls by a cosine and its gradient is bounded by a norm of 1."""
         denoising = self.objective in DENOISING
         weighted = self.objective == "jarzynski"
         defaults: dict[str, Any] = {
@@ -243,7 +244,7 @@ class TrainConfig:
             "compressor": "none" if weighted else "block-sign:64",
             "error_feedback": not weighted,
             "fd_epsilon": 0.1,
-            "energy_l2": 0.001,
+            "energy_l2": 0.0 if weighted else 0.001,
             "optimizer": "adam",
             "learning_rate_schedule": "constant" if self.verbatim else "cosine",
             "max_grad_norm": 1.0,

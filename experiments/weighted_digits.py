@@ -47,7 +47,7 @@ LEARNING_RATES = (5e-4, 2e-3)
 BASE = TrainConfig(
     data="digits", objective="jarzynski", compressor="none", error_feedback=False, chains=256,
     batch_size=128, langevin_steps=5, step_size=0.02, iterations=1500, data_noise=0.3,
-    ais_steps=400, energy_l2=1e-3,
+    energy_l2=0.001, ais_steps=400,
 )  # fmt: skip
 QUICK = dataclasses.replace(BASE, chains=8, batch_size=8, iterations=2, ais_steps=2, energy="mlp")
 

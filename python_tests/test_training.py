@@ -196,7 +196,8 @@ def test_options_of_other_objectives_are_refused(objective):
             with pytest.raises(ValueError, match=f"^{name}: expected none with objective"):
                 TrainConfig(objective=objective, **{name: value})
     resolved = TrainConfig(objective=objective).resolved(is_image=False)
-    assert resolved.energy_l2 == (0.001 if "energy_l2" in owned else None)
+    default = 0 if objective == "jarzynski" else 0.001
+    assert resolved.energy_l2 == (default if "energy_l2" in owned else None)
     assert resolved.fd_epsilon == (0.1 if "fd_epsilon" in owned else None)
     assert TrainConfig(**dataclasses.asdict(resolved)) == resolved
 
