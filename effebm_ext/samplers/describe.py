@@ -23,4 +23,4 @@ def _short(value: Any) -> str:
         return f"tensor of shape {tuple(value.shape)}"
     if isinstance(value, nn.Module):
         return type(value).__name__
-    return getattr(value, "__qualname__", None) or repr(value)
+    return getattr(value, "__name__", None) or repr(value)
