@@ -1,4 +1,4 @@
-"""``python -m effebm_ext`` is ``effebm``."""
+"""``python -m effebm_ext`` is ``effebm``, but for how threads wait: torch is loaded before it."""
 
 from effebm_ext.cli import main
 

@@ -1,0 +1,27 @@
+"""The command ``effebm``: waits that leave the cores to others, then the command line.
+
+A thread of libgomp, which runs PyTorch's loops, spins 300,000 rounds in every barrier before it
+sleeps. Where another process holds the core that its partner needs, it spins against that partner
+(docs/performance.md). libgomp reads GOMP_SPINCOUNT once, when torch is loaded, and importing any
+part of effebm_ext loads torch: so this module lies outside, and ``import effebm_ext`` changes
+nothing in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+
+_SPIN_COUNT = "1000"
+
+
+def main() -> None:
+    """Runs the command line, with GOMP_SPINCOUNT unless the user has chosen how threads wait."""
+    if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+        os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
+    from effebm_ext import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()
