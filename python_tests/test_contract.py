@@ -105,9 +105,11 @@ def test_every_instruction_set_gives_the_same_bits(capability, here):
         text=True,
         check=True,
     )
-    kernels, torch_capability, digests = json.loads(child.stdout)
+    kernels, digests = json.loads(child.stdout)
     assert [name for name in here if digests[name] != here[name]] == []
-    if torch_capability.lower() != capability:
+    # torch itself believes ATEN_CPU_CAPABILITY, whatever the machine has.
+    has = {"avx2": torch.cpu._is_avx2_supported, "avx512": torch.cpu._is_avx512_supported}
+    if capability in has and not has[capability]():
         pytest.skip(f"this machine has no {capability}: its kernels are {kernels}")
     assert kernels == KERNELS[capability]
 
@@ -278,4 +280,4 @@ def test_compiled_steps_without_rng_draw_keys_of_their_own():
 
 if __name__ == "__main__":
     digests = {name: digest(t) for name, t in results()}
-    print(json.dumps([_C.cpu_capability(), torch.backends.cpu.get_cpu_capability(), digests]))
+    print(json.dumps([_C.cpu_capability(), digests]))
