@@ -40,8 +40,8 @@ class Key:
             eff.langevin_step_(x, grad(x), 1e-2, rng=key.at(step))
 
     Integers of NumPy and integer tensors without axes are taken like Python's. ``torch.export`` of
-    a step with a key, for any number n of chains, needs ``Dim("n", max=2**32)``. Under
-    ``torch.compile`` a key of a seed of 2**63 or more is made outside the compiled function.
+    a step with a key, for any number n of chains, needs ``Dim("n", max=2**32 - first_chain)``.
+    Under ``torch.compile`` make a key of a seed of 2**63 or more outside the compiled function.
 
     Raises:
         TypeError: an argument is not an integer.

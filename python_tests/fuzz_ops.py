@@ -21,6 +21,7 @@ from typing import NamedTuple
 from fuzz.calls import make_call
 
 PER_PROCESS = 250  # calls
+START = 600  # seconds that a process may take to load torch
 OUTCOMES = ("crashed", "hung", "wrong")
 
 
@@ -67,6 +68,8 @@ def _run_process(run: Run, seed: int, numbers: range, patience: float) -> Iterat
     process.start()
     sender.close()
     try:
+        if receiver.poll(START):
+            receiver.recv()
         for number in numbers:
             if not receiver.poll(patience):
                 yield Outcome(number, "hung", f"no answer for {patience:.0f} s")
@@ -83,6 +86,7 @@ def _run_process(run: Run, seed: int, numbers: range, patience: float) -> Iterat
 
 
 def _work(sender: Connection, run: Run, seed: int, numbers: range) -> None:
+    sender.send("ready")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what torch says of slow fallbacks
     for number in numbers:
         sender.send(run(seed, number))

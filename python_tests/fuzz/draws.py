@@ -134,6 +134,9 @@ class Known(NamedTuple):
     compress: Callable[[Tensor], Tensor]
     codes: tuple[int, int, list[int] | None]
 
+    def __repr__(self) -> str:
+        return str(self.codes)
+
 
 def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False) -> Argument:
     """``means`` is a Known, whose code is -1 for a function; ``known`` leaves these out."""
