@@ -136,11 +136,21 @@ def test_any_energy_that_is_not_finite_is_seen(bad, n_steps):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_a_last_step_to_infinity_is_seen_by_the_same_call(dtype):
     sampler = eff.Langevin(root, step_size=0.1)
-    state = sampler.init(torch.tensor([[1.0, 2.0], [0.0, 1.0]], dtype=dtype), rng=KEY)
+    state = sampler.init(torch.tensor([[1.0, 2.0], [1.0, 0.0]], dtype=dtype), rng=KEY)
     info, text = warned(sampler.advance_, state)
     assert info.diverged.tolist() == [False, True]
     assert info.energy.isfinite().all()
     assert "1 of 2 chains diverged after step 0: the state of chain 1 is -inf" in text
+
+
+def test_a_state_of_nan_is_seen_whatever_the_energy_makes_of_it():
+    def energy(x):
+        return x.abs().sqrt().nan_to_num(0.0).sum(1)
+
+    x, text = warned(eff.Langevin(energy, step_size=0.1).sample, torch.eye(2), 1, rng=KEY)
+    assert x.isnan().sum() == 2
+    assert energy(x).isfinite().all()
+    assert "2 of 2 chains diverged after step 0: the state of chain 0 is nan" in text
 
 
 def test_a_last_step_out_of_the_support_is_seen():
@@ -156,7 +166,7 @@ def test_a_last_step_out_of_the_support_is_seen():
 
 @pytest.mark.parametrize("n_steps", [1, 70])
 def test_scores_that_are_not_finite_are_seen(n_steps):
-    x0 = torch.tensor([[0.0, 1.0], [1.0, 1.0], [-1.0, 1.0]])
+    x0 = torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]], [[1.0, -1.0]]])
     inverse = eff.Langevin(score=lambda x: 1 / x, step_size=1e-6, bounds=(0.0, 9.0))
     info, text = warned(inverse.advance_, inverse.init(x0[:2], rng=KEY), n_steps)
     assert info.diverged.tolist() == [True, False]
