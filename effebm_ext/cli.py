@@ -241,6 +241,8 @@ def main() -> None:
         _fail(error.format_message())
     except click.Abort:
         _fail("interrupted", status=130)
+    except KeyError as error:  # its words are the key alone
+        _fail(repr(error))
     except Exception as error:
         _fail(next(iter(str(error).splitlines()), type(error).__name__))
 

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import torch
 from matplotlib.figure import Figure
@@ -20,6 +20,7 @@ from effebm_ext.data import Dataset
 from effebm_ext.energies import denoise
 from effebm_ext.evaluation.report import evaluate
 from effebm_ext.evaluation.result import Evaluation
+from effebm_ext.metrics_log import read_metrics
 from effebm_ext.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 
@@ -146,7 +147,7 @@ class RunFolder:
         if digest != dataset.digest():
             raise ValueError(f"data: {config.data} has changed since the run began")
         self._saved = trainer.iterations
-        history = _read_metrics(self.path / _METRICS, trainer.iterations)
+        history = read_metrics(self.path / _METRICS, trainer.iterations)
         spent = history[-1]["seconds"] if history else 0.0
         return self._run(config, dataset, trainer, history, time.monotonic() - spent, progress)
 
@@ -246,29 +247,6 @@ def _replace(path: Path, text: str) -> None:
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)
-
-
-def _read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
-    """Of the first ``iterations``; later ones belong to steps that are made again."""
-    lines = path.read_text().splitlines()[:iterations]
-    if len(lines) != iterations:
-        raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(lines)}")
-    history: list[dict[str, float]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            history.append(_numbers(json.loads(line)))
-        except ValueError as error:
-            raise ValueError(f"resume: line {number} of {path} is damaged: {error}") from error
-    return history
-
-
-def _numbers(metrics: Any) -> dict[str, float]:
-    if not isinstance(metrics, dict) or not {"iteration", "seconds"} <= metrics.keys():
-        raise ValueError("expected numbers by name, iteration and seconds among them")
-    for name, value in metrics.items():
-        if not isinstance(value, (int, float)):
-            raise ValueError(f"expected a number for {name}, got {value!r}")
-    return metrics
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:

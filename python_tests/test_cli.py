@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext import checkpoint
+from effebm_ext import checkpoint, commands
 from effebm_ext.trained_model import load_model
 from effebm_ext.training import Trainer
 
@@ -149,6 +149,15 @@ def test_no_command_is_one_line_too(effebm):
     status, _, complaint = effebm()
     assert status != 0
     assert complaint == "effebm: error: Missing command.\n"
+
+
+def test_a_missing_key_is_called_that(effebm, monkeypatch):
+    def lacking(path):
+        raise KeyError("seconds")
+
+    monkeypatch.setattr(commands, "load_model", lacking)
+    status, _, complaint = effebm("evaluate", "run")
+    assert (status, complaint) == (2, "effebm: error: KeyError('seconds')\n")
 
 
 def test_a_checkpoint_of_something_else_is_refused(effebm, tmp_path):
