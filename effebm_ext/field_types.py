@@ -23,6 +23,7 @@ def as_declared(value: Any, declared: Any, name: str) -> Any:
 
     Raises:
         TypeError: it is of another type; a bool is no number, and no number or string is a bool.
+        ValueError: it is an integer that no float holds, where a float is declared.
     """
     allowed = typing.get_args(declared) or (declared,)
     if value is None and type(None) in allowed:
@@ -35,6 +36,6 @@ def as_declared(value: Any, declared: Any, name: str) -> Any:
             return as_float(value, name)
         if isinstance(value, (kind, np.bool_) if kind is bool else kind):
             return kind(value)
-    except (TypeError, OverflowError):
+    except TypeError:
         pass
     raise TypeError(f"{name}: expected {_NAMES[kind]}, got {value!r}")
