@@ -88,7 +88,7 @@ class Divergence:
         self.warned = False
 
     def report(self, diverged: Tensor, when: str, **seen: Tensor) -> None:
-        """Raises or warns if a chain has diverged. Waits for a GPU, but not after it has warned.
+        """Raises, or warns if it is the first time, if a chain has diverged. Waits for a GPU.
 
         Args:
             diverged: bool ``(n_chains,)`` or ``(n_windows, n_chains)``.
