@@ -43,6 +43,7 @@ _VERBATIM = {
     "clip": "none",
     "buffer_size": 0,
     "restart_probability": 0.0,
+    "on_divergence": "raise",
     "optimizer": "sgd",
     "ema_decay": 0.0,
     "data_noise": 0.0,

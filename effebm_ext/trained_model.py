@@ -94,7 +94,7 @@ class TrainedModel:
         if n_steps == 0:
             _warn_of_repeats(state.x)
         elif not from_noise:
-            self._warn_of_copies(state.x, self.n_chains(label), n_steps)
+            self._warn_of_copies(state.x, labels, self.n_chains(label), n_steps)
         if not clean:
             return state.x
         assert self.config.data_noise is not None  # a run is saved with its defaults resolved
@@ -147,14 +147,21 @@ class TrainedModel:
         if seed is not None:
             raise ValueError(f"seed: expected none at 0 steps, where no noise is added, got {seed}")
 
-    def _warn_of_copies(self, x: Tensor, n_chains: int, n_steps: int) -> None:
-        """By the correlation of copies of a chain, rho: the mean of k copies each of some chains
-        has the variance of as many independent samples over 1 + (k - 1) rho."""
+    def _warn_of_copies(
+        self, x: Tensor, labels: Tensor | None, n_chains: int, n_steps: int
+    ) -> None:
+        """By the correlation of copies of a chain within their class, rho: the mean of k copies
+        each of some chains has the variance of as many independent samples over 1 + (k - 1) rho."""
         n = len(x)
         if n <= n_chains:
             return
-        centre = x.mean(0) if n_chains > 1 else self.state.x.mean(0)
-        centred = (x - centre).flatten(1).double()
+        labels = torch.zeros(n) if labels is None else labels
+        centred = x.flatten(1).double()
+        for y in labels.unique():
+            rows = labels == y
+            several = int(rows[:n_chains].sum()) > 1
+            centre = x[rows].mean(0) if several else self.state.x.mean(0)
+            centred[rows] -= centre.flatten()
         one, other = centred[:-n_chains], centred[n_chains:]  # copies of the same chains
         correlation = float((one * other).sum() / (one.norm() * other.norm()))
         worth = n / (1 + (n / n_chains - 1) * max(correlation, 0.0))

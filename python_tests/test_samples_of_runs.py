@@ -122,6 +122,18 @@ def told(model, n, label=None):
             for name in ("correlate by", "worth about")]  # fmt: skip
 
 
+def test_chains_of_one_class_are_not_alike_for_being_of_it():
+    model = gaussian_model(50)
+    model.n_classes, far = 2, 10.0
+    model.state.energy_kwargs["y"] = torch.arange(50) % 2
+    model.energy.forward = lambda x, y: (x - far * y[:, None]).square().sum(1) / 2
+    model.state.x += far * model.state.energy_kwargs["y"][:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.sample(400, 60)
+    assert told(model, 400)[0] == pytest.approx(0.75**2 / (0.75**2 + 0.5), abs=0.04)
+
+
 @pytest.mark.parametrize("kind", ["many chains", "two chains", "one chain of its class"])
 def test_the_correlation_of_copies_is_that_of_theory(kind):
     # A step maps x to (1 - gamma / 2) x + sqrt(gamma) noise.
@@ -159,10 +171,15 @@ def test_chains_that_are_not_finite_are_no_samples(run, sample, effebm, tmp_path
     content = checkpoint.load(run / "checkpoint.pt")
     content["trainer"]["chains"]["x"][2, 1] = float("nan")
     checkpoint.save(run / "checkpoint.pt", content)
-    for flags, n, steps in (([], 6, 0), (["--n", 3, "--steps", 2], 3, 2)):
+    for flags, message in (
+        ([], "1 of 6 samples are not finite after 0 steps"),
+        (
+            ["--n", 3, "--steps", 2],
+            "1 of 3 chains diverged at step 0: the energy of chain 2 is nan",
+        ),
+    ):
         status, _, _, complaints = sample(*flags)
-        assert status == 2
-        assert f"1 of {n} samples are not finite after {steps} steps" in complaints
+        assert (status, message in complaints) == (2, True), complaints
     assert not list(tmp_path.glob("x*"))
 
 

@@ -87,6 +87,7 @@ def test_what_it_says_stands_in_the_configuration():
         (["--clip", "norm:1"], "clip: expected none with verbatim"),
         (["--buffer-size", 100, "--chains", 8], "buffer_size: expected 0 with verbatim"),
         (["--restart-probability", 0.1], "restart_probability: expected 0.0 with verbatim"),
+        (["--on-divergence", "restart"], "on_divergence: expected raise with verbatim"),
         (["--optimizer", "adam"], "optimizer: expected sgd with verbatim"),
         (["--ema-decay", 0.9], "ema_decay: expected 0.0 with verbatim"),
         (["--data-noise", 0.1], "data_noise: expected 0.0 with verbatim"),
