@@ -11,7 +11,6 @@ from fuzz_ops import OUTCOMES, Outcome, fuzz, run_call
 
 import effebm_ext as eff
 
-
 pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in sqrt")
 
 

@@ -101,13 +101,15 @@ def test_negated_views_are_refused_before_a_write(raw, compressor, index, view):
     mine[index] = view(mine[index])
     before = [t.clone() for t in mine]
     x, grad, residual, statistics = mine
-    with pytest.raises(ValueError, match=r"(x|residual|statistics): .* negated .*resolve_neg\(\)"):
+
+    def step():
         if raw:
-            RAW.langevin_step_(x, grad, residual, statistics, KEY_TENSOR, 0, 0, 0.1)
-        else:
-            eff.langevin_step_(
-                x, grad, 0.1, residual=residual, statistics=statistics, compressor=compressor
-            )
+            return RAW.langevin_step_(x, grad, residual, statistics, KEY_TENSOR, 0, 0, 0.1)
+        options = {"residual": residual, "statistics": statistics, "compressor": compressor}
+        return eff.langevin_step_(x, grad, 0.1, **options)
+
+    with pytest.raises(ValueError, match=r"(x|residual|statistics): .* negated .*resolve_neg\(\)"):
+        step()
     for one, other in zip(mine, before, strict=True):
         assert_same_bits(one.clone(), other)
 
@@ -117,11 +119,14 @@ def test_negated_views_are_refused_before_a_write(raw, compressor, index, view):
 def test_a_transition_refuses_a_negated_residual(raw, compressor):
     x, grad, residual, _ = tensors()
     view = negated(residual)
-    with pytest.raises(ValueError, match=r"residual: .* negated .*resolve_neg\(\)"):
+
+    def step():
         if raw:
-            RAW.langevin_transition(x, grad, view, KEY_TENSOR, 0, 0, 0.1)
-        else:
-            eff.langevin_transition(x, grad, 0.1, residual=view, compressor=compressor)
+            return RAW.langevin_transition(x, grad, view, KEY_TENSOR, 0, 0, 0.1)
+        return eff.langevin_transition(x, grad, 0.1, residual=view, compressor=compressor)
+
+    with pytest.raises(ValueError, match=r"residual: .* negated .*resolve_neg\(\)"):
+        step()
     assert_same_bits(view.clone(), residual)
 
 
@@ -141,7 +146,9 @@ def test_the_op_refuses_expanded_tensors_before_a_write(index):
     mine = list(tensors())
     mine[index] = mine[index][:1].expand(3, 4)
     before = [t.clone() for t in mine]
-    with pytest.raises(RuntimeError, match="(x|residual): expected a tensor of its own, got an ex"):
+    with pytest.raises(
+        RuntimeError, match=r"(x|residual): expected a tensor of its own, got an ex"
+    ):
         RAW.langevin_step_(*mine, KEY_TENSOR, 0, 0, 0.1)
     for one, other in zip(mine, before, strict=True):
         assert_same_bits(one.contiguous(), other)
