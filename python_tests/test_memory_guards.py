@@ -263,3 +263,21 @@ torch.cuda.synchronize()
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode != 0
     assert "device-side assert" in done.stderr
+
+
+@pytest.mark.parametrize("index", [0, 2, 3], ids=["x", "residual", "statistics"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compiled_steps_refuse_to_write_negated_views(backend, index):
+    mine = list(tensors())
+    mine[index] = torch._neg_view(mine[index])
+    before = [t.clone() for t in mine]
+
+    def step(x, grad, residual, statistics):
+        options = {"residual": residual, "statistics": statistics, "compressor": eff.TopK(2)}
+        return eff.langevin_step_(x, grad, 0.1, rng=eff.Key(3), **options)
+
+    torch._dynamo.reset()
+    with pytest.raises(Exception, match="negated"):
+        torch.compile(step, backend=backend, fullgraph=True)(*mine)
+    for one, other in zip(mine, before, strict=True):
+        assert_same_bits(one.clone(), other)

@@ -72,8 +72,12 @@ def check_writable(x: Tensor, name: str) -> None:
 
 
 def check_not_negated(written: Tensor | None, name: str) -> None:
-    if torch.compiler.is_compiling():  # torch.compile cannot trace the question
-        return
+    """For what is written without an op. torch.compile cannot trace the question."""
+    if not torch.compiler.is_compiling():
+        _refuse_negated(written, name)
+
+
+def _refuse_negated(written: Tensor | None, name: str) -> None:
     if written is not None and written.is_neg():
         raise ValueError(
             f"{name}: expected a tensor that can be written, got a view whose sign is negated when "
@@ -92,7 +96,7 @@ def refuse_negated(op: OpOverload) -> None:
 
     def run(*arguments: Any) -> Any:
         for i, name in written:
-            check_not_negated(arguments[i], name)
+            _refuse_negated(arguments[i], name)
         return op(*(a.resolve_neg() if isinstance(a, Tensor) else a for a in arguments))
 
     _LIBRARY.impl(op._schema.name, run, "Negative")
