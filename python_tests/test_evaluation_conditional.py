@@ -163,7 +163,7 @@ def test_chains_are_shared_out_and_none_is_used_twice():
 
 def test_classes_that_training_never_saw_have_no_share():
     y = torch.tensor([0, 2] * 50 + [5])
-    data = Dataset("x", normal(101, 2), False, y)
+    data = Dataset("x", normal(101, 2), False, y, n_classes=6)
     seed = next(s for s in range(100) if 5 in data.split(0.5, seed=s)[1].labels)
     config = dataclasses.replace(CONFIG, seed=seed)
     got = evaluate(
