@@ -29,12 +29,12 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
 from effebm_ext.compressors import parse_compressor
 from effebm_ext.config import OBJECTIVES, SCORE_MATCHING, TrainConfig
 from effebm_ext.data import TOYS, load
-from effebm_ext.field_types import as_declared
+from effebm_ext.field_types import as_declared, declared_types, kind_of
 from effebm_ext.run_folder import RunFolder
 from effebm_ext.training import make_trainer
 
 _DEFAULTS = TrainConfig()
-_KINDS = {"int": int, "float": float, "str": str}
+_TYPES = declared_types(TrainConfig)
 _HELP = {
     "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
     "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
@@ -85,10 +85,10 @@ _DECLARED = {"integer": int, "float": float, "boolean": bool}  # by click's name
 def _config_options(command: Any) -> Any:
     for name, text in reversed(_HELP.items()):
         flag, default = "--" + name.replace("_", "-"), getattr(_DEFAULTS, name)
-        kind = _KINDS[TrainConfig.__annotations__[name].partition(" | ")[0]]
-        command = click.option(flag, type=kind, default=default, show_default=True, help=text)(
-            command
+        option = click.option(
+            flag, type=kind_of(_TYPES[name]), default=default, show_default=True, help=text
         )
+        command = option(command)
     return command
 
 

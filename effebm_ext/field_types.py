@@ -17,6 +17,11 @@ def declared_types(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
+def kind_of(declared: Any) -> type:
+    """The type that is declared, beside which None may be."""
+    return (typing.get_args(declared) or (declared,))[0]
+
+
 def as_declared(value: Any, declared: Any, name: str) -> Any:
     """``value`` as a Python object of the type that is ``declared``. NumPy numbers and tensors
     without axes are numbers, and an int is a float where a float is declared.
@@ -25,10 +30,9 @@ def as_declared(value: Any, declared: Any, name: str) -> Any:
         TypeError: it is of another type; a bool is no number, and no number or string is a bool.
         ValueError: it is an integer that no float holds, where a float is declared.
     """
-    allowed = typing.get_args(declared) or (declared,)
-    if value is None and type(None) in allowed:
+    if value is None and type(None) in typing.get_args(declared):
         return None
-    kind = allowed[0]
+    kind = kind_of(declared)
     try:
         if kind is int:
             return as_int(value, name)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from effebm_ext.scalars import as_float
+from effebm_ext.scalars import as_float, as_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +22,7 @@ class ClipValue:
     limit: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", _checked_limit(self.limit))
+        object.__setattr__(self, "limit", as_positive(self.limit, "limit"))
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
         """``v`` times the derivative of clipping at ``g``, a symmetric matrix."""
@@ -47,7 +45,7 @@ class ClipNorm:
     limit: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "limit", _checked_limit(self.limit))
+        object.__setattr__(self, "limit", as_positive(self.limit, "limit"))
 
     def vjp(self, g: Tensor, v: Tensor) -> Tensor:
         """``v`` times the derivative of clipping at ``g``, a symmetric matrix."""
@@ -122,10 +120,3 @@ def parse_clip(text: str) -> ClipValue | ClipNorm | None:
     except ValueError as error:
         raise ValueError(f"clip: {text!r}: {error}") from error
     raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")
-
-
-def _checked_limit(limit: Any) -> float:
-    number = as_float(limit, "limit")
-    if not (0 < number < math.inf):
-        raise ValueError(f"limit: expected a positive finite number, got {limit}")
-    return number

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import operator
 from typing import Any, cast
@@ -46,6 +47,19 @@ def as_float(value: Any, name: str, expected: str = "a number") -> float:
         return float(plain)
     except OverflowError as error:
         raise ValueError(f"{name}: expected a number below 2**1024 in magnitude") from error
+
+
+def as_positive(value: Any, name: str) -> float:
+    """The positive and finite number that ``value`` is, as :func:`as_float` takes numbers.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not positive, or not finite.
+    """
+    number = as_float(value, name)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name}: expected a positive finite number, got {number}")
+    return number
 
 
 def _without_axes(value: Any) -> Any:

@@ -34,7 +34,8 @@ from torch import Tensor
 from effebm_ext.energies import NonFiniteError
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.samplers.state import LangevinState
-from effebm_ext.samplers.step_size import NOT_POSITIVE, all_positive, positive
+from effebm_ext.samplers.step_size import NOT_POSITIVE, all_positive
+from effebm_ext.scalars import as_positive
 from effebm_ext.warn import warn
 
 OnDivergence = Literal["keep", "raise", "restart"]
@@ -149,7 +150,7 @@ class Watch:
             ValueError: it is not positive and finite.
         """
         if not isinstance(value, Tensor):
-            return positive(value)
+            return as_positive(value, "step_size")
         valid = all_positive(value)
         if not value.is_cpu:
             self._positive = valid if self._positive is None else self._positive & valid

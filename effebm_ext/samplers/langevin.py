@@ -9,8 +9,10 @@ from typing import Any, Literal
 from torch import Tensor
 
 from effebm_ext.energies import WithoutGraph
+from effebm_ext.limits import Reflect, interval
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
 from effebm_ext.rng import Rng
+from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.describe import described
 from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.initial import initial_state
@@ -90,6 +92,7 @@ class Langevin(LangevinSteps):
         self.energy, self.score = energy, score
         self.step_size, self.temperature = as_step_size(step_size), temperature
         self.compressor, self.error_feedback = compressor, error_feedback
+        self._keeping_dtype = keeping_dtype(compressor)
         self.clip, self.bounds, self.statistics = clip, _own_bounds(bounds), statistics
         self.on_divergence = on_divergence
         self._divergence = Divergence(on_divergence, _ADVICE)
@@ -215,9 +218,7 @@ class Langevin(LangevinSteps):
 
 def _own_bounds(bounds: Bounds | None) -> Bounds | None:
     """Numbers that the caller cannot change any more."""
-    if isinstance(bounds, (tuple, list)) and len(bounds) == 2:
-        return as_float(bounds[0], "bounds"), as_float(bounds[1], "bounds")
-    return bounds
+    return bounds if bounds is None or isinstance(bounds, Reflect) else interval(bounds)
 
 
 def _checked_steps(n_steps: int) -> int:

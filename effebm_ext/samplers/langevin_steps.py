@@ -13,7 +13,6 @@ from effebm_ext.ops.drift import clip_with_statistics
 from effebm_ext.ops.langevin_step import langevin_step_
 from effebm_ext.ops.langevin_transition import langevin_transition
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompressor
-from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
 from effebm_ext.samplers.state import LangevinState, StepInfo
 from effebm_ext.samplers.step_size import StepSize
@@ -36,6 +35,7 @@ class LangevinSteps:
     statistics: bool
     on_divergence: OnDivergence
     _divergence: Divergence
+    _keeping_dtype: Compressor | None
     _without_graph: WithoutGraph
 
     def _watch(self, state: LangevinState) -> Watch:
@@ -99,7 +99,7 @@ class LangevinSteps:
         return {
             "step_size": step_size,
             "noise_std": self._noise_std(step_size),
-            "compressor": keeping_dtype(self.compressor),
+            "compressor": self._keeping_dtype,
             "clip": self.clip,
             "bounds": self.bounds,
             "residual": state.residual,

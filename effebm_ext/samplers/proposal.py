@@ -25,8 +25,9 @@ from effebm_ext.samplers.describe import described
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin import Langevin
 from effebm_ext.samplers.langevin_steps import Energy
-from effebm_ext.samplers.step_size import StepSize, positive
+from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
+from effebm_ext.scalars import as_positive
 
 
 class Proposal(NamedTuple):
@@ -100,7 +101,7 @@ class LangevinProposal:
                 "step_size: expected a number or a function, got Tensor of shape "
                 f"{tuple(step_size.shape)}"
             )
-        self.step_size = step_size if callable(step_size) else positive(step_size)
+        self.step_size = step_size if callable(step_size) else as_positive(step_size, "step_size")
         self.energy, self.compressor, self.clip = energy, compressor, clip
         self._keeping_dtype = keeping_dtype(compressor)
         self._warned_of_coupling = False
@@ -161,7 +162,7 @@ class LangevinProposal:
         state is left as it is."""
         step_size = self.step_size
         if callable(step_size):
-            step_size = positive(step_size(state.step))
+            step_size = as_positive(step_size(state.step), "step_size")
         forward = langevin_transition(
             state.x, dense(state.drift), step_size, rng=state.key.at(state.step)
         )

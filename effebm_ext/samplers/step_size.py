@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from effebm_ext.scalars import as_float
+from effebm_ext.scalars import as_positive
 
 StepSize = float | Tensor | Callable[[int], float | Tensor]
 NOT_POSITIVE = "step_size: expected positive numbers that are finite, got some that are not"
@@ -25,20 +25,7 @@ def as_step_size(value: Any) -> StepSize:
         if not bool(all_positive(value)):
             raise ValueError(NOT_POSITIVE)
         return value
-    return value if callable(value) else positive(value)
-
-
-def positive(value: Any) -> float:
-    """A number that a step can have as its size.
-
-    Raises:
-        TypeError: it is no number.
-        ValueError: it is not positive and finite.
-    """
-    number = as_float(value, "step_size")
-    if not 0 < number < math.inf:
-        raise ValueError(f"step_size: expected a positive finite number, got {number}")
-    return number
+    return value if callable(value) else as_positive(value, "step_size")
 
 
 def all_positive(step_size: Tensor) -> Tensor:

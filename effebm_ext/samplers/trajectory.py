@@ -52,6 +52,10 @@ class PackedTrajectory:
 
     def __iter__(self) -> Iterator[Tensor]:
         """The kept states in turn, ``(n_chains, *event)`` each, copies."""
+        return (x.clone() for x in self._states())
+
+    def _states(self) -> Iterator[Tensor]:
+        """The kept states, from which the next steps begin: nobody may write them."""
         x = self.x0
         steps = zip(self.drifts, self.step_sizes, self.noise_stds, strict=True)
         for step, (drift, step_size, noise_std) in enumerate(steps):
@@ -59,12 +63,12 @@ class PackedTrajectory:
             move = step_arguments(x, x, step_size, None, noise_std, None, self.bounds, key)
             x = step_along(x, drift.unpack(), self.bounds, move)
             if (step + 1) % self.thin == 0:
-                yield x.clone()  # the next step begins at x
+                yield x
 
     def replay(self) -> Tensor:
         """All kept states, ``(n_kept, n_chains, *event)``."""
         states = self.x0.new_empty(len(self), *self.x0.shape)
-        for kept, x in zip(states, self, strict=True):
+        for kept, x in zip(states, self._states(), strict=True):
             kept.copy_(x)
         return states
 
