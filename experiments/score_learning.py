@@ -77,7 +77,7 @@ def ood(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> dict[str, fl
     assert config.data_noise is not None
     found = {}
     for source in OTHERS:
-        other = out_of_distribution(source, clean, seed=config.seed, generator=generator)
+        other = out_of_distribution(source, clean, seed=config.seed)(generator)
         other = other + config.data_noise * torch.randn(other.shape, generator=generator)
         with torch.no_grad():
             found[source] = auroc(trainer.model(test), trainer.model(other))
