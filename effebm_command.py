@@ -18,7 +18,7 @@ def main() -> None:
     """Runs the command line, with GOMP_SPINCOUNT unless the user has chosen how threads wait."""
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = _SPIN_COUNT
-    from effebm_ext import cli
+    from effebm_ext.runs import cli
 
     cli.main()
 

@@ -100,23 +100,3 @@ def interval(bounds: tuple[float, float] | Reflect) -> tuple[float, float]:
     if not lower <= upper:
         raise ValueError(f"bounds: expected lower <= upper, got ({bounds[0]}, {bounds[1]})")
     return lower, upper
-
-
-def parse_clip(text: str) -> ClipValue | ClipNorm | None:
-    """``none``, ``value:5`` (of every element) or ``norm:10`` (of a chain's gradient), as the
-    command line and configurations give it.
-
-    Raises:
-        ValueError: the text is none of these.
-    """
-    if text == "none":
-        return None
-    kind, _, limit = text.partition(":")
-    try:
-        if kind == "value":
-            return ClipValue(float(limit))
-        if kind == "norm":
-            return ClipNorm(float(limit))
-    except ValueError as error:
-        raise ValueError(f"clip: {text!r}: {error}") from error
-    raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")

@@ -9,16 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from effebm_ext.batches import RowsByClass
-from effebm_ext.config import DENOISING, TrainConfig
-from effebm_ext.data import Dataset
 from effebm_ext.energies import NonFiniteError
-from effebm_ext.evaluation.hook import cross_entropy_hook
-from effebm_ext.networks import make_energy
 from effebm_ext.objectives import Chains, Objective
-from effebm_ext.objectives.make import Setting, gaussian_base, make_objective
+from effebm_ext.rng import Key
+from effebm_ext.samplers import LangevinState
 
 Hook = Callable[["Trainer"], dict[str, float]]
 
@@ -83,9 +80,17 @@ class Trainer:
         return self.energy if self.ema is None else self.ema.module
 
     @property
-    def chains(self) -> Chains:
-        """Of the objective."""
+    def chains(self) -> Chains | None:
+        """The objective's chains, if it has some."""
         return self.objective.chains
+
+    @property
+    def state(self) -> LangevinState:
+        """The state of the chains, of no chains if the objective has none."""
+        if self.chains is not None:
+            return self.chains.state
+        labels = {} if self.labels is None else {"y": self.labels[:0].to(self.data.device)}
+        return LangevinState(self.data[:0], None, Key(0), 0, labels)
 
     def iteration(self) -> dict[str, float]:
         """One iteration; what it saw: the loss, its gradient's norm, what the objective tells, and
@@ -132,7 +137,7 @@ class Trainer:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training, for :func:`effebm_ext.checkpoint.save`. A
+        """Everything that changes while training, for :func:`effebm_ext.runs.checkpoint.save`. A
         compiled energy is saved as what was compiled, so that others can load it."""
         return {
             "iterations": self.iterations,
@@ -141,7 +146,7 @@ class Trainer:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "ema": None if self.ema is None else self.ema.state_dict(),
             "generator": self.generator.get_state(),
-            "chains": self.chains.state_dict(),
+            "chains": None if self.chains is None else self.chains.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,7 +156,8 @@ class Trainer:
         Raises:
             KeyError, RuntimeError, TypeError, ValueError: the state is of another kind of run.
         """
-        self.chains.load_state_dict(state["chains"])
+        if self.chains is not None:
+            self.chains.load_state_dict(state["chains"])
         as_is = state["energy"].keys() == self.energy.state_dict().keys()
         (self.energy if as_is else _unwrapped(self.energy)).load_state_dict(state["energy"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -181,81 +187,8 @@ class Trainer:
         return batch, labels
 
 
-def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
-    """A trainer as the command line builds it: Adam with beta_1 = 0, or SGD; chains that start from
-    Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
-    if the run is conditional.
-
-    Args:
-        config: what the run depends on.
-        dataset: all of the data; the trainer sees the rows that are not held out.
-        hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
-            cross-entropy, :func:`effebm_ext.evaluation.hook.cross_entropy_hook`.
-
-    Raises:
-        ValueError: the run is conditional and the data have no labels, or a class has all of its
-            rows held out; the compressor does not fit the data (k > d), or the energy does not; the
-            device is unknown or not available.
-    """
-    config = config.resolved(is_image=dataset.is_image)
-    if config.conditional and dataset.labels is None:
-        raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
-    train = dataset.split(config.holdout, seed=config.seed)[0]
-    data, labels = train.x, train.labels if config.conditional else None
-    if labels is not None and len(labels.unique()) != dataset.n_classes:
-        raise ValueError(
-            f"holdout: expected data of all {dataset.n_classes} classes to train on, got "
-            f"{len(labels.unique())}: a class without data cannot be learnt"
-        )
-    generator = torch.Generator().manual_seed(config.seed)
-    device = _device(config.device)
-    with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
-        torch.default_generator.manual_seed(config.seed)
-        n_classes = dataset.n_classes if config.conditional else None
-        base = gaussian_base(config, data) if config.gaussian_base else None
-        energy = make_energy(config.energy, dataset.event_shape, n_classes, base).to(device)
-    assert config.data_noise is not None
-    optimizer = _optimizer(config, energy)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
-    ema = None
-    if config.ema_decay:
-        ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    objective = make_objective(Setting(config, energy, data, labels, generator))
-    return Trainer(
-        energy,
-        optimizer,
-        objective,
-        data.to(device),
-        batch_size=config.batch_size,
-        data_noise=0.0 if config.objective in DENOISING else config.data_noise,
-        max_grad_norm=config.max_grad_norm or math.inf,
-        schedule=schedule,
-        ema=ema,
-        generator=generator,
-        labels=labels,
-        hook=(hook or cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
-        hook_every=config.evaluate_every or 1,
-    )
-
-
 def _unwrapped(energy: nn.Module) -> nn.Module:
     """What torch.compile or DataParallel made it of, whose parameters have no prefix."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     inner = energy.module if isinstance(energy, parallel) else getattr(energy, "_orig_mod", None)
     return energy if inner is None else _unwrapped(inner)
-
-
-def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(energy.parameters(), lr=config.learning_rate)
-    return torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device: {name!r} is unknown or not available: {reason}") from error
-    return device

@@ -23,9 +23,9 @@ from scales import Scale
 from torch import Tensor
 
 import effebm_ext as eff
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.losses import contrastive_divergence
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.weighted import WeightedWalkers
 
 FINAL_PRECISION, DURATION = 2.0, 2.0
 _LOG_VOLUME = math.log(2 * math.pi) / 2

@@ -23,12 +23,12 @@ import torch
 from records import Log, Row, environment
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset, load
 from effebm_ext.energies import energy_and_gradient
-from effebm_ext.evaluation.report import evaluate
-from effebm_ext.objectives.make import make_sampler
-from effebm_ext.training import NonFiniteError, Trainer, make_trainer
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.report import evaluate
+from effebm_ext.runs.trainer import make_sampler, make_trainer
+from effebm_ext.training import NonFiniteError, Trainer
 
 ARMS: dict[str, dict[str, Any]] = {
     "none": {},

@@ -23,9 +23,9 @@ from records import Log, Row, environment, plain
 from torch import Tensor, nn
 
 import effebm_ext as eff
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Contrastive, Jarzynski
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.weighted import WeightedWalkers
 
 
 @dataclasses.dataclass(frozen=True)

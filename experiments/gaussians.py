@@ -15,8 +15,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 import effebm_ext as eff
+from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.losses import contrastive_divergence
-from effebm_ext.walkers.persistent import PersistentChains
 
 MEAN = 1.0  # of the target
 LOOKS = 100

@@ -25,7 +25,7 @@ from records import Row, environment, plain
 from torch import Tensor
 
 import effebm_ext as eff
-from effebm_ext.walkers.weighted import WeightedWalkers
+from effebm_ext.chains.weighted import WeightedWalkers
 
 Compressor = eff.TopK | eff.BlockSign | Callable[[Tensor], Tensor] | None
 

@@ -25,12 +25,12 @@ from plane import BasedEnergy, Grid, draw
 from records import Log, Row, environment
 
 import effebm_ext as eff
-from effebm_ext.compressors import parse_compressor
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
 from effebm_ext.objectives import Contrastive, ParticleDynamics
+from effebm_ext.runs.options import parse_compressor
 from effebm_ext.training import NonFiniteError, Trainer
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
-from effebm_ext.walkers.restart import Restart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,7 @@ def tasks(
 
 
 def make_trainer(setting: Setting) -> Trainer:
-    """As :func:`effebm_ext.training.make_trainer` does it for configurations."""
+    """As :func:`effebm_ext.runs.trainer.make_trainer` does it for configurations."""
     generator = torch.Generator().manual_seed(setting.seed)
     data = draw(setting.rows, generator)
     mean, std = data.mean(0), data.std(0)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import effebm_ext as eff
 from effebm_ext import losses
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
 from effebm_ext.energies import score_of
 from effebm_ext.ops.perturb import perturbed_pair
-from effebm_ext.training import make_trainer
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.trainer import make_trainer
 
 SIGMA = 0.3
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

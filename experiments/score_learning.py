@@ -12,13 +12,14 @@ from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext import losses
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
 from effebm_ext.energies import denoise, score_of
 from effebm_ext.evaluation import auroc
-from effebm_ext.evaluation.ood import out_of_distribution
 from effebm_ext.rng import generator_for
-from effebm_ext.training import Trainer, make_trainer
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.ood import out_of_distribution
+from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.training import Trainer
 
 METHODS = ("ssm", "fd-ssm", "dsm", "fd-dsm")
 OTHERS = ("permuted", "noise")

@@ -23,8 +23,8 @@ from matplotlib.figure import Figure
 from over_seeds import aligned, mean
 from records import Row, environment
 
-from effebm_ext import plotting
-from effebm_ext.data import load
+from effebm_ext.runs import plotting
+from effebm_ext.runs.data import load
 
 PARTS = ("cost", "agreement", "learning")
 _COLOURS = {

@@ -25,14 +25,14 @@ from over_seeds import Mean, aligned, mean, show, verdict
 from records import Log, Row, environment
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset, load
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Contrastive
-from effebm_ext.objectives.make import make_sampler
-from effebm_ext.training import Trainer, make_trainer
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.restart import Restart
-from effebm_ext.walkers.weighted import WeightedWalkers
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.trainer import make_sampler, make_trainer
+from effebm_ext.training import Trainer
 
 # How the walkers are corrected or begun, and what is compressed.
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {

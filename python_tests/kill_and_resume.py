@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from effebm_ext import checkpoint, cli
+from effebm_ext.runs import checkpoint, cli
 
 COMMON = [
     "--data", "eight-gaussians", "--chains", "8", "--batch-size", "8", "--langevin-steps", "2",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext import checkpoint, commands
-from effebm_ext.trained_model import load_model
+from effebm_ext.runs import checkpoint, commands
+from effebm_ext.runs.model import load_model
 from effebm_ext.training import Trainer
 
 TINY = ["--chains", "8", "--langevin-steps", "2", "--iterations", "4", "--batch-size", "4",

@@ -8,15 +8,15 @@ import torch
 from helpers import normal
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset, load
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
 from effebm_ext.energies import per_chain
-from effebm_ext.plotting import draw_samples
-from effebm_ext.trained_model import load_model
-from effebm_ext.training import make_trainer
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
-from effebm_ext.walkers.restart import Restart
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.model import load_model
+from effebm_ext.runs.plotting import draw_samples
+from effebm_ext.runs.trainer import make_trainer
 
 CENTRES = torch.tensor([[-5.0, 0.0], [0.0, 5.0], [5.0, 0.0]])
 LABELS = torch.arange(10) % 3

@@ -16,7 +16,7 @@ import digits
 import digits_report as report
 import over_seeds
 
-from effebm_ext.data import load
+from effebm_ext.runs.data import load
 
 RUNS = len(digits.ARMS) * len(digits.STEP_SIZES) * 2
 

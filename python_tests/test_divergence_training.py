@@ -12,14 +12,15 @@ import torch
 from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Contrastive
-from effebm_ext.training import NonFiniteError, Trainer, make_trainer
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
-from effebm_ext.walkers.restart import Restart
-from effebm_ext.walkers.weighted import WeightedWalkers
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.training import NonFiniteError, Trainer
 
 KEY = eff.Key(4)
 POINTS = Dataset("points", normal(50, 2), False)

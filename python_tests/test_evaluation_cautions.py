@@ -8,12 +8,12 @@ import pytest
 import torch
 from helpers import named, normal
 
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
-from effebm_ext.evaluation import report
-from effebm_ext.evaluation.report import evaluate
-from effebm_ext.evaluation.result import ClassEvaluation
-from effebm_ext.run_folder import RunFolder
+from effebm_ext.runs import report
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.evaluation import ClassEvaluation
+from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.report import evaluate
 
 CONFIG = TrainConfig(data="x", data_noise=0.0, holdout=0.5, ais_steps=200)
 RUN = ["train", "--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 1,

@@ -9,8 +9,6 @@ import pytest
 import torch
 from helpers import normal
 
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
 from effebm_ext.evaluation import (
     Estimate,
     annealed_by_class,
@@ -19,7 +17,9 @@ from effebm_ext.evaluation import (
     mixture_cross_entropy,
     negative_log_density,
 )
-from effebm_ext.evaluation.report import evaluate
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.report import evaluate
 
 CENTRES = torch.tensor([[-1.5, 0.0], [1.0, 1.0], [0.5, -1.5]])
 WIDTHS, OFFSETS = torch.tensor([0.4, 0.8, 0.6]), torch.tensor([3.0, -2.0, 0.5])

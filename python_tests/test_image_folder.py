@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from effebm_ext.data import load
-from effebm_ext.image_folder import pixels_of
+from effebm_ext.runs.data import load
+from effebm_ext.runs.image_folder import pixels_of
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 5), dtype=np.uint8)

@@ -8,15 +8,15 @@ from helpers import normal
 from kill_and_resume import result
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset, load
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.losses import contrastive_divergence
 from effebm_ext.networks import GaussianBase
 from effebm_ext.objectives import Jarzynski
-from effebm_ext.objectives.make import make_sampler
-from effebm_ext.trained_model import load_model
-from effebm_ext.training import NonFiniteError, Trainer, make_trainer
-from effebm_ext.walkers.weighted import WeightedWalkers
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.model import load_model
+from effebm_ext.runs.trainer import make_sampler, make_trainer
+from effebm_ext.training import NonFiniteError, Trainer
 
 RUN = ["--objective", "jarzynski", "--data", "two-moons", "--chains", "12", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "8", "--checkpoint-every", "3",

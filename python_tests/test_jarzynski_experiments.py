@@ -17,7 +17,7 @@ import gaussian_mixture as mixture
 import mala_mixing as mixing
 import weighted_digits as digits
 
-from effebm_ext.data import load
+from effebm_ext.runs.data import load
 
 
 def run(command, *arguments):

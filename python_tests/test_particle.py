@@ -13,21 +13,22 @@ from kill_and_resume import result
 from torch import nn
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset, load
-from effebm_ext.energies import energy_and_gradient
-from effebm_ext.networks import MLPEnergy
-from effebm_ext.objectives import ParticleDynamics
-from effebm_ext.training import Trainer, make_trainer
-from effebm_ext.walkers.particle_moves import (
+from effebm_ext.chains.particle_moves import (
     FrozenEnergy,
     Move,
     alpha_move,
     beta_move,
     step_correction,
 )
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.energies import energy_and_gradient
+from effebm_ext.networks import MLPEnergy
+from effebm_ext.objectives import ParticleDynamics
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.training import Trainer
 
 F64 = torch.float64
 MOVES = {"alpha": alpha_move, "beta": beta_move}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from kill_and_resume import result
 
-from effebm_ext import checkpoint
+from effebm_ext.runs import checkpoint
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "3",

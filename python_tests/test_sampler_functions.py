@@ -9,10 +9,10 @@ import torch
 from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.energies import class_energy, energy_and_gradient, score_of
 from effebm_ext.evaluation import annealed_importance_sampling
 from effebm_ext.networks import MLPEnergy
-from effebm_ext.walkers.weighted import WeightedWalkers
 
 KEY = eff.Key(2)
 START = normal(4, 6)

@@ -9,13 +9,13 @@ import torch
 from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
+from effebm_ext.chains.intermittent import IntermittentChains
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.evaluation import annealed_importance_sampling
 from effebm_ext.samplers.divergence import Divergence, Watch
-from effebm_ext.walkers.intermittent import IntermittentChains
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
-from effebm_ext.walkers.restart import Restart
-from effebm_ext.walkers.weighted import WeightedWalkers
 
 KEY = eff.Key(2)
 START = normal(4, 6)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from helpers import normal
 
-from effebm_ext import checkpoint
-from effebm_ext.config import TrainConfig
-from effebm_ext.plotting import n_shown
 from effebm_ext.rng import Key
+from effebm_ext.runs import checkpoint
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.model import TrainedModel, load_model
+from effebm_ext.runs.plotting import n_shown
 from effebm_ext.samplers import LangevinState
-from effebm_ext.trained_model import TrainedModel, load_model
 
 RUN = ["train", "--data", "two-moons", "--chains", 6, "--langevin-steps", 2, "--iterations", 2,
        "--batch-size", 4, "--ais-steps", 0]  # fmt: skip

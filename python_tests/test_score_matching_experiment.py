@@ -15,7 +15,7 @@ import score_cost
 import score_learning
 import score_matching
 
-from effebm_ext.data import load
+from effebm_ext.runs.data import load
 
 
 def quick(folder, *options):

@@ -10,16 +10,19 @@ import torch
 from kill_and_resume import result
 
 import effebm_ext as eff
-from effebm_ext import losses, run_folder
-from effebm_ext.config import SCORE_MATCHING, TrainConfig
-from effebm_ext.data import Dataset
+from effebm_ext import losses
+from effebm_ext.chains.intermittent import IntermittentChains
+from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.energies import score_of
 from effebm_ext.objectives import ScoreMatching
+from effebm_ext.objectives.score_matching import METHODS as SCORE_MATCHING
 from effebm_ext.rng import Key, key_for
-from effebm_ext.trained_model import load_model
-from effebm_ext.training import Trainer, make_trainer
-from effebm_ext.walkers.intermittent import IntermittentChains
-from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.runs import folder as run_folder
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.model import load_model
+from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.training import Trainer
 
 TINY = ["--data", "rings", "--chains", "8", "--langevin-steps", "2", "--iterations", "10",
         "--batch-size", "4", "--checkpoint-every", "4", "--ais-steps", "3"]  # fmt: skip

@@ -7,12 +7,14 @@ import pytest
 import torch
 
 import effebm_ext as eff
-from effebm_ext.config import OBJECTIVES, TrainConfig
-from effebm_ext.data import Dataset
+from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
-from effebm_ext.training import NonFiniteError, Trainer, make_trainer
-from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.recipes import RECIPES
+from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.training import NonFiniteError, Trainer
 
 TINY = TrainConfig(
     data="two-moons", chains=8, langevin_steps=2, iterations=3, batch_size=4, compressor="topk:1"
@@ -173,7 +175,7 @@ def test_bad_configurations_are_refused(change, message):
         dataclasses.replace(TINY, **change)
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", RECIPES)
 def test_options_of_other_objectives_are_refused(objective):
     others = {
         "fd_epsilon": 0.2, "noise_end": 1.0, "adjusted": True, "moved_chains": 2,

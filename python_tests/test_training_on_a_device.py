@@ -7,10 +7,11 @@ import pytest
 import torch
 from helpers import normal
 
-from effebm_ext import checkpoint
-from effebm_ext.config import SCORE_MATCHING, TrainConfig
-from effebm_ext.data import Dataset
-from effebm_ext.training import make_trainer
+from effebm_ext.objectives.score_matching import METHODS as SCORE_MATCHING
+from effebm_ext.runs import checkpoint
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.trainer import make_trainer
 
 LABELLED = Dataset("points", normal(60, 2), False, labels=torch.arange(60) % 3)
 TINY = TrainConfig(

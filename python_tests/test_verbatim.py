@@ -9,10 +9,10 @@ from helpers import normal
 from kill_and_resume import result
 
 import effebm_ext as eff
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
 from effebm_ext.networks import make_energy
-from effebm_ext.training import make_trainer
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.trainer import make_trainer
 
 DATA = Dataset("points", 3 * normal(60, 5), False)
 CONFIG = TrainConfig(

@@ -5,9 +5,9 @@ import torch
 from helpers import normal
 
 import effebm_ext as eff
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
-from effebm_ext.walkers.restart import Restart
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
 
 SAMPLER = eff.Langevin(
     lambda x: x.square().sum(1) / 2, step_size=0.1, compressor=eff.TopK(1), error_feedback=True

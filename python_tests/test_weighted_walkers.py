@@ -7,9 +7,9 @@ import torch
 from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
+from effebm_ext.chains.resampling import SCHEMES, resample
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Jarzynski
-from effebm_ext.walkers.resampling import SCHEMES, resample
-from effebm_ext.walkers.weighted import WeightedWalkers
 
 KEY = eff.Key(11)
 LOG_2PI = math.log(2 * math.pi)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.energies import per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.objectives.objective import Loss, divergence_metrics
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
 
 
 class Contrastive:

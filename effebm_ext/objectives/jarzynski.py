@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.energies import per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.objectives.objective import Loss
-from effebm_ext.walkers.weighted import WeightedWalkers
 
 
 class Jarzynski:

@@ -19,7 +19,7 @@ class Chains(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, for a checkpoint; at least what
-        :func:`effebm_ext.walkers.restart.state_dict` has."""
+        :func:`effebm_ext.chains.restart.state_dict` has."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where :meth:`state_dict` was taken."""
@@ -41,8 +41,8 @@ class Objective(Protocol):
     """
 
     @property
-    def chains(self) -> Chains:
-        """What samples are drawn from later."""
+    def chains(self) -> Chains | None:
+        """The chains that samples are drawn from later; None if the objective has none."""
 
     @property
     def labels(self) -> Tensor | None:

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from effebm_ext.objectives.contrastive import Contrastive
-from effebm_ext.objectives.objective import Loss
-from effebm_ext.walkers.particle_moves import (
+from effebm_ext.chains.particle_moves import (
     FrozenEnergy,
     Move,
     alpha_move,
     beta_move,
     step_correction,
 )
-from effebm_ext.walkers.persistent import PersistentChains
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.objectives.objective import Loss
 
 _MOVES: dict[str, Callable[..., Move]] = {"alpha": alpha_move, "beta": beta_move}
 
@@ -33,10 +33,10 @@ class ParticleDynamics(Contrastive):
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the particles' energy_kwargs.
         chains: the particles, which move by this energy.
         langevin_steps: of the particles per iteration.
-        move: alpha (:func:`~effebm_ext.walkers.particle_moves.alpha_move`) or beta
-            (:func:`~effebm_ext.walkers.particle_moves.beta_move`).
+        move: alpha (:func:`~effebm_ext.chains.particle_moves.alpha_move`) or beta
+            (:func:`~effebm_ext.chains.particle_moves.beta_move`).
         corrected: scale the moves by c of
-            :func:`~effebm_ext.walkers.particle_moves.step_correction`, but by 1 at most. Where D is
+            :func:`~effebm_ext.chains.particle_moves.step_correction`, but by 1 at most. Where D is
             about linear far out, c grows with the square of the particles' distances and would
             throw them ever further.
         energy_l2: weight of the squared energies in the loss.

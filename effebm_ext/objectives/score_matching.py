@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from effebm_ext import losses
-from effebm_ext.config import DENOISING, SCORE_MATCHING
+from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.energies import score_of
 from effebm_ext.losses import ScoreMatchingLoss
 from effebm_ext.losses.arguments import positive
 from effebm_ext.objectives.objective import Loss, divergence_metrics
 from effebm_ext.rng import Key
-from effebm_ext.walkers.intermittent import IntermittentChains
 
 _LOSSES: dict[str, Callable[..., ScoreMatchingLoss]] = {
     "sm": losses.sm,
@@ -26,6 +25,8 @@ _LOSSES: dict[str, Callable[..., ScoreMatchingLoss]] = {
     "fd-ssm-vr": losses.fd_ssm_vr,
     "fd-dsm": losses.fd_dsm,
 }
+METHODS = tuple(_LOSSES)
+DENOISING = ("dsm", "fd-dsm")  # they add the noise to the data themselves
 _OF_ENERGIES = ("fd-ssm", "fd-dsm")  # the others take a score
 
 
@@ -73,8 +74,8 @@ class ScoreMatching:
         sigma: float | None = None,
         sigma_end: float | None = None,
     ) -> None:
-        if method not in SCORE_MATCHING:
-            raise ValueError(f"method: expected {', '.join(SCORE_MATCHING)}, got {method!r}")
+        if method not in METHODS:
+            raise ValueError(f"method: expected {', '.join(METHODS)}, got {method!r}")
         if method in DENOISING and sigma is None:
             raise ValueError(f"sigma: expected a number > 0 with {method}, got None")
         self.energy, self.chains, self.method = energy, chains, method

@@ -30,6 +30,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from effebm_ext.chains import restart
+from effebm_ext.chains.resampling import SCHEMES, resample
 from effebm_ext.energies import WithoutGraph, per_chain, warn_if_rounded
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState
@@ -37,8 +39,6 @@ from effebm_ext.samplers.cached import CachedState, drift_tensors, load_drift
 from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.proposal import LangevinProposal
 from effebm_ext.scalars import as_float, as_int
-from effebm_ext.walkers import restart
-from effebm_ext.walkers.resampling import SCHEMES, resample
 
 _ADVICE = (
     "They have left the support of the density, or overflowed: take a smaller step_size or clip=, "

@@ -1,10 +1,11 @@
-"""Compressors by name, as the command line and configurations give them."""
+"""Compressors and clips by name, as the command line and configurations give them."""
 
 from __future__ import annotations
 
 import re
 import warnings
 
+from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.block_sign import BlockSign
 from effebm_ext.ops.step_arguments import FusedCompressor
 from effebm_ext.ops.topk import TopK
@@ -35,6 +36,26 @@ def parse_compressor(text: str) -> FusedCompressor | None:
     raise ValueError(
         f"compressor: expected none, topk:RATIO, topk:K or block-sign:SIZE, got {text!r}"
     )
+
+
+def parse_clip(text: str) -> ClipValue | ClipNorm | None:
+    """``none``, ``value:5`` (of every element) or ``norm:10`` (of a chain's gradient), as the
+    command line and configurations give it.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    if text == "none":
+        return None
+    kind, _, limit = text.partition(":")
+    try:
+        if kind == "value":
+            return ClipValue(float(limit))
+        if kind == "norm":
+            return ClipNorm(float(limit))
+    except ValueError as error:
+        raise ValueError(f"clip: {text!r}: {error}") from error
+    raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")
 
 
 def _topk(size: str) -> TopK:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -16,7 +17,7 @@ try:
     import click
     from tqdm import tqdm
 
-    from effebm_ext.commands import evaluate, sample
+    from effebm_ext.runs.commands import evaluate, sample
 
     if sys.version_info >= (3, 11):
         import tomllib
@@ -26,68 +27,27 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
     raise SystemExit(message) from error
 
-from effebm_ext.compressors import parse_compressor
-from effebm_ext.config import OBJECTIVES, SCORE_MATCHING, TrainConfig
-from effebm_ext.data import TOYS, load
-from effebm_ext.field_types import as_declared, declared_types, kind_of
-from effebm_ext.run_folder import RunFolder
-from effebm_ext.training import make_trainer
+from effebm_ext.runs.config import TrainConfig, option_help
+from effebm_ext.runs.data import load
+from effebm_ext.runs.fields import as_declared, declared_types, kind_of
+from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.trainer import make_trainer
 
 _DEFAULTS = TrainConfig()
 _TYPES = declared_types(TrainConfig)
-_HELP = {
-    "data": f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
-    "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
-    "holdout": "share of the data kept from training, to evaluate on",
-    "objective": f"method of training: {', '.join(OBJECTIVES)}",
-    "energy": "network: auto, mlp, conv or resnet",
-    "compressor": "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
-    "[default: block-sign:64, of weighted walkers none]",
-    "clip": "of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
-    "chains": "persistent chains, or chains drawn from the replay buffer at a time",
-    "buffer_size": "of the replay buffer; 0: no buffer, all chains persist and are moved",
-    "restart_probability": "of a chain, before it is moved",
-    "langevin_steps": "steps of every chain per iteration",
-    "step_size": "gamma of the Langevin step [default: 0.02 for images, else 0.005]",
-    "step_size_end": "gamma at the end of the run, reached geometrically [default: it stays]",
-    "on_divergence": "what becomes of chains whose energy is not finite: raise (the run stops), "
-    "restart (at their start) or keep",
-    "iterations": "parameter updates",
-    "batch_size": "data per iteration",
-    "learning_rate": "of the parameters",
-    "learning_rate_schedule": "cosine, linear (both to zero) or constant "
-    "[default: cosine, with --verbatim constant]",
-    "optimizer": "adam or sgd [default: adam, with --verbatim sgd]",
-    "ema_decay": "of a moving average of the parameters, from which to sample later; 0: none",
-    "data_noise": "standard deviation of noise added to the data [default: 0.3 for images, else "
-    "and with --verbatim 0]",
-    "noise_end": "last of several scales of the noise that denoising takes off; 0: one scale, the "
-    "only case in which the energy is that of noisy data",
-    "fd_epsilon": "size of finite differences [default: 0.1]",
-    "moved_chains": "weighted walkers moved at a time; 0: all",
-    "resampling": "of weighted walkers: systematic, stratified or multinomial",
-    "resample_threshold": "effective sample size, as a share, below which walkers are resampled",
-    "particle_move": "of particles, with the change of the energy: alpha, by the difference of "
-    "gradients, or beta, by a derivative of second order",
-    "energy_l2": "weight of the squared energies in the loss [default: 0.001, of weighted walkers "
-    "and with --verbatim 0]",
-    "max_grad_norm": "larger parameter gradients are scaled down to this norm; 0: never "
-    "[default: 1, with --verbatim 0]",
-    "checkpoint_every": "iterations between checkpoints",
-    "ais_steps": "temperatures of the evaluation at the end; 0: none",
-    "evaluate_every": "iterations between shorter evaluations, which join the metrics; 0: none",
-    "seed": "of everything random",
-    "device": "where the chains and the energy live",
-}
 _DECLARED = {"integer": int, "float": float, "boolean": bool}  # by click's names
 
 
 def _config_options(command: Any) -> Any:
-    for name, text in reversed(_HELP.items()):
-        flag, default = "--" + name.replace("_", "-"), getattr(_DEFAULTS, name)
-        option = click.option(
-            flag, type=kind_of(_TYPES[name]), default=default, show_default=True, help=text
-        )
+    """Gives a command an option for every field of the configuration."""
+    for field in reversed(dataclasses.fields(TrainConfig)):
+        flag, kind = "--" + field.name.replace("_", "-"), kind_of(_TYPES[field.name])
+        shape: dict[str, Any] = {"type": kind, "show_default": True}
+        if kind is bool and field.default is None:
+            flag, shape = f"{flag}/--no-{flag[2:]}", {}
+        elif kind is bool:
+            shape = {"is_flag": True}
+        option = click.option(flag, default=field.default, help=option_help(field.name), **shape)
         command = option(command)
     return command
 
@@ -130,20 +90,6 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
               callback=_read_config,
               help="a TOML file with the names of these options; flags come before it")  # fmt: skip
 @_config_options
-@click.option("--error-feedback/--no-error-feedback", default=None,
-              help="feed what compression drops back into the next step "
-              "[default: yes, but not for weighted walkers or with --verbatim]")  # fmt: skip
-@click.option("--adjusted", is_flag=True,
-              help="move weighted walkers by Metropolis-adjusted steps")  # fmt: skip
-@click.option("--step-correction", is_flag=True,
-              help="scale the particles' moves to the width of what they sample, by "
-              "Var(D) / E|grad D|^2 for a change D of the energy")  # fmt: skip
-@click.option("--verbatim", is_flag=True,
-              help="the published algorithm (EFF-EBM, Algorithm 1) and nothing else: plain "
-              "compression, gradient ascent, no noise on the data, no regulariser, no bound on the "
-              "gradient")  # fmt: skip
-@click.option("--conditional", is_flag=True,
-              help="learn an energy of data and labels, to sample by class")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="the run folder")
 @click.option("--overwrite", is_flag=True, help="replace a run that is already there")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
@@ -181,21 +127,20 @@ def train(
 
         def show(metrics: dict[str, float]) -> None:
             bar.update()
-            if config.objective in SCORE_MATCHING:  # the chains hardly ever move
-                bar.set_postfix_str(f"loss {metrics['loss']:+.4g}", refresh=False)
-                return
-            rate = metrics["iteration"] * config.langevin_steps / max(metrics["seconds"], 1e-9)
-            bar.set_postfix_str(
-                f"energy gap {metrics['energy_gap']:+.3f}, {rate:.0f} Langevin steps/s",
-                refresh=False,
-            )
+            text = config.recipe.progress(metrics)
+            if config.chains_move_every == 1:
+                rate = metrics["iteration"] * config.langevin_steps / max(metrics["seconds"], 1e-9)
+                text = f"{text}, {rate:.0f} Langevin steps/s"
+            bar.set_postfix_str(text, refresh=False)
 
         if resume is not None:
             folder.resume(dataset, trainer, progress=show)
         else:
             folder.train(config, dataset, trainer, progress=show)
     path = folder.path
-    click.echo(f"The run is in {path}: look at {path / 'samples.png'} and {path / 'curves.png'}.")
+    pictures = [str(path / name) for name in ("samples.png", "curves.png")]
+    shown = " and ".join(pictures if trainer.chains is not None else pictures[1:])
+    click.echo(f"The run is in {path}: look at {shown}.")
     if folder.evaluation is not None:
         click.echo(folder.evaluation.summary())
 
@@ -214,7 +159,6 @@ cli.add_command(evaluate)
 def info() -> None:
     """Print what this installation is made of."""
     build, defaults = _C.build_info(), _DEFAULTS.resolved(is_image=True)
-    assert defaults.compressor is not None
     no_cuda = build["no_cuda"] and f"left out: {build['no_cuda']}"
     rows = {
         "effebm_ext": effebm_ext.__version__,
@@ -224,7 +168,7 @@ def info() -> None:
         "compiler": build["compiler"],
         "CPU kernels": f"{_C.cpu_capability()}, {torch.get_num_threads()} threads",
         "CUDA kernels": no_cuda or extension.cuda_missing or "loaded",
-        "train defaults": f"{parse_compressor(defaults.compressor)}, "
+        "train defaults": f"{defaults.chain_compressor}, "
         f"error feedback {'on' if defaults.error_feedback else 'off'}",
     }
     for name, value in rows.items():

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effebm_ext import image_files
-from effebm_ext.array_files import read_arrays
+from effebm_ext.runs import image_files
+from effebm_ext.runs.array_files import read_arrays
 from effebm_ext.rng import generator_for
 from effebm_ext.scalars import as_float, as_int
 
@@ -142,7 +142,7 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
     """A data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
 
     ``mnist:FOLDER``, ``fashion-mnist:FOLDER``, ``cifar10:FOLDER`` and ``images:FOLDER`` read local
-    files (see :mod:`effebm_ext.image_files`). Their pixels, from 0 to 255 or 65535, are scaled to
+    files (see :mod:`effebm_ext.runs.image_files`). Their pixels, from 0 to 255 or 65535, are scaled to
     [-1, 1].
 
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from effebm_ext.data import load
+from effebm_ext.runs.data import load
 
 
 def out_of_distribution(
@@ -20,7 +20,7 @@ def out_of_distribution(
     Args:
         source: ``permuted``, the rows of x, each with its elements in an order of its own;
             ``noise``, n rows of normals with the mean and standard deviation of all of x; or any
-            source of :func:`effebm_ext.data.load`, its rows in random order.
+            source of :func:`effebm_ext.runs.data.load`, its rows in random order.
         x: data of the model.
         seed: of toy data.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.samplers import LangevinState, StepInfo
 from effebm_ext.scalars import as_int
-from effebm_ext.walkers.persistent import PersistentChains
-from effebm_ext.walkers.replay import ReplayBuffer
 
 
 class IntermittentChains:

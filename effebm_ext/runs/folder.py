@@ -14,17 +14,17 @@ from typing import TextIO
 import torch
 from matplotlib.figure import Figure
 
-from effebm_ext import checkpoint, plotting
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
+from effebm_ext.runs import checkpoint, plotting
+from effebm_ext.runs.checkpoint import CHECKPOINT
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
 from effebm_ext.energies import denoise
-from effebm_ext.evaluation.report import evaluate
-from effebm_ext.evaluation.result import Evaluation
-from effebm_ext.metrics_log import read_metrics
-from effebm_ext.tensorboard_log import TensorBoardLog, check_installed, event_files
+from effebm_ext.runs.report import evaluate
+from effebm_ext.runs.evaluation import Evaluation
+from effebm_ext.runs.metrics_log import read_metrics
+from effebm_ext.runs.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 
-CHECKPOINT = "checkpoint.pt"
 _CONFIG, _METRICS, _EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
 _FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png", _EVALUATION)
 _TENSORBOARD = "tensorboard"
@@ -183,10 +183,11 @@ class RunFolder:
                     self._board.metrics(history[-1])
             if trainer.iterations != self._saved:
                 self._save(config, dataset, trainer, log)
-        plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
+        if trainer.chains is not None:
+            plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
         if config.ais_steps:
-            state = trainer.chains.state
+            state = trainer.state
             labels = state.energy_kwargs.get("y")
             self.save(evaluate(config, dataset, trainer.model, state.x, labels))
         return history
@@ -216,7 +217,7 @@ class RunFolder:
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
         log.flush()  # first: of what the checkpoint tells, nothing may be missing
         os.fsync(log.fileno())
-        if self._board is not None:
+        if self._board is not None and trainer.chains is not None:
             self._board.samples(_draw_samples(config, dataset, trainer), trainer.iterations)
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
@@ -234,7 +235,7 @@ class RunFolder:
 
 def _draw_samples(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> Figure:
     """The chains without the data noise, in the order of their classes if they have some."""
-    state = trainer.chains.state
+    state = trainer.state
     assert config.data_noise is not None
     x = denoise(trainer.energy, state.x, config.data_noise, state.energy_kwargs).cpu()
     labels = state.energy_kwargs.get("y")

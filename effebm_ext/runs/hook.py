@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import Dataset
-from effebm_ext.evaluation.report import evaluate
-
-if TYPE_CHECKING:
-    from effebm_ext.training import Trainer
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.report import evaluate
+from effebm_ext.training import Trainer
 
 
 def cross_entropy_hook(
@@ -29,7 +25,7 @@ def cross_entropy_hook(
     n_steps = max(1, config.ais_steps // 4)
 
     def hook(trainer: Trainer) -> dict[str, float]:
-        state = trainer.chains.state
+        state = trainer.state
         labels = state.energy_kwargs.get("y")
         report = evaluate(config, dataset, trainer.model, state.x, labels, n_steps=n_steps)
         return {

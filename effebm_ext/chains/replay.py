@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effebm_ext.chains.restart import Restart, check_sampler, load_state, state_dict
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import Langevin, LangevinState, StepInfo
 from effebm_ext.scalars import as_int
-from effebm_ext.walkers.restart import Restart, check_sampler, load_state, state_dict
 
 
 class ReplayBuffer:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from effebm_ext import checkpoint
-from effebm_ext.config import TrainConfig
+from effebm_ext.runs import checkpoint
+from effebm_ext.runs.config import TrainConfig
 from effebm_ext.energies import denoise
 from effebm_ext.networks import make_energy
-from effebm_ext.objectives.make import make_sampler
+from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.rng import Key
-from effebm_ext.run_folder import CHECKPOINT
+from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.samplers import LangevinState
 
 
@@ -29,7 +29,7 @@ class TrainedModel:
     leaves free (:func:`effebm_ext.energies.class_energy`).
 
     ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all
-    of them, see :meth:`effebm_ext.data.Dataset.digest`.
+    of them, see :meth:`effebm_ext.runs.data.Dataset.digest`.
     """
 
     config: TrainConfig
@@ -77,13 +77,14 @@ class TrainedModel:
         if n_steps == 0:
             self._check_at_rest(n, seed, from_noise, label)
         labels = self.labels(n, label)
-        start = self.state.take(self._rows(n, None if from_noise else label))
-        if labels is not None:
-            start.energy_kwargs["y"] = labels
         if from_noise:
             noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed or 0))
-            start.x = self.data.mean() + self.data.std(correction=0) * noise
-            start.residual = None
+            start = self.state.take(torch.arange(0))
+            start.x, start.residual = self.data.mean() + self.data.std(correction=0) * noise, None
+        else:
+            start = self.state.take(self._rows(n, label))
+        if labels is not None:
+            start.energy_kwargs["y"] = labels
         sampler = make_sampler(self._at_the_end(), self.energy)
         state = sampler.init(
             start.x, rng=Key(seed or 0).at(start.step), energy_kwargs=start.energy_kwargs
@@ -102,8 +103,11 @@ class TrainedModel:
 
     def labels(self, n: int, label: int | None = None) -> Tensor | None:
         """Of what :meth:`sample` returns, int64 ``(n,)``; None if the run is not conditional."""
+        if label is None and self.n_classes is None:
+            return None
         if label is None:
-            return self.state.take(self._rows(n)).energy_kwargs.get("y")
+            rows = self._rows(n)
+            return self.state.energy_kwargs["y"][rows]
         self._check_label(label)
         return torch.full((n,), label)
 
@@ -114,6 +118,11 @@ class TrainedModel:
     def _chains(self, label: int | None) -> Tensor:
         """Rows of the chains, of a class if asked."""
         rows = torch.arange(len(self.state.x))
+        if len(rows) == 0:
+            raise ValueError(
+                "chains: the run has none to start from or to take classes from: pass from_noise, "
+                "and label if the run is conditional"
+            )
         if label is None:
             return rows
         self._check_label(label)
@@ -183,7 +192,7 @@ def load_model(path: Path | str) -> TrainedModel:
     """The model of a run folder or of a checkpoint file.
 
     Raises:
-        FileNotFoundError, effebm_ext.checkpoint.CheckpointError: as checkpoint.load and
+        FileNotFoundError, effebm_ext.runs.checkpoint.CheckpointError: as checkpoint.load and
             checkpoint.check_finite.
     """
     path = Path(path)
@@ -191,7 +200,7 @@ def load_model(path: Path | str) -> TrainedModel:
     content: dict[str, Any] = checkpoint.load(path)
     try:
         config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
-        base = (0.0, 1.0) if config.gaussian_base else None  # in the checkpoint are the true ones
+        base = (0.0, 1.0) if config.recipe.gaussian_base else None  # in the checkpoint are the true ones
         energy = make_energy(config.energy, content["event_shape"], content["n_classes"], base)
         energy.load_state_dict(content["trainer"]["energy"])
         if content["trainer"]["ema"] is not None:
@@ -199,18 +208,10 @@ def load_model(path: Path | str) -> TrainedModel:
             average.load_state_dict(content["trainer"]["ema"])
             energy = average.module
         checkpoint.check_finite(path, energy)
-        chains = content["trainer"]["chains"]
-        state = LangevinState(
-            chains["x"],
-            chains["residual"],
-            Key(**chains["key"]),
-            chains["step"],
-            chains["energy_kwargs"],
-        )
         return TrainedModel(
             config,
             energy,
-            state,
+            _state(content["trainer"]["chains"], content["data"], content["n_classes"]),
             content["data"],
             content["is_image"],
             content["digest"],
@@ -220,6 +221,20 @@ def load_model(path: Path | str) -> TrainedModel:
         raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error
+
+
+def _state(chains: dict[str, Any] | None, data: Tensor, n_classes: int | None) -> LangevinState:
+    """The state of a checkpoint's chains; of no chains if the run had none."""
+    if chains is None:
+        labels = {} if n_classes is None else {"y": torch.zeros(0, dtype=torch.int64)}
+        return LangevinState(data[:0], None, Key(0), 0, labels)
+    return LangevinState(
+        chains["x"],
+        chains["residual"],
+        Key(**chains["key"]),
+        chains["step"],
+        chains["energy_kwargs"],
+    )
 
 
 def _warn_of_repeats(x: Tensor) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 import numpy as np
 
-from effebm_ext import plotting
-from effebm_ext.config import TrainConfig
-from effebm_ext.data import load
-from effebm_ext.evaluation.report import evaluate as evaluate_energy
-from effebm_ext.run_folder import RunFolder
-from effebm_ext.trained_model import TrainedModel, load_model
+from effebm_ext.runs import plotting
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import load
+from effebm_ext.runs.report import evaluate as evaluate_energy
+from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 _FORMAT = "effebm_ext checkpoint"
 _VERSION = 1
 _FOLDER = 0x10  # among the external attributes of a zip entry

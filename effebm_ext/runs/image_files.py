@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from effebm_ext.image_folder import read_images
+from effebm_ext.runs.image_folder import read_images
 
 _IDX_UINT8 = 0x0800  # two zero bytes, the type; then the number of axes
 _CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then the three planes

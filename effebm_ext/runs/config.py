@@ -1,0 +1,156 @@
+"""What a training run depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.recipes import RECIPES, Recipe
+
+# EFF-EBM's Algorithm 1 has nothing but this; the rates and step sizes it leaves open.
+_VERBATIM = {
+    "objective": "contrastive",
+    "conditional": False,
+    "error_feedback": False,
+    "clip": "none",
+    "buffer_size": 0,
+    "restart_probability": 0.0,
+    "on_divergence": "raise",
+    "optimizer": "sgd",
+    "ema_decay": 0.0,
+    "data_noise": 0.0,
+    "energy_l2": 0.0,
+    "max_grad_norm": 0.0,
+}
+
+Config = TypeVar("Config", bound=CommonOptions)
+
+
+def _with_own_options(kind: type[Config]) -> type[Config]:
+    """Makes a dataclass of ``kind`` that has the options of every recipe too."""
+    for recipe in RECIPES.values():
+        types = typing.get_type_hints(recipe.options)
+        for field in dataclasses.fields(recipe.options):
+            known = kind.__dict__.get(field.name, field)
+            if (known.default, known.metadata) != (field.default, field.metadata):
+                raise TypeError(f"{field.name}: two recipes have different options of this name")
+            kind.__annotations__[field.name] = types[field.name]
+            setattr(kind, field.name, dataclasses.field(
+                default=field.default, metadata=field.metadata
+            ))  # fmt: skip
+    return dataclasses.dataclass(frozen=True)(kind)
+
+
+@_with_own_options
+class TrainConfig(CommonOptions):
+    """Everything a training run depends on; the command line's flags have the same names.
+
+    The options are those of :class:`effebm_ext.runs.common.CommonOptions` and those that only some
+    objectives have, from their recipes (:mod:`effebm_ext.runs.recipes`). ``effebm train --help``
+    says what each is for. An option of another objective must stay as it is by default.
+
+    The step size of the chains goes geometrically from ``step_size`` to ``step_size_end`` (None: it
+    stays) over the run. ``verbatim`` is EFF-EBM's Algorithm 1 and nothing else: persistent chains
+    with plain compression and the unscaled step
+    ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E, of sgd. So it has no error
+    feedback, clip, buffer, restart, average, data noise, energy_l2 or bound on the gradient;
+    whatever says otherwise is refused. The learning rate is constant unless a schedule is named,
+    and the step sizes up to ``step_size_end`` begin anew in every iteration.
+
+    Raises:
+        TypeError: a value is of another type than its field; an int passes for a float, NumPy
+            numbers and tensors without axes for Python's numbers.
+        ValueError: a value is out of range, cannot be parsed or does not go with another.
+    """
+
+    if TYPE_CHECKING:  # the options of the recipes are added when the class is made
+
+        def __init__(self, **options: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objective not in RECIPES:
+            raise ValueError(f"objective: expected {', '.join(RECIPES)}, got {self.objective!r}")
+        for name, owners in _owners().items():
+            value, default = getattr(self, name), getattr(TrainConfig, name)
+            if self.objective not in owners and value != default:
+                raise ValueError(
+                    f"{name}: expected none with objective {self.objective}, as it belongs to "
+                    f"{', '.join(owners)}, got {value}"
+                )
+        self.recipe.check(self, self.recipe.own(self))
+        for name, only in _VERBATIM.items() if self.verbatim else ():
+            if getattr(self, name) not in (None, only):
+                raise ValueError(
+                    f"{name}: expected {only} with verbatim, the published algorithm, "
+                    f"got {getattr(self, name)}"
+                )
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """The recipe of the objective."""
+        return RECIPES[self.objective]
+
+    def resolved(self, *, is_image: bool) -> TrainConfig:
+        """The configuration with a value for every option that a run chooses.
+
+        Data of about unit scale get a step size of 0.02 and data noise of 0.3 if they are images,
+        as the noise can be taken off images again, and 0.005 and 0 otherwise. Chains are compressed
+        by Block-Sign of 64 with error feedback. Adam's rate falls by a cosine, and its gradient is
+        bounded by a norm of 1. Recipes choose their own options, and others where they differ.
+        """
+        chosen: dict[str, Any] = {
+            "step_size": 0.02 if is_image else 0.005,
+            "data_noise": 0.3 if is_image else 0.0,
+            "compressor": "block-sign:64",
+            "error_feedback": True,
+            "optimizer": "adam",
+            "learning_rate_schedule": "constant" if self.verbatim else "cosine",
+            "max_grad_norm": 1.0,
+        }
+        for field in dataclasses.fields(self.recipe.options):
+            chosen[field.name] = field.metadata["resolved"]
+        chosen |= self.recipe.defaults(is_image)
+        if self.verbatim:
+            chosen |= _VERBATIM
+        missing = {name: value for name, value in chosen.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing) if missing else self
+
+    def step_sizes(self) -> float | Callable[[int], float]:
+        """The chains' step size, for a sampler: a number, or a function of the step."""
+        first, last = self.step_size, self.step_size_end
+        assert first is not None  # of a resolved configuration
+        if last is None:
+            return first
+        if self.verbatim:
+            n = self.langevin_steps
+            return lambda step: first * (last / first) ** (step % n / max(n - 1, 1))
+        steps = self.iterations // self.chains_move_every * self.langevin_steps
+        return lambda step: first * (last / first) ** min(step / steps, 1.0)
+
+    @property
+    def chains_move_every(self) -> int:
+        """Iterations between two moves of the chains."""
+        return min(self.checkpoint_every, self.iterations) if self.recipe.moves_rarely else 1
+
+
+def _owners() -> dict[str, list[str]]:
+    """The objectives that have each of the options that not all have."""
+    owners: dict[str, list[str]] = {}
+    for recipe in RECIPES.values():
+        for field in dataclasses.fields(recipe.options):
+            owners.setdefault(field.name, []).append(recipe.name)
+    return owners
+
+
+def option_help(name: str) -> str:
+    """What an option is for, as the command line says it."""
+    field = TrainConfig.__dataclass_fields__[name]
+    text: str = field.metadata["help"]
+    return f"{text}: {', '.join(RECIPES)}" if name == "objective" else text

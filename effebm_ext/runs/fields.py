@@ -1,0 +1,114 @@
+"""Options of a configuration: dataclass fields with a type, a range and words of help."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from effebm_ext.scalars import as_float, as_int
+
+_NAMES = {bool: "true or false", int: "an int", float: "a number", str: "a str"}
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    resolved: Any = None,
+    above: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    names: Sequence[str] = (),
+) -> Any:
+    """A field of a dataclass of options.
+
+    Args:
+        default: its value where none is given; None where a run chooses it.
+        help: the words of the command line.
+        resolved: what a run chooses for None.
+        above, at_least, at_most, below: the range of a number.
+        names: the strings it may be.
+    """
+    limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
+    metadata = {"help": help, "resolved": resolved, "names": tuple(names), **limits}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_options(options: Any) -> None:
+    """Holds every field to its type, its range and its names; numbers become Python's.
+
+    Raises:
+        TypeError: as :func:`as_declared`.
+        ValueError: a number is out of its range, or a string is none of the names.
+    """
+    declared = declared_types(type(options))
+    for field in dataclasses.fields(options):
+        value = as_declared(getattr(options, field.name), declared[field.name], field.name)
+        object.__setattr__(options, field.name, value)  # JSON holds Python's types only
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
+    for field in dataclasses.fields(options):
+        if given[field.name] is not None:
+            _check_range(field, given[field.name])
+    for field in dataclasses.fields(options):
+        names, value = field.metadata["names"], given[field.name]
+        if names and value not in (*names, field.default):
+            raise ValueError(f"{field.name}: expected {', '.join(names)}, got {value!r}")
+
+
+def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
+    name, limits = field.name, field.metadata
+    above, at_least = limits["above"], limits["at_least"]
+    low = at_least if above is None else above
+    if low is None:
+        return
+    sign = ">=" if above is None else ">"
+    if not math.isfinite(value) or value < low or value == above:
+        raise ValueError(f"{name}: expected a finite number {sign} {low}, got {value}")
+    if limits["at_most"] is not None and value > limits["at_most"]:
+        raise ValueError(f"{name}: expected {low} to {limits['at_most']}, got {value}")
+    if limits["below"] is not None and value >= limits["below"]:
+        raise ValueError(f"{name}: expected {low} <= {name} < {limits['below']}, got {value}")
+
+
+def option_names(kind: type) -> Iterator[str]:
+    """The names of a dataclass's fields."""
+    return (field.name for field in dataclasses.fields(kind))
+
+
+def declared_types(kind: type) -> dict[str, Any]:
+    """The types of a dataclass's fields by their names: bool, int, float or str, or None too."""
+    return typing.get_type_hints(kind)
+
+
+def kind_of(declared: Any) -> type:
+    """The type that is declared, beside which None may be."""
+    return (typing.get_args(declared) or (declared,))[0]
+
+
+def as_declared(value: Any, declared: Any, name: str) -> Any:
+    """``value`` as a Python object of the type that is ``declared``. NumPy numbers and tensors
+    without axes are numbers, and an int is a float where a float is declared.
+
+    Raises:
+        TypeError: it is of another type; a bool is no number, and no number or string is a bool.
+        ValueError: it is an integer that no float holds, where a float is declared.
+    """
+    if value is None and type(None) in typing.get_args(declared):
+        return None
+    kind = kind_of(declared)
+    try:
+        if kind is int:
+            return as_int(value, name)
+        if kind is float:
+            return as_float(value, name)
+        if isinstance(value, (kind, np.bool_) if kind is bool else kind):
+            return kind(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name}: expected {_NAMES[kind]}, got {value!r}")

@@ -1,0 +1,114 @@
+"""What the objective of a run is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from effebm_ext.batches import spread_labels
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
+from effebm_ext.rng import Key
+from effebm_ext.runs.common import CommonOptions
+from effebm_ext.samplers import Langevin
+from effebm_ext.samplers.divergence import OnDivergence
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """An energy, the data and the options from which a recipe makes its objective.
+
+    Attributes:
+        config: resolved options.
+        energy: the energy on its device.
+        data: rows to train on ``(n, *event)``, on the CPU.
+        labels: int64 ``(n,)``, their labels if the run is conditional.
+        generator: the run's CPU generator.
+        step_size: the chains' step size, a number or a function of the step.
+        move_every: iterations between two moves of the chains.
+    """
+
+    config: CommonOptions
+    energy: nn.Module
+    data: Tensor
+    labels: Tensor | None
+    generator: torch.Generator
+    step_size: float | Callable[[int], float]
+    move_every: int
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the energy."""
+        return next(self.energy.parameters()).device
+
+    def noise(self, n: int) -> Tensor:
+        """Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
+        shape = (n, *self.data.shape[1:])
+        noise = torch.randn(shape, generator=self.generator)
+        return self.data.mean() + self.data.std(correction=0) * noise
+
+    def noise_kwargs(self, n: int) -> dict[str, Tensor]:
+        """``y``: labels as frequent as in the data; nothing if the run is not conditional."""
+        if self.labels is None:
+            return {}
+        return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
+
+    def chains(self) -> PersistentChains | ReplayBuffer:
+        """Chains that start from noise, in a replay buffer if the options ask for one."""
+        config = self.config
+        restart = None
+        if config.restart_probability:
+            restart = Restart(
+                config.restart_probability, self.noise, self.generator, self.noise_kwargs
+            )
+        size = config.buffer_size or config.chains
+        x0, kwargs = self.noise(size).to(self.device), {}
+        if self.labels is not None:
+            kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
+        sampler = langevin(config, self.energy, self.step_size)
+        options: dict[str, Any] = {
+            "rng": Key(config.seed),
+            "restart": restart,
+            "energy_kwargs": kwargs,
+        }
+        if config.buffer_size:
+            return ReplayBuffer(
+                sampler, x0, n_chains=config.chains, generator=self.generator, **options
+            )
+        return PersistentChains(sampler, x0, **options)
+
+
+def langevin(
+    config: CommonOptions,
+    energy: nn.Module,
+    step_size: float | Callable[[int], float],
+    *,
+    compressed: bool = True,
+) -> Langevin:
+    """The Langevin sampler that resolved options describe, without their compressor if asked."""
+    compressor = config.chain_compressor if compressed else None
+    return Langevin(
+        energy,
+        step_size=step_size,
+        compressor=compressor,
+        error_feedback=bool(config.error_feedback) and compressor is not None,
+        clip=config.chain_clip,
+        on_divergence=on_divergence(config),
+    )
+
+
+def on_divergence(config: CommonOptions) -> OnDivergence:
+    """What the samplers are told to do with chains that diverged."""
+    return cast(OnDivergence, config.on_divergence)
+
+
+def gaussian_of(config: CommonOptions, data: Tensor) -> tuple[float, float]:
+    """The mean and the standard deviation of all elements of the data with their noise."""
+    assert config.data_noise is not None  # of resolved options
+    return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)
