@@ -45,7 +45,7 @@ def energy(x: Tensor) -> Tensor:
 
 def jump(compressor: Compressor, step_size: float, x: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """Squared jump per dimension, and probability of acceptance, ``(n,)`` each."""
-    sampler = eff.MALA(energy, step_size, compressor=compressor)
+    sampler = eff.MALA(energy, step_size=step_size, compressor=compressor)
     state = sampler.init(x, rng=eff.Key(seed))
     proposal = sampler.propose(state)
     acceptance = proposal.log_ratio.clamp(max=0).exp()
@@ -69,7 +69,7 @@ def best_jump(name: str, dim: int, chains: int) -> Row:
 
 def memory(name: str, dim: int) -> Row:
     """Bytes of a walker, counted from tensors as weighted walkers hold them."""
-    sampler = eff.MALA(energy, 0.1, compressor=DRIFTS[name])
+    sampler = eff.MALA(energy, step_size=0.1, compressor=DRIFTS[name])
     x0 = torch.randn(64, dim, generator=torch.Generator().manual_seed(0))
     walkers = WeightedWalkers(sampler, x0, x0.new_zeros(64))
     state = walkers.walkers

@@ -358,7 +358,7 @@ def test_samplers_that_have_warned_can_be_copied_and_pickled():
 
 
 def test_a_chain_of_mala_that_starts_out_of_the_support_is_told_of():
-    sampler = eff.MALA(gamma, 0.1)
+    sampler = eff.MALA(gamma, step_size=0.1)
     x0 = START[:9].clone()
     x0[4], x0[7] = -1.0, 0.0
     state = sampler.init(x0, rng=KEY)
@@ -366,14 +366,14 @@ def test_a_chain_of_mala_that_starts_out_of_the_support_is_told_of():
     assert info.diverged.tolist() == [i in (4, 7) for i in range(9)]
     assert "2 of 9 chains diverged before step 5: the energy of chain 4 is nan" in text
     quiet(sampler.advance_, state, 5)
-    good = eff.MALA(gamma, 1.0)  # proposals out of the support are no matter
+    good = eff.MALA(gamma, step_size=1.0)  # proposals out of the support are no matter
     assert not quiet(good.advance_, good.init(START, rng=KEY), 20).diverged.any()
-    flat = eff.MALA(root, 0.1, compressor=eff.BlockSign(1))  # a drift that is not finite
+    flat = eff.MALA(root, step_size=0.1, compressor=eff.BlockSign(1))  # a drift that is not finite
     info, text = warned(flat.advance_, flat.init(torch.zeros(1, 1), rng=KEY))
     assert info.diverged.tolist() == [True]
     assert "the drift of chain 0 is" in text
-    strict = eff.MALA(gamma, 0.1, on_divergence="raise")
+    strict = eff.MALA(gamma, step_size=0.1, on_divergence="raise")
     with pytest.raises(eff.NonFiniteError, match="2 of 9 chains diverged before step 5"):
         strict.sample(x0, 5, rng=KEY)
     with pytest.raises(ValueError, match=r"on_divergence: expected keep or raise, .*'restart'"):
-        eff.MALA(gamma, 0.1, on_divergence="restart")
+        eff.MALA(gamma, step_size=0.1, on_divergence="restart")

@@ -137,7 +137,7 @@ def test_mala_in_light_tails_moves_with_a_bounded_drift():
         return x.pow(4).sum(1)
 
     def states(clip):
-        sampler = eff.MALA(energy, 0.6, clip=clip)
+        sampler = eff.MALA(energy, step_size=0.6, clip=clip)
         state = sampler.init(torch.full((1000, 2), 2.0), rng=eff.Key(0))
         acceptance = sampler.advance_(state, 20).acceptance
         squares = torch.zeros(1000)

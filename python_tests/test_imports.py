@@ -14,7 +14,7 @@ import imports  # noqa: E402
 # Every room of the library imports from rooms before it only.
 ORDER = [
     *["_C", "source_digest", "extension", "scalars", "warn", "transforms", "reference", "rng"],
-    *["limits", "energies", "batches", "networks"],
+    *["limits", "log_weights", "energies", "batches", "networks"],
     *["ops", "samplers", "chains", "losses", "objectives", "evaluation", "training"],
     *["__init__", "runs", "__main__"],
 ]
@@ -23,7 +23,7 @@ LIBRARY = ORDER[: ORDER.index("__init__") + 1]
 OUTSIDE = {
     *["__future__", "abc", "collections", "contextlib", "contextvars", "copy", "dataclasses"],
     *["enum", "functools", "itertools", "math", "types", "typing", "warnings", "weakref"],
-    *["hashlib", "inspect", "sys", "numbers", "operator", "numpy", "torch"],
+    *["hashlib", "inspect", "sys", "numbers", "operator", "typing_extensions", "numpy", "torch"],
 }
 FILES = {"extension", "source_digest"}  # they look for the compiled modules
 

@@ -34,7 +34,7 @@ def log_density_of_step(x, to, step_size, compressor, clip):
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
 @pytest.mark.parametrize("clip", CLIPS, ids=named)
 def test_the_ratio_is_that_of_the_densities(compressor, clip):
-    proposal = LangevinProposal(energy, 0.4, compressor=compressor, clip=clip)
+    proposal = LangevinProposal(energy, step_size=0.4, compressor=compressor, clip=clip)
     state = proposal.init(normal(200, 8, dtype=torch.float64), rng=KEY)
     found = proposal.propose(state)
     forward = log_density_of_step(state.x, found.x, 0.4, compressor, clip)
@@ -48,7 +48,7 @@ def test_the_ratio_is_that_of_the_densities(compressor, clip):
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
 def test_detailed_balance(compressor):
     """The way back has the opposite ratio, so p(x) q(x'|x) min(1, r) is symmetric."""
-    proposal = LangevinProposal(energy, 0.4, compressor=compressor)
+    proposal = LangevinProposal(energy, step_size=0.4, compressor=compressor)
     state = proposal.init(normal(100, 8, dtype=torch.float64), rng=KEY)
     there = proposal.propose(state)
     end = proposal.init(there.x, rng=KEY)
@@ -72,7 +72,7 @@ def test_strong_compression_leaves_the_covariance_exact():
     half = torch.linalg.cholesky(covariance)
     chains, looks = 1000, 40
     x0 = normal(chains, 8, seed=2, dtype=torch.float64) @ half.T
-    sampler = eff.MALA(gaussian, 0.5, compressor=eff.TopK(1))
+    sampler = eff.MALA(gaussian, step_size=0.5, compressor=eff.TopK(1))
     state, found = sampler.init(x0, rng=KEY), []
     acceptance = sampler.advance_(state, 50).acceptance
     for _ in range(looks):
@@ -88,7 +88,7 @@ def test_strong_compression_leaves_the_covariance_exact():
 
 
 def test_acceptance_is_the_mean_of_the_probabilities_and_decides():
-    sampler = eff.MALA(energy, 1.0, compressor=eff.BlockSign(4))
+    sampler = eff.MALA(energy, step_size=1.0, compressor=eff.BlockSign(4))
     state = sampler.init(normal(5000, 8), rng=KEY)
     probability = sampler.propose(state).log_ratio.clamp(max=0).exp()
     before = state.clone()
@@ -104,9 +104,10 @@ def test_acceptance_is_the_mean_of_the_probabilities_and_decides():
 
 @pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(3)], ids=named)
 def test_the_cache_is_that_of_the_state_and_packing_changes_no_bit(compressor):
-    sampler = eff.MALA(energy, 0.8, compressor=compressor)
+    sampler = eff.MALA(energy, step_size=0.8, compressor=compressor)
     # the same compressor as a function of a tensor is not packed
-    plain = eff.MALA(energy, 0.8, compressor=compressor and (lambda g: compressor.compress(g)))
+    function = compressor and (lambda g: compressor.compress(g))
+    plain = eff.MALA(energy, step_size=0.8, compressor=function)
     state, dense_state = sampler.init(normal(64, 8), rng=KEY), plain.init(normal(64, 8), rng=KEY)
     assert isinstance(dense_state.drift, torch.Tensor)
     assert isinstance(state.drift, torch.Tensor) == (compressor is None)
@@ -122,7 +123,7 @@ def test_the_cache_is_that_of_the_state_and_packing_changes_no_bit(compressor):
 
 @pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(4)], ids=named)
 def test_taken_and_put_back(compressor):
-    sampler = eff.MALA(energy, 0.8, compressor=compressor)
+    sampler = eff.MALA(energy, step_size=0.8, compressor=compressor)
     x0 = normal(10, 8)
     x0[3] = 0  # a drift of one sign but for this
     state = sampler.init(x0, rng=KEY)
@@ -158,7 +159,7 @@ def test_what_is_not_finite_is_rejected():
         return torch.where(x[:, 1] > 1, -math.inf, e)
 
     for compressor in (None, eff.TopK(1), eff.BlockSign(2)):
-        sampler = eff.MALA(cliff, 1.0, compressor=compressor)
+        sampler = eff.MALA(cliff, step_size=1.0, compressor=compressor)
         state = sampler.init(torch.zeros(500, 2), rng=KEY)
         for _ in range(10):
             info = sampler.advance_(state)
@@ -169,7 +170,7 @@ def test_what_is_not_finite_is_rejected():
 
 
 def test_a_step_leaves_the_state_and_a_batch_can_be_split():
-    sampler = eff.MALA(energy, 0.5, compressor=eff.TopK(2))
+    sampler = eff.MALA(energy, step_size=0.5, compressor=eff.TopK(2))
     x0 = normal(12, 8)
     state = sampler.init(x0, rng=KEY)
     after, _ = sampler.step(state)
@@ -198,18 +199,15 @@ def test_uniforms():
 
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"error_feedback: .* on the state alone and not on its"):
-        eff.MALA(energy, 0.1, compressor=eff.TopK(1), error_feedback=True)
+        eff.MALA(energy, step_size=0.1, compressor=eff.TopK(1), error_feedback=True)
     with pytest.raises(ValueError, match=r"bounds: .* the density of the step"):
-        eff.MALA(energy, 0.1, bounds=(-1, 1))
+        eff.MALA(energy, step_size=0.1, bounds=(-1, 1))
     for step_size in (0, -1, math.inf, math.nan):
         with pytest.raises(ValueError, match="step_size: expected a positive finite number"):
-            eff.MALA(energy, step_size)
+            eff.MALA(energy, step_size=step_size)
     with pytest.raises(TypeError, match="step_size: expected a number or a function, got Tensor"):
-        eff.MALA(energy, torch.ones(3))
+        eff.MALA(energy, step_size=torch.ones(3))
     with pytest.raises(TypeError, match=r"x0: expected float32 or float64, .* got torch.bfloat16"):
-        eff.MALA(energy, 0.1).init(torch.zeros(2, 8, dtype=torch.bfloat16))
-    sampler = eff.MALA(energy, 0.1)
-    with pytest.raises(ValueError, match="n_steps: expected at least 1, got 0"):
-        sampler.advance_(sampler.init(normal(2, 8)), 0)
+        eff.MALA(energy, step_size=0.1).init(torch.zeros(2, 8, dtype=torch.bfloat16))
     with pytest.raises(ValueError, match="expected one value per chain"):
-        eff.MALA(lambda x: x, 0.1).init(normal(2, 8))
+        eff.MALA(lambda x: x, step_size=0.1).init(normal(2, 8))

@@ -59,7 +59,7 @@ def test_compressors_under_autocast_keep_the_dtype_of_what_they_get(kind):
 
     def run(compressor):
         if kind == "MALA":
-            return eff.MALA(energy, 0.1, compressor=compressor).sample(START, 3, rng=KEY)
+            return eff.MALA(energy, step_size=0.1, compressor=compressor).sample(START, 3, rng=KEY)
         options = {"error_feedback": True} if kind == "run" else {}
         sampler = eff.Langevin(energy, step_size=0.1, compressor=compressor, **options)
         return sampler.sample(START, 3, rng=KEY)
@@ -238,7 +238,7 @@ def test_rounding_that_decides_is_warned_of_once(case, use):
             ais(given)
             return
         if use == "MALA":
-            sampler = eff.MALA(given, 0.5)
+            sampler = eff.MALA(given, step_size=0.5)
             state = sampler.init(x0, rng=KEY)
             for _ in range(3):
                 sampler.advance_(state, 2)
@@ -257,10 +257,10 @@ def test_rounding_that_decides_is_warned_of_once(case, use):
 
 
 def test_the_wider_dtype_that_the_warning_asks_for_is_right():
-    sampler = eff.MALA(lambda x: offset(1e8, torch.float64)(x.double()), 0.5)
+    sampler = eff.MALA(lambda x: offset(1e8, torch.float64)(x.double()), step_size=0.5)
     state = sampler.init(normal(2000, 3), rng=KEY)
     acceptance = float(sampler.advance_(state, 20).acceptance.mean())
-    plain = eff.MALA(offset(0.0, torch.float32), 0.5)
+    plain = eff.MALA(offset(0.0, torch.float32), step_size=0.5)
     state = plain.init(normal(2000, 3), rng=KEY)
     wanted = float(plain.advance_(state, 20).acceptance.mean())
     assert acceptance == pytest.approx(wanted, abs=1e-3)
@@ -284,7 +284,8 @@ def test_samplers_print_as_they_were_made():
     assert repr(eff.Langevin(score=torch.neg, step_size=torch.full((3,), 0.1))) == (
         "Langevin(score=neg, step_size=tensor of shape (3,))"
     )
-    mala = eff.MALA(energy, np.float32(0.5), clip=eff.ClipNorm(2.0), on_divergence="raise")
+    clip = eff.ClipNorm(2.0)
+    mala = eff.MALA(energy, step_size=np.float32(0.5), clip=clip, on_divergence="raise")
     assert repr(mala) == (
         f"MALA(energy=energy, step_size=0.5, clip={eff.ClipNorm(2.0)!r}, on_divergence='raise')"
     )

@@ -36,9 +36,10 @@ def test_numbers_of_any_kind_are_taken_everywhere(number):
     for step_size in (number, lambda step: number):
         sampler = eff.Langevin(energy, step_size=step_size, temperature=number)
         assert_same_bits(sampler.sample(START, np.int64(3), rng=KEY), want)
-    want = eff.MALA(energy, 0.25).sample(START, 3, rng=KEY)
+    want = eff.MALA(energy, step_size=0.25).sample(START, 3, rng=KEY)
     for step_size in (number, lambda step: number):
-        assert_same_bits(eff.MALA(energy, step_size).sample(START, np.array(3), rng=KEY), want)
+        sampler = eff.MALA(energy, step_size=step_size)
+        assert_same_bits(sampler.sample(START, np.array(3), rng=KEY), want)
     walkers = WeightedWalkers(
         eff.Langevin(energy, step_size=number), START, torch.zeros(4), rng=KEY,
         moved=np.int32(2), resample_threshold=number,
@@ -63,8 +64,8 @@ def test_integers_of_any_kind_are_taken_everywhere():
 @pytest.mark.parametrize("make", [
     lambda value: eff.Langevin(energy, step_size=value),
     lambda value: eff.Langevin(energy, step_size=lambda step: value).sample(START, 1),
-    lambda value: eff.MALA(energy, value),
-    lambda value: eff.MALA(energy, lambda step: value).sample(START, 1),
+    lambda value: eff.MALA(energy, step_size=value),
+    lambda value: eff.MALA(energy, step_size=lambda step: value).sample(START, 1),
     lambda value: eff.Langevin(energy, step_size=0.1, temperature=value),
 ], ids=["step_size", "schedule", "MALA", "schedule of MALA", "temperature"])  # fmt: skip
 @pytest.mark.parametrize("value", [True, None, "a", 1j, [0.1], np.array([0.1, 0.2])], ids=repr)
@@ -76,9 +77,9 @@ def test_what_is_no_number_is_refused_by_name(make, value):
 def test_tensors_with_axes_are_refused_where_there_is_one_number():
     steps = torch.full((4,), 0.1)
     with pytest.raises(TypeError, match=r"step_size: .* got Tensor of shape \(4,\)"):
-        eff.MALA(energy, steps)
+        eff.MALA(energy, step_size=steps)
     with pytest.raises(TypeError, match=r"step_size: expected a number, got Tensor .* \(4,\)"):
-        eff.MALA(energy, lambda step: steps).sample(START, 1)
+        eff.MALA(energy, step_size=lambda step: steps).sample(START, 1)
     with pytest.raises(TypeError, match=r"step_size: .* got Tensor of shape \(4,\)"):
         WeightedWalkers(eff.Langevin(energy, step_size=steps), START, torch.zeros(4))
     with pytest.raises(TypeError, match=r"step_size: expected a number, got Tensor .* \(4,\)"):
@@ -110,7 +111,7 @@ def test_schedules_are_held_to_what_numbers_are(bad):
         assert isinstance(bad, torch.Tensor) == ("at step 3" in str(caught.value))
     if not isinstance(bad, torch.Tensor) or bad.dim() == 0:
         with pytest.raises(ValueError, match="step_size: expected a positive finite number"):
-            eff.MALA(energy, schedule).sample(START, 5)
+            eff.MALA(energy, step_size=schedule).sample(START, 5)
 
 
 def test_step_sizes_on_a_gpu_are_looked_at_at_the_end_of_the_call():

@@ -116,10 +116,3 @@ def test_what_is_refused():
         replay.load_state_dict({**replay.state_dict(), "x": START})
     with pytest.raises(ValueError, match="residual if and only if"):
         replay.load_state_dict({**replay.state_dict(), "residual": None})
-
-
-def test_samplers_that_keep_energies_are_refused():
-    sampler = eff.MALA(lambda x: x.square().sum(1), 0.1)
-    for make in (PersistentChains, lambda s, x: ReplayBuffer(s, x, n_chains=1, generator=None)):
-        with pytest.raises(TypeError, match=r"sampler: expected effebm_ext.Langevin .*, got MALA"):
-            make(sampler, torch.zeros(2, 1))

@@ -200,7 +200,7 @@ def test_resampling_is_unbiased(scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_walkers_are_resampled_where_their_weights_ask_for_it(scheme):
     energy = Mixture(4)
-    sampler = eff.MALA(energy, 0.2, compressor=eff.TopK(1))
+    sampler = eff.MALA(energy, step_size=0.2, compressor=eff.TopK(1))
     walkers = walkers_of(energy, 400, sampler, resampling=scheme, resample_threshold=0.9)
     never = walkers_of(energy, 400, sampler, resample_threshold=0.0)
     energy.move(0.6)
@@ -387,11 +387,11 @@ def test_what_is_refused():
         make(resampling="residual")
     with pytest.raises(ValueError, match=r"resample_threshold: expected 0 to 1, got 1\.5"):
         make(resample_threshold=1.5)
-    packed = make(eff.MALA(energy, 0.1, compressor=eff.TopK(1)))
+    packed = make(eff.MALA(energy, step_size=0.1, compressor=eff.TopK(1)))
     with pytest.raises(KeyError, match="dense"):
         make().load_state_dict(packed.state_dict())
-    two = make(eff.MALA(energy, 0.1, compressor=eff.TopK(2)))
+    two = make(eff.MALA(energy, step_size=0.1, compressor=eff.TopK(2)))
     with pytest.raises(ValueError, match=r"drift: expected values \(8, 2\), got \(8, 1\)"):
         two.load_state_dict(packed.state_dict())
     with pytest.raises(ValueError, match=r"n_steps: expected at least 1, got 0"):
-        walkers_of(Mixture(1), 4, eff.MALA(Mixture(1), 0.1)).advance(0)
+        walkers_of(Mixture(1), 4, eff.MALA(Mixture(1), step_size=0.1)).advance(0)

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from effebm_ext.chains.restart import Restart, check_sampler, load_state, state_dict
+from effebm_ext.chains.restart import Restart
 from effebm_ext.rng import Rng
-from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 
 
 class PersistentChains:
@@ -17,26 +17,23 @@ class PersistentChains:
     divergence; EFF-EBM, Algorithm 1).
 
     Args:
-        sampler: moves the chains; its energy is the model in training.
+        sampler: any sampler, which moves the chains; its energy is the model in training.
         x0: where they start, ``(n_chains, *event)``; copied.
         rng: a Key, a torch.Generator, or None.
         restart: which chains begin anew before they are advanced; None: no chain ever does.
         energy_kwargs: of the energy; values per chain stay with their chains until they begin anew.
 
-    Raises:
-        TypeError: the sampler is no Langevin sampler.
     """
 
     def __init__(
         self,
-        sampler: Langevin,
+        sampler: Sampler[Any],
         x0: Tensor,
         *,
         rng: Rng = None,
         restart: Restart | None = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        check_sampler(sampler)
         self.sampler, self.restart = sampler, restart
         self.state: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
 
@@ -46,14 +43,15 @@ class PersistentChains:
         return self.state.x
 
     def advance(self, n_steps: int) -> StepInfo:
-        """Moves every chain by ``n_steps`` Langevin steps."""
+        """Moves every chain by ``n_steps`` steps of the sampler, by the energy as it is now."""
         if self.restart is not None:
             self.restart.apply_(self.state)
+        self.sampler.refresh_(self.state)
         return self.sampler.advance_(self.state, n_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, for :meth:`load_state_dict`."""
-        return state_dict(self.state)
+        return self.state.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where :meth:`state_dict` was taken.
@@ -61,4 +59,4 @@ class PersistentChains:
         Raises:
             KeyError, TypeError, ValueError: the state is of other chains.
         """
-        self.state = load_state(state, self.state)
+        self.state = self.state.loaded(state)

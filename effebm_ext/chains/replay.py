@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.chains.restart import Restart, check_sampler, load_state, state_dict
+from effebm_ext.chains.restart import Restart
 from effebm_ext.rng import Rng
-from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 from effebm_ext.scalars import as_int
 
 
@@ -21,8 +21,8 @@ class ReplayBuffer:
     (IGEBM, Du and Mordatch 2019; JEM). Residuals and labels move with their chains.
 
     Args:
-        sampler: moves the chains; its energy is the model in training. Its step size is that of all
-            chains, since chains are in another place each time.
+        sampler: any sampler, which moves the chains; its energy is the model in training. It has
+            one step size for all chains, since chains are in another place each time.
         x0: the buffer, ``(size, *event)``; copied.
         n_chains: drawn at a time, without replacement, at most ``size``.
         generator: CPU generator of the draws.
@@ -31,14 +31,14 @@ class ReplayBuffer:
         energy_kwargs: of the energy; values per chain have the first axis ``size``.
 
     Raises:
-        TypeError: the sampler is no Langevin sampler, or has a step size per chain (a schedule that
-            gives one: from :meth:`advance`).
+        TypeError: the sampler has a step size per chain (a schedule that gives one: from
+            :meth:`advance`).
         ValueError: n_chains is not between 1 and the size of the buffer.
     """
 
     def __init__(
         self,
-        sampler: Langevin,
+        sampler: Sampler[Any],
         x0: Tensor,
         *,
         n_chains: int,
@@ -47,7 +47,6 @@ class ReplayBuffer:
         restart: Restart | None = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        check_sampler(sampler)
         n_chains = as_int(n_chains, "n_chains")
         if not 1 <= n_chains <= len(x0):
             raise ValueError(
@@ -70,13 +69,14 @@ class ReplayBuffer:
         self.state = self.buffer.take(rows)  # with its step, so that no noise is used twice
         if self.restart is not None:
             self.restart.apply_(self.state)
+        self.sampler.refresh_(self.state)
         info = self.sampler.advance_(self.state, n_steps)
         self.buffer.put_(rows, self.state)
         return info
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes but the generator, for :meth:`load_state_dict`."""
-        return {**state_dict(self.state), "buffer": state_dict(self.buffer)}
+        return {**self.state.state_dict(), "buffer": self.buffer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where :meth:`state_dict` was taken.
@@ -84,11 +84,11 @@ class ReplayBuffer:
         Raises:
             KeyError, TypeError, ValueError: the state is of other chains.
         """
-        buffer = load_state(state["buffer"], self.buffer)
-        self.state, self.buffer = load_state(state, self.state), buffer
+        buffer = self.buffer.loaded(state["buffer"])
+        self.state, self.buffer = self.state.loaded(state), buffer
 
 
-def _with_one_step_size(sampler: Langevin) -> Langevin:
+def _with_one_step_size(sampler: Sampler[Any]) -> Sampler[Any]:
     """The same sampler, which refuses a step size per chain: it would go by the places of chains,
     and these change."""
     step_size = sampler.step_size

@@ -8,12 +8,12 @@ Cappé, E. Moulines, arXiv cs/0507025).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from effebm_ext.log_weights import check_log_weights
 from effebm_ext.rng import RESAMPLING, Key, uniforms
 
 
@@ -56,9 +56,8 @@ def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
     Raises:
         ValueError: a weight is NaN or infinite, or all are zero.
     """
-    n, largest = len(log_weights), float(log_weights.max())
-    if not math.isfinite(largest):
-        raise ValueError(f"log_weights: expected a finite maximum, got {largest}")
+    check_log_weights(log_weights)
+    n = len(log_weights)
     uniform = uniforms(key, 2 * n, RESAMPLING)
     order = uniform[:n].argsort()
     cumulative = torch.softmax(log_weights.cpu(), 0)[order].cumsum(0)

@@ -30,12 +30,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.chains import restart
 from effebm_ext.chains.resampling import SCHEMES, resample
 from effebm_ext.energies import WithoutGraph, per_chain, warn_if_rounded
+from effebm_ext.log_weights import effective_size, log_of_mean
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState
-from effebm_ext.samplers.cached import CachedState, drift_tensors, load_drift
+from effebm_ext.samplers.cached import CachedState
 from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.proposal import LangevinProposal
 from effebm_ext.scalars import as_float, as_int
@@ -146,12 +146,12 @@ class WeightedWalkers:
     @property
     def ess(self) -> float:
         """Kish's effective sample size ``1 / sum(weights^2)``, 1 to n."""
-        return float(1 / self.weights.square().sum())
+        return effective_size(self.log_weights)
 
     @property
     def log_z(self) -> float:
         """Estimate of log Z, where Z is the integral of exp(-E)."""
-        return self._log_z_before + _log_mean_exp(self.log_weights)
+        return self._log_z_before + log_of_mean(self.log_weights)
 
     @property
     def state(self) -> LangevinState:
@@ -211,8 +211,9 @@ class WeightedWalkers:
             energy = state.energy
             self.sampler.refresh_(state)
             log_weights = self._added(log_weights, energy.double() - state.energy.double())
-            _, acceptance = self.sampler.steps_(state, n_steps)
-            return log_weights, float(acceptance.mean())
+            info = self.sampler.steps_(state, n_steps)
+            assert info.acceptance is not None  # of adjusted steps
+            return log_weights, float(info.acceptance.mean())
         for _ in range(n_steps):
             proposal = self.sampler.propose(state)
             log_weights = self._added(log_weights, proposal.log_ratio)
@@ -248,16 +249,14 @@ class WeightedWalkers:
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes: :attr:`state`, from which samples are drawn later, and beside it
         the walkers with weights, energies and drifts. The walkers' tensors are no copies."""
-        w = self.walkers
+        walkers = self.walkers.state_dict()
         own = {
-            "x": w.x,
-            "energy": w.energy,
-            "drift": drift_tensors(w.drift),
+            **{name: walkers[name] for name in ("x", "energy", "drift")},
             "log_weights": self.log_weights,
             "log_z_before": self._log_z_before,
             "first": self._first,
         }
-        return {**restart.state_dict(self.state), "walkers": own}
+        return {**self.state.state_dict(), "walkers": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where :meth:`state_dict` was taken.
@@ -266,14 +265,6 @@ class WeightedWalkers:
             KeyError, TypeError, ValueError: the state is of other walkers.
         """
         own, like = state["walkers"], self.walkers
-        loaded = restart.load_state({**state, "x": own["x"]}, like)
-        device = loaded.x.device
-        drift = load_drift(own["drift"], like.drift, device)
-        energy = own["energy"].to(device, copy=True)
-        self.walkers = CachedState(**vars(loaded), energy=energy, drift=drift)
-        self.log_weights = own["log_weights"].to(device, copy=True)
+        self.walkers = like.loaded({**state, **own})
+        self.log_weights = own["log_weights"].to(like.x.device, copy=True)
         self._log_z_before, self._first = own["log_z_before"], own["first"]
-
-
-def _log_mean_exp(values: Tensor) -> float:
-    return float(torch.logsumexp(values, 0)) - math.log(len(values))

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from effebm_ext.energies import warn_if_rounded
+from effebm_ext.evaluation.annealed_move import Point, annealed_move
 from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
-from effebm_ext.evaluation.mala import Point, mala_step
 from effebm_ext.scalars import as_int
 
 _ACCEPTANCE = 0.574  # optimal for MALA: G. Roberts, J. Rosenthal, JRSS B 60 (1998)
@@ -167,13 +167,13 @@ def annealed_by_class(
         return _Walk(lambda z: energy(mean + std * z, y), generator)
 
     pilot, way_up, way_down = walk(labels_up[spread]), walk(labels_up), walk(labels)
-    step_sizes = pilot.pilot(pilot.normal(_PILOT_CHAINS, mean), betas)
-    up = way_up.anneal(way_up.normal(len(labels_up), mean), betas, step_sizes)
+    noise_stds = pilot.pilot(pilot.normal(_PILOT_CHAINS, mean), betas)
+    up = way_up.anneal(way_up.normal(len(labels_up), mean), betas, noise_stds)
     point = way_down.at((samples - mean) / std)
     for _ in range(n_steps // 10):
-        point, _ = way_down.move(point, 1.0, step_sizes[-1])
+        point, _ = way_down.move(point, 1.0, noise_stds[-1])
     warn_if_rounded(point.energy, "log Z is wrong by more than its standard error says")
-    down = way_down.anneal(point, betas[::-1], step_sizes[::-1])
+    down = way_down.anneal(point, betas[::-1], noise_stds[::-1])
     volume = float(std.double().log().sum()) + std.numel() / 2 * math.log(2 * math.pi)
     acceptances = way_up.acceptances + way_down.acceptances
     found = []
@@ -206,8 +206,8 @@ class _Walk:
     def normal(self, n: int, like: Tensor) -> Point:
         return self.at(torch.randn((n, *like.shape), generator=self.generator).to(like))
 
-    def move(self, point: Point, beta: float, step_size: float) -> tuple[Point, float]:
-        return mala_step(self.energy, point, beta, step_size, self.generator)
+    def move(self, point: Point, beta: float, noise_std: float) -> tuple[Point, float]:
+        return annealed_move(self.energy, point, beta, noise_std, self.generator)
 
     def pilot(self, point: Point, betas: Sequence[float]) -> list[float]:
         """Finds a step size of about the wanted acceptance for every beta, by stochastic
@@ -219,12 +219,12 @@ class _Walk:
             found.append(math.exp(log_step))
         return found
 
-    def anneal(self, point: Point, betas: Sequence[float], step_sizes: Sequence[float]) -> Tensor:
+    def anneal(self, point: Point, betas: Sequence[float], noise_stds: Sequence[float]) -> Tensor:
         """Log weights ``(n,)``, float64: their exponentials' expectation is the ratio of the
         partition functions of the last and the first beta."""
         log_weights = torch.zeros(len(point.z), dtype=torch.float64, device=point.z.device)
         for i in range(1, len(betas)):
             log_weights += (betas[i] - betas[i - 1]) * point.log_ratio()
-            point, acceptance = self.move(point, betas[i], step_sizes[i])
+            point, acceptance = self.move(point, betas[i], noise_stds[i])
             self.acceptances.append(acceptance)
         return log_weights

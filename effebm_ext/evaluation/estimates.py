@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
+
+from effebm_ext.log_weights import check_log_weights, effective_size, log_of_mean
 
 
 class Estimate(NamedTuple):
@@ -25,8 +26,8 @@ def ess(log_weights: Tensor) -> float:
     Raises:
         ValueError: not of one axis, empty, all weights zero, or one is nan or +inf.
     """
-    w = torch.softmax(_checked(log_weights), 0)
-    return float(1 / w.square().sum())
+    check_log_weights(log_weights)
+    return effective_size(log_weights)
 
 
 def log_mean_exp(log_weights: Tensor) -> Estimate:
@@ -42,10 +43,9 @@ def log_mean_exp(log_weights: Tensor) -> Estimate:
     Raises:
         ValueError: as in :func:`ess`.
     """
-    log_w = _checked(log_weights)
-    n = len(log_w)
-    value = float(torch.logsumexp(log_w, 0)) - math.log(n)
-    relative = (log_w - value).exp()  # of mean one
+    check_log_weights(log_weights)
+    value = log_of_mean(log_weights)
+    relative = (log_weights.double() - value).exp()  # of mean one
     return Estimate(value, error_of_mean(relative))
 
 
@@ -73,14 +73,3 @@ def cross_entropy(log_z: Estimate, data_energies: Tensor) -> Estimate:
 
 def error_of_mean(x: Tensor) -> float:
     return float(x.std()) / math.sqrt(len(x)) if len(x) > 1 else math.inf
-
-
-def _checked(log_weights: Tensor) -> Tensor:
-    if log_weights.dim() != 1 or len(log_weights) == 0:
-        raise ValueError(
-            f"log_weights: expected shape (n,), n >= 1, got {tuple(log_weights.shape)}"
-        )
-    largest = float(log_weights.max())  # nan if there is one
-    if not math.isfinite(largest):
-        raise ValueError(f"log_weights: expected a finite maximum, got {largest}")
-    return log_weights.double()

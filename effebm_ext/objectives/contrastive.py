@@ -8,7 +8,7 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.energies import per_chain
 from effebm_ext.losses.contrastive import contrastive_divergence
-from effebm_ext.objectives.objective import Loss, divergence_metrics
+from effebm_ext.objectives.objective import Loss, chain_metrics
 
 
 class Contrastive:
@@ -43,7 +43,7 @@ class Contrastive:
     def advance(self) -> None:
         """``langevin_steps`` of the chains."""
         info = self.chains.advance(self.langevin_steps)
-        self._seen = divergence_metrics(self.chains.sampler, info)
+        self._seen = chain_metrics(self.chains.sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
         """``mean E(data) - mean E(chains)``, and the energies of both. ``n_diverged``: chains that

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from effebm_ext.samplers import Langevin, LangevinState, StepInfo
+from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 
 
 class Chains(Protocol):
@@ -19,7 +19,7 @@ class Chains(Protocol):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, for a checkpoint; at least what
-        :func:`effebm_ext.chains.restart.state_dict` has."""
+        :meth:`effebm_ext.samplers.LangevinState.state_dict` has."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on where :meth:`state_dict` was taken."""
@@ -60,9 +60,13 @@ class Objective(Protocol):
         """Brings the chains up to the new parameters; more metrics."""
 
 
-def divergence_metrics(sampler: Langevin, info: StepInfo) -> dict[str, Tensor]:
-    """``n_diverged``: the chains that diverged in the steps that ``info`` is of. Nothing where the
-    sampler raises an error for them, as there is then never any."""
-    if sampler.on_divergence == "raise":
-        return {}
-    return {"n_diverged": torch.zeros(()) if info.diverged is None else info.diverged.sum()}
+def chain_metrics(sampler: Sampler[Any], info: StepInfo) -> dict[str, Tensor]:
+    """What the steps of ``info`` say of the chains: ``n_diverged`` chains diverged (left out if the
+    sampler raises an error for them); ``acceptance``, the mean of adjusted steps."""
+    metrics = {}
+    if sampler.on_divergence != "raise":
+        n_diverged = torch.zeros(()) if info.diverged is None else info.diverged.sum()
+        metrics["n_diverged"] = n_diverged
+    if info.acceptance is not None:
+        metrics["acceptance"] = info.acceptance.mean()
+    return metrics

@@ -13,7 +13,7 @@ from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.energies import score_of
 from effebm_ext.losses import ScoreMatchingLoss
 from effebm_ext.losses.arguments import positive
-from effebm_ext.objectives.objective import Loss, divergence_metrics
+from effebm_ext.objectives.objective import Loss, chain_metrics
 from effebm_ext.rng import Key
 
 _LOSSES: dict[str, Callable[..., ScoreMatchingLoss]] = {
@@ -97,7 +97,7 @@ class ScoreMatching:
         energy = None if info is None else info.energy
         self._sample_energy = None if energy is None else energy.mean()
         sampler = self.chains.chains.sampler
-        self._seen = {} if info is None else divergence_metrics(sampler, info)
+        self._seen = {} if info is None else chain_metrics(sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
         """The loss and its terms, and the energies: of the data, where the loss asked for them, and

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,11 +17,47 @@ from effebm_ext.ops.checks import (
     row_size,
 )
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _SMALL_INDEX = 2**15
 
 
+class Packed(ABC):
+    """A compressed tensor ``(n_chains, *event_shape)`` in less memory."""
+
+    event_shape: tuple[int, ...]
+
+    @abstractmethod
+    def unpack(self) -> Tensor:
+        """What was packed, bit for bit: ``(n_chains, *event_shape)``."""
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor | None]:
+        """The tensors by name, each with a row for every chain."""
+
+    @abstractmethod
+    def put(self, chains: Tensor, other: Self) -> Self:
+        """The reverse of :meth:`take`: with ``other`` in the place of some chains; the memory of
+        these is overwritten."""
+
+    def take(self, chains: Tensor) -> Self:
+        """Copies of some chains, by their indices, int64 ``(n,)``."""
+        rows = {n: None if t is None else t[chains] for n, t in self.tensors().items()}
+        return self.with_tensors(rows)
+
+    def with_tensors(self, tensors: dict[str, Tensor | None]) -> Self:
+        """The same with other tensors, by the names of :meth:`tensors`."""
+        return dataclasses.replace(self, **tensors)  # type: ignore[type-var]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the chains, in bytes."""
+        return sum(t.nbytes for t in self.tensors().values() if t is not None)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedSigns:
+class PackedSigns(Packed):
     """What Block-Sign compressed: one bit per entry, and one scale per block.
 
     Attributes:
@@ -26,7 +65,7 @@ class PackedSigns:
             entry i is negative.
         zeros: the same for entries that are zero, or None where there are none.
         scales: ``(n_chains, n_blocks)``, of the dtype of what was packed.
-        event_shape: of the entries of a chain.
+        event_shape: shape of the entries of a chain.
         block_size, block_offsets: the blocks, as the ops take them.
     """
 
@@ -38,25 +77,19 @@ class PackedSigns:
     block_offsets: Tensor | None
 
     def unpack(self) -> Tensor:
-        """What was packed, bit for bit: ``(n_chains, *event_shape)``."""
-        dim = 1
-        for n in self.event_shape:
-            dim *= n
+        """As :meth:`Packed.unpack`."""
         c = torch.ops.effebm.signs_unpack(
-            self.signs, self.zeros, self.scales, dim, self.block_size, self.block_offsets
-        )
+            self.signs, self.zeros, self.scales, math.prod(self.event_shape), self.block_size,
+            self.block_offsets,
+        )  # fmt: skip
         return c.reshape(len(c), *self.event_shape)
 
-    def take(self, chains: Tensor) -> PackedSigns:
-        """Of some chains, by their indices, int64 ``(n,)``."""
-        zeros = None if self.zeros is None else self.zeros[chains]
-        return dataclasses.replace(
-            self, signs=self.signs[chains], zeros=zeros, scales=self.scales[chains]
-        )
+    def tensors(self) -> dict[str, Tensor | None]:
+        """As :meth:`Packed.tensors`."""
+        return {"signs": self.signs, "zeros": self.zeros, "scales": self.scales}
 
     def put(self, chains: Tensor, other: PackedSigns) -> PackedSigns:
-        """The reverse of :meth:`take`: with ``other`` in the place of some chains; the memory of
-        these is overwritten."""
+        """As :meth:`Packed.put`."""
         self.signs[chains], self.scales[chains] = other.signs, other.scales
         if self.zeros is None and other.zeros is None:
             return self
@@ -64,23 +97,16 @@ class PackedSigns:
         zeros[chains] = torch.zeros_like(other.signs) if other.zeros is None else other.zeros
         return dataclasses.replace(self, zeros=zeros)
 
-    @property
-    def nbytes(self) -> int:
-        """Memory of the chains, in bytes."""
-        tensors = (self.signs, self.scales) if self.zeros is None else (
-            self.signs, self.zeros, self.scales)  # fmt: skip
-        return sum(t.nbytes for t in tensors)
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class PackedEntries:
+class PackedEntries(Packed):
     """What Top-k compressed: the kept entries and where they belong.
 
     Attributes:
         values: ``(n_chains, k)``, of the dtype of what was packed. Where a chain has fewer entries
             that are not zero, the last one is repeated.
         indices: int16 ``(n_chains, k)`` for chains of up to 2**15 entries, else int32.
-        event_shape: of the entries of a chain.
+        event_shape: shape of the entries of a chain.
     """
 
     values: Tensor
@@ -88,29 +114,20 @@ class PackedEntries:
     event_shape: tuple[int, ...]
 
     def unpack(self) -> Tensor:
-        """What was packed, bit for bit: ``(n_chains, *event_shape)``."""
+        """As :meth:`Packed.unpack`."""
         c = self.values.new_zeros(len(self.values), *self.event_shape)
         if self.values.numel() > 0:
             c.view(len(c), -1).scatter_(1, self.indices.long(), self.values)
         return c
 
-    def take(self, chains: Tensor) -> PackedEntries:
-        """Of some chains, by their indices, int64 ``(n,)``."""
-        return dataclasses.replace(self, values=self.values[chains], indices=self.indices[chains])
+    def tensors(self) -> dict[str, Tensor | None]:
+        """As :meth:`Packed.tensors`."""
+        return {"values": self.values, "indices": self.indices}
 
     def put(self, chains: Tensor, other: PackedEntries) -> PackedEntries:
-        """The reverse of :meth:`take`: with ``other`` in the place of some chains; the memory of
-        these is overwritten."""
+        """As :meth:`Packed.put`."""
         self.values[chains], self.indices[chains] = other.values, other.indices
         return self
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the chains, in bytes."""
-        return self.values.nbytes + self.indices.nbytes
-
-
-Packed = PackedSigns | PackedEntries
 
 
 def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> PackedSigns:

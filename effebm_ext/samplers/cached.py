@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.packing import PackedEntries, PackedSigns
+from effebm_ext.ops.packing import Packed
 from effebm_ext.samplers.state import LangevinState
 
-CachedDrift = Tensor | PackedEntries | PackedSigns
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+CachedDrift = Tensor | Packed
 
 
 @dataclasses.dataclass
@@ -21,37 +24,40 @@ class CachedState(LangevinState):
     Attributes:
         energy: ``(n_chains,)``.
         drift: ``C(clip(grad E))`` ``(n_chains, *event)``; packed, without loss, where the
-            compressor is TopK or BlockSign.
+            compressor can pack.
     """
 
     energy: Tensor = dataclasses.field(kw_only=True)
     drift: CachedDrift = dataclasses.field(kw_only=True)
 
-    def clone(self) -> CachedState:
-        """A copy that shares no memory but that of the energy_kwargs shared by all chains."""
-        return self.take(torch.arange(len(self.x), device=self.x.device))
-
-    def take(self, rows: Tensor) -> CachedState:
+    def take(self, rows: Tensor) -> Self:
         """As :meth:`LangevinState.take`."""
-        drift = self.drift[rows] if isinstance(self.drift, Tensor) else self.drift.take(rows)
         taken = super().take(rows)
-        assert isinstance(taken, CachedState)
-        return dataclasses.replace(taken, energy=self.energy[rows], drift=drift)
+        if not isinstance(self.drift, Tensor):
+            taken.drift = self.drift.take(rows)
+        return taken
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
         """As :meth:`LangevinState.put_`."""
         assert isinstance(chains, CachedState)
+        own, theirs = self.drift, chains.drift
+        if type(own) is not type(theirs):
+            raise TypeError(f"drift: expected {type(own).__name__}, got {type(theirs).__name__}")
         super().put_(rows, chains)
-        self.energy[rows] = chains.energy
-        match self.drift, chains.drift:
-            case PackedSigns(), PackedSigns():
-                self.drift = self.drift.put(rows, chains.drift)
-            case PackedEntries(), PackedEntries():
-                self.drift = self.drift.put(rows, chains.drift)
-            case Tensor(), Tensor():
-                self.drift[rows] = chains.drift
-            case own, other:
-                raise TypeError(f"drift: expected {type(own).__name__}, got {type(other).__name__}")
+        if isinstance(own, Packed) and isinstance(theirs, Packed):
+            self.drift = own.put(rows, theirs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As :meth:`LangevinState.state_dict`."""
+        return {**super().state_dict(), "drift": _tensors(self.drift)}
+
+    def loaded(self, saved: dict[str, Any]) -> Self:
+        """As :meth:`LangevinState.loaded`."""
+        drift = saved["drift"]
+        dense = drift["dense"] if isinstance(self.drift, Tensor) else None
+        loaded = super().loaded({**saved, "drift": dense})
+        loaded.drift = _loaded(drift, self.drift, self.x.device)
+        return loaded
 
 
 def dense(drift: CachedDrift) -> Tensor:
@@ -59,28 +65,22 @@ def dense(drift: CachedDrift) -> Tensor:
     return drift if isinstance(drift, Tensor) else drift.unpack()
 
 
-def drift_tensors(drift: CachedDrift) -> dict[str, Tensor | None]:
-    """What changes of a drift, by name, for a checkpoint."""
-    match drift:
-        case PackedSigns():
-            return {"signs": drift.signs, "zeros": drift.zeros, "scales": drift.scales}
-        case PackedEntries():
-            return {"values": drift.values, "indices": drift.indices}
-        case _:
-            return {"dense": drift}
+def _tensors(drift: CachedDrift) -> dict[str, Tensor | None]:
+    """The tensors of a drift by name, for a checkpoint."""
+    return {"dense": drift} if isinstance(drift, Tensor) else drift.tensors()
 
 
-def load_drift(saved: dict[str, Any], like: CachedDrift, device: torch.device) -> CachedDrift:
-    """A copy on ``device`` of the drift that :func:`drift_tensors` was made of.
+def _loaded(saved: dict[str, Any], like: CachedDrift, device: torch.device) -> CachedDrift:
+    """A copy on ``device`` of the drift that :func:`_tensors` was made of.
 
     Raises:
         KeyError: the drift is kept otherwise than ``like``.
         ValueError: a tensor has another shape.
     """
     copies: dict[str, Any] = {}
-    for name, own in drift_tensors(like).items():
+    for name, own in _tensors(like).items():
         value = saved[name]
         if own is not None and value is not None and value.shape != own.shape:
             raise ValueError(f"drift: expected {name} {tuple(own.shape)}, got {tuple(value.shape)}")
         copies[name] = None if value is None else value.to(device, copy=True)
-    return copies["dense"] if isinstance(like, Tensor) else dataclasses.replace(like, **copies)
+    return copies["dense"] if isinstance(like, Tensor) else like.with_tensors(copies)

@@ -13,10 +13,10 @@ from effebm_ext.limits import Reflect, interval
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
-from effebm_ext.samplers.describe import described
 from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
+from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
 from effebm_ext.samplers.step_size import StepSize, as_step_size
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
@@ -30,7 +30,7 @@ _ADVICE = (
 )
 
 
-class Langevin(LangevinSteps):
+class Langevin(LangevinSteps, Sampler[LangevinState]):
     """Unadjusted Langevin dynamics, with compressed gradients if asked.
 
     One step is ``x <- x - step_size / 2 * C(clip(grad E)) + sqrt(step_size * temperature) * xi``
@@ -99,25 +99,10 @@ class Langevin(LangevinSteps):
         self._without_graph = WithoutGraph()
         self._warned_of_coupling = False
 
-    def __repr__(self) -> str:
-        return described(self)
-
     def init(
         self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
     ) -> LangevinState:
-        """A state at ``x0`` ``(n_chains, *event)``, which is copied; the residual starts at zero.
-
-        Args:
-            x0: the chains, ``(n_chains, *event)``.
-            rng: a Key; from a generator, or torch's default one for None, a key is drawn once.
-            energy_kwargs: keyword arguments of the energy, or of the score. Tensors whose first
-                axis is n_chains are values per chain and are copied, without their graph. A
-                tensor that all chains share should be bound to the energy (functools.partial), as
-                one of n_chains rows would be taken for values per chain.
-
-        Raises:
-            TypeError: x0 is no floating-point tensor, or rng or energy_kwargs of another kind.
-        """
+        """As :meth:`Sampler.init`; the residual starts at zero."""
         if not self._warned_of_coupling:
             function = self.score if self.energy is None else self.energy
             self._warned_of_coupling = warn_if_chains_are_coupled(function)
@@ -128,12 +113,6 @@ class Langevin(LangevinSteps):
             with_residual=self.error_feedback,
             with_start=self.on_divergence == "restart",
         )
-
-    def step(self, state: LangevinState) -> tuple[LangevinState, StepInfo]:
-        """One step. The given state is left as it is; loops that can do without it use
-        :meth:`advance_`, which saves the copy."""
-        new_state = state.clone()
-        return new_state, self.advance_(new_state)
 
     def advance_(self, state: LangevinState, n_steps: int = 1) -> StepInfo:
         """Moves ``state`` by ``n_steps`` in place; what the last of them saw.
@@ -160,7 +139,7 @@ class Langevin(LangevinSteps):
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
         """The states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
-        n_steps = _checked_steps(n_steps)
+        n_steps = checked_steps(n_steps)
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         watch = self._watch(state)
         self._move_(state, n_steps, watch)
@@ -189,9 +168,7 @@ class Langevin(LangevinSteps):
                 :meth:`advance_`.
             NonFiniteError: as :meth:`advance_`.
         """
-        n_steps, thin = _checked_steps(n_steps), as_int(thin, "thin")
-        if not 1 <= thin <= max(1, n_steps):
-            raise ValueError(f"thin: expected 1 <= thin <= {n_steps}, got {thin}")
+        n_steps, thin = checked_steps(n_steps), checked_thin(thin, n_steps)
         if trajectory not in ("dense", "packed"):
             raise ValueError(f"trajectory: expected 'dense' or 'packed', got {trajectory!r}")
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
@@ -219,10 +196,3 @@ class Langevin(LangevinSteps):
 def _own_bounds(bounds: Bounds | None) -> Bounds | None:
     """Numbers that the caller cannot change any more."""
     return bounds if bounds is None or isinstance(bounds, Reflect) else interval(bounds)
-
-
-def _checked_steps(n_steps: int) -> int:
-    n_steps = as_int(n_steps, "n_steps")
-    if n_steps < 0:
-        raise ValueError(f"n_steps: expected at least 0, got {n_steps}")
-    return n_steps

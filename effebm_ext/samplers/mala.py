@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from effebm_ext.energies import warn_if_rounded
 from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
-from effebm_ext.rng import ACCEPTANCE, Rng, uniforms
+from effebm_ext.rng import ACCEPTANCE, uniforms
 from effebm_ext.samplers.cached import CachedState, dense
 from effebm_ext.samplers.divergence import Divergence, is_readable, not_finite, probe
 from effebm_ext.samplers.langevin_steps import Energy
 from effebm_ext.samplers.proposal import LangevinProposal
+from effebm_ext.samplers.sampler import Sampler, checked_steps
+from effebm_ext.samplers.state import StepInfo
 from effebm_ext.samplers.step_size import StepSize
-from effebm_ext.scalars import as_int
 
 _ADVICE = (
     "Such a chain may never move: start all chains in the support of the density, and where "
@@ -24,17 +24,7 @@ _ADVICE = (
 )
 
 
-class MALAInfo(NamedTuple):
-    """``energy``: where the last step began. ``acceptance``: probability of acceptance, mean over
-    the steps, float64. ``diverged``: bool, the chains whose energy or drift is not finite after the
-    last step. All ``(n_chains,)``."""
-
-    energy: Tensor
-    acceptance: Tensor
-    diverged: Tensor
-
-
-class MALA(LangevinProposal):
+class MALA(LangevinProposal, Sampler[CachedState]):
     """Langevin steps that are accepted or rejected, so that the chain samples ``exp(-E) / Z``
     exactly: for any step size, and for any drift that is kept with the chain (see
     :class:`effebm_ext.samplers.proposal.LangevinProposal`).
@@ -48,7 +38,7 @@ class MALA(LangevinProposal):
 
     Proposals with an energy or a drift that is not finite are rejected, so that no chain leaves the
     support of the density. A chain whose *start* is such a place has diverged, and may never move;
-    so may one whose energy became NaN when parameters changed. :class:`MALAInfo` says which
+    so may one whose energy became NaN when parameters changed. ``StepInfo.diverged`` says which
     chains that are, and the first time there is a warning.
 
     Energy and drift are kept with the chains: one gradient per step. After the energy's parameters
@@ -65,8 +55,8 @@ class MALA(LangevinProposal):
     def __init__(
         self,
         energy: Energy,
-        step_size: StepSize,
         *,
+        step_size: StepSize,
         compressor: Compressor | None = None,
         clip: Clip | None = None,
         error_feedback: bool = False,
@@ -75,7 +65,7 @@ class MALA(LangevinProposal):
     ) -> None:
         super().__init__(
             energy,
-            step_size,
+            step_size=step_size,
             compressor=compressor,
             clip=clip,
             error_feedback=error_feedback,
@@ -90,28 +80,24 @@ class MALA(LangevinProposal):
         self._divergence = Divergence(on_divergence, _ADVICE)
         self._warned_of_rounding = False
 
-    def step(self, state: CachedState) -> tuple[CachedState, MALAInfo]:
-        """One step. The given state is left as it is."""
-        new_state = state.clone()
-        return new_state, self.advance_(new_state)
-
-    def advance_(self, state: CachedState, n_steps: int = 1) -> MALAInfo:
-        """Moves ``state`` by ``n_steps`` in place.
+    def advance_(self, state: CachedState, n_steps: int = 1) -> StepInfo:
+        """Moves ``state`` by ``n_steps`` in place. The info has the energies where the last step
+        began, the mean acceptance of the steps, and the chains whose energy or drift is not finite
+        after the last.
 
         Raises:
             TypeError: n_steps is no integer.
-            ValueError: n_steps is below 1, or a schedule's step size is not positive and finite.
+            ValueError: n_steps is negative, or a schedule's step size is not positive and finite.
             NonFiniteError: chains have diverged, and on_divergence is raise.
         """
-        energy, acceptance = self.steps_(state, n_steps)
-        return MALAInfo(energy, acceptance, self._look(state))
+        if checked_steps(n_steps) == 0:
+            return StepInfo(None)
+        info = self.steps_(state, n_steps)
+        return info._replace(diverged=self._look(state))
 
-    def steps_(self, state: CachedState, n_steps: int) -> tuple[Tensor, Tensor]:
-        """The steps of :meth:`advance_` and what :class:`MALAInfo` says of them, without a look at
-        whether chains have diverged."""
-        n_steps = as_int(n_steps, "n_steps")
-        if n_steps < 1:
-            raise ValueError(f"n_steps: expected at least 1, got {n_steps}")
+    def steps_(self, state: CachedState, n_steps: int) -> StepInfo:
+        """The steps of :meth:`advance_`, at least one, without a look at whether chains have
+        diverged."""
         total = torch.zeros(len(state.x), dtype=torch.float64, device=state.x.device)
         for _ in range(n_steps):
             energy, proposal = state.energy, self.propose(state)
@@ -120,7 +106,7 @@ class MALA(LangevinProposal):
             uniform = uniforms(state.key.at(state.step), len(state.x), ACCEPTANCE)
             self.move_(state, proposal, uniform.to(probability.device) < probability)
             total += probability
-        return energy, total / n_steps
+        return StepInfo(energy, acceptance=total / n_steps)
 
     def _look(self, state: CachedState) -> Tensor:
         """Which chains have diverged; with warnings, and with the error that was asked for."""
@@ -130,16 +116,3 @@ class MALA(LangevinProposal):
         if not self._warned_of_rounding and is_readable(state.energy):
             self._warned_of_rounding = warn_if_rounded(state.energy, "steps are accepted wrongly")
         return diverged
-
-    def sample(
-        self,
-        x0: Tensor,
-        n_steps: int,
-        *,
-        rng: Rng = None,
-        energy_kwargs: Mapping[str, Any] | None = None,
-    ) -> Tensor:
-        """The states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
-        state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
-        self.advance_(state, n_steps)
-        return state.x

@@ -21,7 +21,6 @@ from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompres
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
-from effebm_ext.samplers.describe import described
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin import Langevin
 from effebm_ext.samplers.langevin_steps import Energy
@@ -76,11 +75,13 @@ class LangevinProposal:
             on the chain's past. bounds: a bounded proposal has not the Gaussian density.
     """
 
+    step_size: StepSize
+
     def __init__(
         self,
         energy: Energy,
-        step_size: StepSize,
         *,
+        step_size: StepSize,
         compressor: Compressor | None = None,
         clip: Clip | None = None,
         error_feedback: bool = False,
@@ -106,9 +107,6 @@ class LangevinProposal:
         self._keeping_dtype = keeping_dtype(compressor)
         self._warned_of_coupling = False
 
-    def __repr__(self) -> str:
-        return described(self)
-
     @classmethod
     def of(cls, sampler: Langevin) -> LangevinProposal:
         """The same steps as those of a sampler.
@@ -124,7 +122,7 @@ class LangevinProposal:
             raise ValueError(f"sampler: expected temperature 1, got {sampler.temperature}")
         return cls(
             sampler.energy,
-            sampler.step_size,
+            step_size=sampler.step_size,
             compressor=sampler.compressor,
             clip=sampler.clip,
             error_feedback=sampler.error_feedback,
@@ -161,10 +159,10 @@ class LangevinProposal:
         """A step along the cached drift, whatever parameters it is of; one gradient, at x'. The
         state is left as it is."""
         step_size = self.step_size
-        if callable(step_size):
-            step_size = as_positive(step_size(state.step), "step_size")
+        gamma = step_size(state.step) if callable(step_size) else step_size
+        gamma = as_positive(gamma, "step_size")
         forward = langevin_transition(
-            state.x, dense(state.drift), step_size, rng=state.key.at(state.step)
+            state.x, dense(state.drift), gamma, rng=state.key.at(state.step)
         )
         energy, gradient = energy_and_gradient(self.energy, forward.x, state.energy_kwargs)
         back = drift(
@@ -172,7 +170,7 @@ class LangevinProposal:
         )
         dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
         squares = forward.drift_sq.double() - back.drift_sq.double()
-        log_ratio = state.energy.double() - energy.double() + dots / 2 + step_size / 8 * squares
+        log_ratio = state.energy.double() - energy.double() + dots / 2 + gamma / 8 * squares
         log_ratio = torch.where(energy == math.inf, -math.inf, log_ratio)  # the drift may be NaN
         return Proposal(forward.x, energy, back.drift, log_ratio)
 

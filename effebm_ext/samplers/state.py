@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,16 @@ from effebm_ext.ops.checks import row_size
 from effebm_ext.rng import Key
 from effebm_ext.samplers.trajectory import PackedTrajectory
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 
 @dataclasses.dataclass
 class LangevinState:
     """Chains at one moment; with a sampler, everything the next step depends on.
+
+    A sampler that keeps more with its chains has a subclass with more fields. Fields that are
+    tensors have a row for every chain: they are copied, taken, put and saved with their chains.
 
     Attributes:
         x: ``(n_chains, *event)``.
@@ -37,16 +43,9 @@ class LangevinState:
     energy_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     start: Tensor | None = None
 
-    def clone(self) -> LangevinState:
+    def clone(self) -> Self:
         """A copy that shares no memory but that of the energy_kwargs shared by all chains."""
-        values = {name: value.clone() for name, value in self.values_per_chain().items()}
-        return dataclasses.replace(
-            self,
-            x=self.x.clone(),
-            residual=None if self.residual is None else self.residual.clone(),
-            energy_kwargs={**self.energy_kwargs, **values},
-            start=None if self.start is None else self.start.clone(),
-        )
+        return self.take(torch.arange(len(self.x), device=self.x.device))
 
     def values_per_chain(self) -> dict[str, Tensor]:
         """The energy_kwargs that hold a value for every chain, ``(n_chains, ...)`` each."""
@@ -56,29 +55,74 @@ class LangevinState:
             if isinstance(value, Tensor) and value.shape[:1] == self.x.shape[:1]
         }
 
-    def take(self, rows: Tensor) -> LangevinState:
+    def take(self, rows: Tensor) -> Self:
         """Copies of the chains ``rows`` (int64 ``(m,)``, on their device), with what belongs to
         them. Key and step stay, so the copies add the noise of chains 0 to m - 1; and a sampler's
         step size per chain, which is no part of the state, goes by place."""
         values = {name: value[rows] for name, value in self.values_per_chain().items()}
-        return dataclasses.replace(
-            self,
-            x=self.x[rows],
-            residual=None if self.residual is None else self.residual[rows],
-            energy_kwargs={**self.energy_kwargs, **values},
-            start=None if self.start is None else self.start[rows],
-        )
+        own: dict[str, Any] = {name: value[rows] for name, value in self._tensors().items()}
+        return dataclasses.replace(self, energy_kwargs={**self.energy_kwargs, **values}, **own)
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
         """The reverse of :meth:`take`: ``chains`` in the place of ``rows``; step becomes theirs."""
-        self.x[rows] = chains.x
-        if self.residual is not None and chains.residual is not None:
-            self.residual[rows] = chains.residual
-        if self.start is not None and chains.start is not None:
-            self.start[rows] = chains.start
+        theirs = chains._tensors()
+        for name, value in self._tensors().items():
+            if name in theirs:
+                value[rows] = theirs[name]
         for name, value in self.values_per_chain().items():
             value[rows] = chains.energy_kwargs[name]
         self.step = chains.step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors and numbers, for a checkpoint; the tensors are no copies. Of the
+        energy_kwargs those with a value per chain; the others do not change."""
+        return {
+            "residual": self.residual,
+            "key": dataclasses.asdict(self.key),
+            "step": self.step,
+            "energy_kwargs": self.values_per_chain(),
+            **self._tensors(),
+        }
+
+    def loaded(self, saved: dict[str, Any]) -> Self:
+        """A copy of the state that :meth:`state_dict` was made of, on the device of this one, which
+        must be of the same chains.
+
+        Raises:
+            KeyError, TypeError: something is missing.
+            ValueError: the chains are others than those of this state.
+        """
+        values, like = saved["energy_kwargs"], self.values_per_chain()
+        own = self._tensors()
+        if saved["x"].shape != self.x.shape:
+            raise ValueError(
+                f"chains: expected shape {tuple(self.x.shape)}, got {tuple(saved['x'].shape)}"
+            )
+        if (saved["residual"] is None) != (self.residual is None):
+            raise ValueError("chains: expected a residual if and only if the sampler has one")
+        if _shapes(values) != _shapes(like):
+            raise ValueError(
+                f"chains: expected energy_kwargs of the shapes {_shapes(like)}, "
+                f"got {_shapes(values)}"
+            )
+        for name, value in own.items():
+            if saved[name].shape != value.shape:
+                raise ValueError(
+                    f"chains: expected {name} {tuple(value.shape)}, got {tuple(saved[name].shape)}"
+                )
+        values = {name: v.to(like[name].device, copy=True) for name, v in values.items()}
+        return dataclasses.replace(
+            self,
+            key=Key(**saved["key"]),
+            step=saved["step"],
+            energy_kwargs={**self.energy_kwargs, **values},
+            **{name: saved[name].to(value.device, copy=True) for name, value in own.items()},
+        )
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """The fields that are tensors, with a row for every chain each."""
+        fields = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return {name: value for name, value in fields if isinstance(value, Tensor)}
 
     def begin_anew_(self, chains: Tensor) -> None:
         """Puts ``chains``, bool ``(n_chains,)``, back to their start, with a residual of zero."""
@@ -87,6 +131,10 @@ class LangevinState:
         self.x.copy_(torch.where(rows, self.start, self.x))
         if self.residual is not None:
             self.residual.masked_fill_(rows, 0)
+
+
+def _shapes(values: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in values.items()}
 
 
 class StepInfo(NamedTuple):
@@ -101,12 +149,15 @@ class StepInfo(NamedTuple):
         diverged: bool, the chains that had an energy (of a sampler with a score: a score) that is
             NaN or infinite where one of the steps began, or have a state that is not finite where
             the call of the sampler ended. None if no step was made.
+        acceptance: of adjusted steps, the probability that they are accepted, float64; of several
+            steps made at once their mean. None of unadjusted steps.
     """
 
     energy: Tensor | None
     grad_norm: Tensor | None = None
     fraction_clipped: Tensor | None = None
     diverged: Tensor | None = None
+    acceptance: Tensor | None = None
 
     @classmethod
     def of(cls, energy: Tensor | None, statistics: Tensor | None, x: Tensor) -> StepInfo:

@@ -36,30 +36,31 @@ class Point(NamedTuple):
         return _half_square(self.z) - self.energy.double()
 
 
-def mala_step(
+def annealed_move(
     energy: Callable[[Tensor], Tensor],
     point: Point,
     beta: float,
-    step_size: float,
+    noise_std: float,
     generator: torch.Generator,
 ) -> tuple[Point, float]:
-    """One step that leaves the law ``exp(-potential(beta))`` as it is, whatever the step size (G.
-    Roberts, R. Tweedie 1996): fresh momenta, one leapfrog step, Metropolis.
+    """One move that leaves the law ``exp(-potential(beta))`` as it is, whatever the noise: fresh
+    momenta, one leapfrog step, Metropolis. Its law is that of :class:`effebm_ext.MALA`, for which a
+    new beta would cost one gradient more.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)``; proposals where it is nan or inf are rejected.
         point: the chains.
         beta: 0 for the standard normal, 1 for the model.
-        step_size: standard deviation of the proposal's noise.
+        noise_std: standard deviation of the noise, sqrt(step_size) of a Langevin step.
         generator: CPU generator of the momenta and the acceptances.
 
     Returns:
         The chains moved on, and their mean probability of acceptance.
     """
     start = torch.randn(point.z.shape, generator=generator).to(point.z)
-    middle = start - step_size / 2 * point.force(beta)
-    proposal = Point.at(energy, point.z + step_size * middle)
-    end = middle - step_size / 2 * proposal.force(beta)
+    middle = start - noise_std / 2 * point.force(beta)
+    proposal = Point.at(energy, point.z + noise_std * middle)
+    end = middle - noise_std / 2 * proposal.force(beta)
     before = point.potential(beta) + _half_square(start)
     after = proposal.potential(beta) + _half_square(end)
     probability = (before - after).exp().clamp(max=1).nan_to_num(0.0)

@@ -1,0 +1,136 @@
+"""What every sampler offers, and what chains, buffers and training ask of one."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor, nn
+
+from effebm_ext.rng import Rng
+from effebm_ext.samplers.divergence import OnDivergence
+from effebm_ext.samplers.state import LangevinState, Run, StepInfo
+from effebm_ext.samplers.step_size import StepSize
+from effebm_ext.scalars import as_int
+
+State = TypeVar("State", bound=LangevinState)
+
+
+class Sampler(ABC, Generic[State]):
+    """A Markov chain for many chains at once.
+
+    A sampler of one's own defines :meth:`init` and :meth:`advance_`, and :meth:`refresh_` if its
+    states keep something of the energy; the other methods follow. Whatever the next step depends on
+    is in the state, so that states can be saved, split and joined.
+
+    Attributes:
+        step_size: gamma; see :data:`effebm_ext.samplers.step_size.StepSize`.
+        on_divergence: what becomes of chains that diverge: keep, raise or restart.
+    """
+
+    step_size: StepSize
+    on_divergence: OnDivergence = "keep"
+
+    def __repr__(self) -> str:
+        """The call that makes the sampler, without the arguments that are as by default."""
+        shown = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, parameter.default)
+            if isinstance(value, Tensor) or value != parameter.default:
+                shown.append(f"{name}={_short(value)}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    @abstractmethod
+    def init(
+        self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
+    ) -> State:
+        """A state at ``x0`` ``(n_chains, *event)``, which is copied.
+
+        Args:
+            x0: the chains, ``(n_chains, *event)``.
+            rng: a Key; from a generator, or torch's default one for None, a key is drawn once.
+            energy_kwargs: keyword arguments of the energy, or of the score. Tensors whose first
+                axis is n_chains are values per chain and are copied, without their graph. A
+                tensor that all chains share should be bound to the energy (functools.partial), as
+                one of n_chains rows would be taken for values per chain.
+
+        Raises:
+            TypeError: x0 is no floating-point tensor, or rng or energy_kwargs of another kind.
+        """
+
+    @abstractmethod
+    def advance_(self, state: State, n_steps: int = 1) -> StepInfo:
+        """Moves ``state`` by ``n_steps`` in place; what the last of them saw. No step sees
+        nothing: all fields are None then."""
+
+    def refresh_(self, state: State) -> None:
+        """Finds anew what the state keeps of the energy, after its parameters have changed or
+        chains have been put elsewhere. Here a state keeps nothing."""
+
+    def step(self, state: State) -> tuple[State, StepInfo]:
+        """One step. The given state is left as it is; loops that can do without it use
+        :meth:`advance_`, which saves the copy."""
+        new_state = state.clone()
+        return new_state, self.advance_(new_state)
+
+    def sample(
+        self,
+        x0: Tensor,
+        n_steps: int,
+        *,
+        rng: Rng = None,
+        energy_kwargs: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """The states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
+        n_steps = checked_steps(n_steps)
+        state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
+        self.advance_(state, n_steps)
+        return state.x
+
+    def run(
+        self,
+        x0: Tensor,
+        n_steps: int,
+        *,
+        thin: int = 1,
+        rng: Rng = None,
+        energy_kwargs: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
+
+        Raises:
+            ValueError: n_steps is negative, or thin is not between 1 and n_steps.
+        """
+        n_steps, thin = checked_steps(n_steps), checked_thin(thin, n_steps)
+        state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
+        kept = state.x.new_empty(n_steps // thin, *state.x.shape)
+        infos = []
+        for i in range(len(kept)):
+            infos.append(self.advance_(state, thin))
+            kept[i] = state.x
+        self.advance_(state, n_steps % thin)
+        return Run(state.x, kept, StepInfo.stack(infos))
+
+
+def checked_steps(n_steps: int) -> int:
+    n_steps = as_int(n_steps, "n_steps")
+    if n_steps < 0:
+        raise ValueError(f"n_steps: expected at least 0, got {n_steps}")
+    return n_steps
+
+
+def checked_thin(thin: int, n_steps: int) -> int:
+    thin = as_int(thin, "thin")
+    if not 1 <= thin <= max(1, n_steps):
+        raise ValueError(f"thin: expected 1 <= thin <= {n_steps}, got {thin}")
+    return thin
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"tensor of shape {tuple(value.shape)}"
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    return getattr(value, "__name__", None) or repr(value)
