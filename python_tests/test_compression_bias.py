@@ -12,11 +12,11 @@ from click.testing import CliRunner
 from helpers import named
 from scipy import integrate, special, stats
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import chains
-import closed_forms as forms
-import compression_bias
+from experiments.compression_bias import __main__ as compression_bias
+from experiments.compression_bias import chains
+from experiments.compression_bias import closed_forms as forms
 
 X = np.linspace(-6, 6, 49)
 RATIOS = [0.01, 0.1, 0.5, 0.9]

@@ -10,13 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-
-import digits
-import digits_report as report
-import over_seeds
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from effebm_ext.runs.data import load
+from experiments.common import over_seeds
+from experiments.digits import __main__ as digits
+from experiments.digits import report
 
 RUNS = len(digits.ARMS) * len(digits.STEP_SIZES) * 2
 

@@ -8,16 +8,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import dataclasses
 import itertools
 
-import gaussian_mixture as mixture
-import mala_mixing as mixing
-import weighted_digits as digits
-
 from effebm_ext.runs.data import load
+from experiments.weighted_walkers import gaussian_mixture as mixture
+from experiments.weighted_walkers import mala_mixing as mixing
+from experiments.weighted_walkers import weighted_digits as digits
 
 
 def run(command, *arguments):

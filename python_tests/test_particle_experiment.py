@@ -10,13 +10,11 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-
-import particle_dynamics as experiment
-import particle_dynamics_report as report
-import plane
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from effebm_ext.objectives import Contrastive, ParticleDynamics
+from experiments.particle_dynamics import __main__ as experiment
+from experiments.particle_dynamics import plane, report
 
 GRID = plane.Grid(129)
 

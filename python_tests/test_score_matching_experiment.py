@@ -8,14 +8,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-
-import score_agreement
-import score_cost
-import score_learning
-import score_matching
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from effebm_ext.runs.data import load
+from experiments.score_matching import __main__ as score_matching
+from experiments.score_matching import agreement as score_agreement
+from experiments.score_matching import cost as score_cost
+from experiments.score_matching import learning as score_learning
 
 
 def quick(folder, *options):

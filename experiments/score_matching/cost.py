@@ -1,7 +1,7 @@
 """What a step of score matching costs, with and without finite differences: time, the bytes that
 autograd keeps, and the resident memory at its peak.
 
-    python experiments/score_cost.py fd_ssm        # bytes of peak memory, of this process alone
+    python -m experiments.score_matching.cost fd_ssm  # bytes of peak memory, of this process only
 
 Random inputs, a residual network of the source's kind; a step is the loss, its gradient and Adam.
 """
@@ -19,14 +19,15 @@ from pathlib import Path
 
 import click
 import torch
-from records import Row
 from torch import Tensor, nn
 
 import effebm_ext as eff
 from effebm_ext import losses
 from effebm_ext.energies import score_of
 from effebm_ext.networks import ResNetEnergy
+from experiments.common.records import Row
 
+ROOT = Path(__file__).parents[2]
 PAIRS = {"fd_ssm": "ssm", "fd_dsm": "dsm"}  # finite differences, and what they stand for
 METHODS = ("ssm", "fd_ssm", "dsm", "fd_dsm")
 
@@ -106,8 +107,8 @@ def seconds(scale: Scale) -> dict[str, float]:
 
 def peak_bytes(method: str, quick: bool) -> int:
     """Resident memory beyond network, data and optimiser, in a process of its own."""
-    command = [sys.executable, __file__, method, *["--quick"] * quick]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", __spec__.name, method, *["--quick"] * quick]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 

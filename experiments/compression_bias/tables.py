@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from records import Row
+from experiments.common.records import Row
 
 Column = tuple[str, str]  # heading and name in the rows
 

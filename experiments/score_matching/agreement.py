@@ -8,7 +8,6 @@ import dataclasses
 import warnings
 
 import torch
-from records import Row
 from torch import Tensor, nn
 
 import effebm_ext as eff
@@ -18,6 +17,7 @@ from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.trainer import make_trainer
+from experiments.common.records import Row
 
 SIGMA = 0.3
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -7,7 +7,6 @@ import dataclasses
 import time
 
 import torch
-from records import Row
 from torch import Tensor
 
 import effebm_ext as eff
@@ -20,6 +19,7 @@ from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.ood import out_of_distribution
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import Trainer
+from experiments.common.records import Row
 
 METHODS = ("ssm", "fd-ssm", "dsm", "fd-dsm")
 OTHERS = ("permuted", "noise")

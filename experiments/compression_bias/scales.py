@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chains import Compressor, Setting
-
 import effebm_ext as eff
+from experiments.compression_bias.chains import Compressor, Setting
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Does compression help or hurt the training of an energy on digits?
 
-    python experiments/digits.py --quick
-    python experiments/digits.py --out runs/digits-sweep
+    python -m experiments.digits --quick
+    python -m experiments.digits --out runs/digits-sweep
 
 Every arm trains with as many gradient evaluations, over a grid of step sizes and several seeds, and
 is judged by the cross-entropy of held-out digits plus noise. What is said of the runs is in
@@ -18,9 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
-import digits_report as report
 import torch
-from records import Log, Row, environment
 
 import effebm_ext as eff
 from effebm_ext.energies import energy_and_gradient
@@ -29,6 +27,8 @@ from effebm_ext.runs.data import Dataset, load
 from effebm_ext.runs.report import evaluate
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 from effebm_ext.training import NonFiniteError, Trainer
+from experiments.common.records import Log, Row, environment
+from experiments.digits import report
 
 ARMS: dict[str, dict[str, Any]] = {
     "none": {},

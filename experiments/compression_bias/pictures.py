@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from records import Row
+
+from experiments.common.records import Row
 
 
 def save_densities(path: Path, entries: list[Row]) -> None:

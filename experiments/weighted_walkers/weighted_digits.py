@@ -1,7 +1,7 @@
 """Do weights help the training of an energy on digits, and do they mend compression there?
 
-    python experiments/weighted_digits.py --quick
-    python experiments/weighted_digits.py --out runs/weighted-digits
+    python -m experiments.weighted_walkers.weighted_digits --quick
+    python -m experiments.weighted_walkers.weighted_digits --out runs/weighted-digits
 
 Weighted walkers against persistent chains and chains that begin at the data, all with the same
 network, the same starts and as many steps, judged as in ``digits.py``: by the cross-entropy of
@@ -18,11 +18,7 @@ from typing import Any
 
 import click
 import torch
-from digits import LARGEST_ENERGY_GAP, gaussian_cross_entropy, judge
-from digits_report import middle
 from matplotlib.figure import Figure
-from over_seeds import Mean, aligned, mean, show, verdict
-from records import Log, Row, environment
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
@@ -33,6 +29,10 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset, load
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 from effebm_ext.training import Trainer
+from experiments.common.over_seeds import Mean, aligned, mean, show, verdict
+from experiments.common.records import Log, Row, environment
+from experiments.digits.__main__ import LARGEST_ENERGY_GAP, gaussian_cross_entropy, judge
+from experiments.digits.report import middle
 
 # How the walkers are corrected or begun, and what is compressed.
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {

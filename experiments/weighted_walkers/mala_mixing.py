@@ -1,8 +1,8 @@
 """What exactness costs: how far Metropolis-adjusted steps move along compressed gradients, and in
 how little memory their walkers are kept.
 
-    python experiments/mala_mixing.py --quick
-    python experiments/mala_mixing.py --out runs/mala_mixing
+    python -m experiments.weighted_walkers.mala_mixing --quick
+    python -m experiments.weighted_walkers.mala_mixing --out runs/mala_mixing
 
 The target is N(0, I). A chain in equilibrium makes the expected squared jump E[a(x, x') |x' - x|^2]
 / d per dimension, a the probability of acceptance: the mean over independent x, with its standard
@@ -19,13 +19,13 @@ from pathlib import Path
 
 import click
 import torch
-from chains import Estimate, mean
 from matplotlib.figure import Figure
-from records import Row, environment, plain
 from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext.chains.weighted import WeightedWalkers
+from experiments.common.records import Row, environment, plain
+from experiments.compression_bias.chains import Estimate, mean
 
 Compressor = eff.TopK | eff.BlockSign | Callable[[Tensor], Tensor] | None
 

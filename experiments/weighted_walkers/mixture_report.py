@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from records import Row
+
+from experiments.common.records import Row
 
 _COLUMNS = {
     "mass (1/4)": "mass", "KL of masses": "kl_masses", "KL": "kl", "distance": "distance",

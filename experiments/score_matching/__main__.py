@@ -1,7 +1,7 @@
 """What finite differences save score matching, and what they cost it.
 
-    python experiments/score_matching.py --quick
-    python experiments/score_matching.py --out runs/score_matching
+    python -m experiments.score_matching --quick
+    python -m experiments.score_matching --out runs/score_matching
 
 Three parts, all or some (``--parts cost,agreement,learning``): time and memory of a step
 (``score_cost.py``), parameter gradients against exact ones (``score_agreement.py``), and digits:
@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import click
-import score_agreement
-import score_cost
-import score_learning
 from matplotlib.figure import Figure
-from over_seeds import aligned, mean
-from records import Row, environment
 
 from effebm_ext.runs import plotting
 from effebm_ext.runs.data import load
+from experiments.common.over_seeds import aligned, mean
+from experiments.common.records import Row, environment
+from experiments.score_matching import agreement as score_agreement
+from experiments.score_matching import cost as score_cost
+from experiments.score_matching import learning as score_learning
 
 PARTS = ("cost", "agreement", "learning")
 _COLOURS = {

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
-import closed_forms as forms
 import numpy as np
 import torch
-from chains import Look, Setting, draw, jackknife, look, mean, squared_norm
-from entries import row_law
-from records import Row
-from scales import Scale
 from scipy import stats
 from torch import Tensor, nn
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.losses import contrastive_divergence
+from experiments.common.records import Row
+from experiments.compression_bias import closed_forms as forms
+from experiments.compression_bias.chains import (
+    Look,
+    Setting,
+    draw,
+    jackknife,
+    look,
+    mean,
+    squared_norm,
+)
+from experiments.compression_bias.entries import row_law
+from experiments.compression_bias.scales import Scale
 
 MEAN = 1.0  # of the target
 LOOKS = 100

@@ -10,16 +10,24 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import closed_forms as forms
 import numpy as np
 import torch
-from chains import Compressor, Look, Setting, draw, jackknife, look, mean
-from records import Row
-from scales import Scale
 from scipy import stats
 from torch import Tensor
 
 import effebm_ext as eff
+from experiments.common.records import Row
+from experiments.compression_bias import closed_forms as forms
+from experiments.compression_bias.chains import (
+    Compressor,
+    Look,
+    Setting,
+    draw,
+    jackknife,
+    look,
+    mean,
+)
+from experiments.compression_bias.scales import Scale
 
 MEAN = 1.0  # of the Gaussian targets
 LOOKS = 40

@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from chains import Compressor, mean
-from chains import Setting as Chain
-from closed_forms import excess_cross_entropy
-from gaussians import Gaussian
-from records import Row
-from scales import Scale
 from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.losses import contrastive_divergence
+from experiments.common.records import Row
+from experiments.compression_bias.chains import Compressor, mean
+from experiments.compression_bias.chains import Setting as Chain
+from experiments.compression_bias.closed_forms import excess_cross_entropy
+from experiments.compression_bias.gaussians import Gaussian
+from experiments.compression_bias.scales import Scale
 
 FINAL_PRECISION, DURATION = 2.0, 2.0
 _LOG_VOLUME = math.log(2 * math.pi) / 2

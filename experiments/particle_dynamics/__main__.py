@@ -1,8 +1,8 @@
 """Do particles that move with the change of the energy learn a better density than chains that do
 not?
 
-    python experiments/particle_dynamics.py --quick
-    python experiments/particle_dynamics.py --out runs/particle-dynamics
+    python -m experiments.particle_dynamics --quick
+    python -m experiments.particle_dynamics --out runs/particle-dynamics
 
 The planar experiment of arXiv 2111.13772: eight Gaussians, and the log-likelihood of what was
 learnt, which in the plane can be summed on a grid (``plane.py``). Table and plot are in
@@ -19,10 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-import particle_dynamics_report as report
 import torch
-from plane import BasedEnergy, Grid, draw
-from records import Log, Row, environment
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
@@ -31,6 +28,9 @@ from effebm_ext.chains.restart import Restart
 from effebm_ext.objectives import Contrastive, ParticleDynamics
 from effebm_ext.runs.options import parse_compressor
 from effebm_ext.training import NonFiniteError, Trainer
+from experiments.common.records import Log, Row, environment
+from experiments.particle_dynamics import report
+from experiments.particle_dynamics.plane import BasedEnergy, Grid, draw
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What compression does to the law of a chain and to what is learned from it.
 
-    python experiments/compression_bias.py --quick
-    python experiments/compression_bias.py --out runs/compression_bias
+    python -m experiments.compression_bias --quick
+    python -m experiments.compression_bias --out runs/compression_bias
 
 What is expected is in ``closed_forms.py``, how chains are run and looked at in ``chains.py``, the
 studies in ``entries.py``, ``gaussians.py`` and ``corrected.py``. Findings are in
@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-import pictures
-import tables
-from corrected import corrected_settings, followed, learned_by_walkers
-from entries import entry_law, skewed
-from gaussians import ill_conditioned, learned_precision
-from records import Row, environment, plain
-from scales import (
+
+import effebm_ext as eff
+from experiments.common.records import Row, environment, plain
+from experiments.compression_bias import pictures, tables
+from experiments.compression_bias.corrected import corrected_settings, followed, learned_by_walkers
+from experiments.compression_bias.entries import entry_law, skewed
+from experiments.compression_bias.gaussians import ill_conditioned, learned_precision
+from experiments.compression_bias.scales import (
     QUICK,
     Scale,
     delayed_settings,
@@ -31,8 +32,6 @@ from scales import (
     isotropic_settings,
     learned_settings,
 )
-
-import effebm_ext as eff
 
 Task = tuple[str, Callable[[], Row]]
 

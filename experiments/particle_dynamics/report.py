@@ -9,8 +9,9 @@ import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from plane import log_density
-from records import Row
+
+from experiments.common.records import Row
+from experiments.particle_dynamics.plane import log_density
 
 _COLOURS = colormaps["magma"].resampled(16)  # few, for a small file
 _SIDE, _PIXELS = 4.0, 64  # of the pictures

@@ -6,8 +6,9 @@ import itertools
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from over_seeds import Mean, aligned, is_better, mean, show, verdict
-from records import Row
+
+from experiments.common.over_seeds import Mean, aligned, is_better, mean, show, verdict
+from experiments.common.records import Row
 
 LARGEST_GAP = 1.0
 _LINES = {

@@ -1,8 +1,8 @@
 """Learning the masses of two modes that no chain crosses between: weighted walkers against
 persistent chains and chains restarted at the data, with and without compression.
 
-    python experiments/gaussian_mixture.py --quick
-    python experiments/gaussian_mixture.py --out runs/gaussian_mixture
+    python -m experiments.weighted_walkers.gaussian_mixture --quick
+    python -m experiments.weighted_walkers.gaussian_mixture --out runs/gaussian_mixture
 
 The experiment of arXiv 2305.19414, section 4.1: in d dimensions, ``E(x) = -log sum_i exp(-|x -
 a_i|^2 / 2 - z_i)`` learns its a and z (z_1 stays 0) from samples of such a mixture, by plain
@@ -17,15 +17,15 @@ import math
 from pathlib import Path
 
 import click
-import gaussian_mixture_report as report
 import torch
-from records import Log, Row, environment, plain
 from torch import Tensor, nn
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Contrastive, Jarzynski
+from experiments.common.records import Log, Row, environment, plain
+from experiments.weighted_walkers import mixture_report as report
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,16 @@
+"""Training runs made from a configuration: what lies between the command line and the library."""
+
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.model import TrainedModel, load_model
+from effebm_ext.runs.trainer import make_sampler, make_trainer
+
+__all__ = [
+    "Dataset",
+    "TrainConfig",
+    "TrainedModel",
+    "load",
+    "load_model",
+    "make_sampler",
+    "make_trainer",
+]

@@ -1,0 +1,158 @@
+"""The options that every training run has, whatever its objective."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+from effebm_ext.limits import ClipNorm, ClipValue
+from effebm_ext.ops.step_arguments import FusedCompressor
+from effebm_ext.runs.data import TOYS
+from effebm_ext.runs.fields import check_options, option
+from effebm_ext.runs.options import parse_clip, parse_compressor
+
+# The share of the learning rate that is left when `done` of all iterations are.
+_SCHEDULES: dict[str, Callable[[float], float]] = {
+    "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
+    "linear": lambda done: 1 - done,
+    "constant": lambda done: 1.0,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CommonOptions:
+    """What a run depends on besides the options that only its objective has.
+
+    A run chooses what is None (:meth:`effebm_ext.runs.config.TrainConfig.resolved`).
+
+    Raises:
+        TypeError: a value is of another type than its field; an int passes for a float, NumPy
+            numbers and tensors without axes for Python's numbers.
+        ValueError: a value is out of range or cannot be parsed.
+    """
+
+    data: str = option(
+        "digits",
+        f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
+        "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
+    )
+    holdout: float = option(
+        0.1, "share of the data kept from training, to evaluate on", at_least=0, below=1
+    )
+    objective: str = option("contrastive", "method of training")
+    energy: str = option("auto", "network: auto, mlp, conv or resnet")
+    conditional: bool = option(False, "learn an energy of data and labels, to sample by class")
+    compressor: str | None = option(
+        None,
+        "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
+        "[default: block-sign:64, of weighted walkers none]",
+    )
+    error_feedback: bool | None = option(
+        None,
+        "feed what compression drops back into the next step "
+        "[default: yes, but not for weighted walkers or with --verbatim]",
+    )
+    clip: str = option(
+        "none",
+        "of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
+    )
+    chains: int = option(
+        128, "persistent chains, or chains drawn from the replay buffer at a time", above=0
+    )
+    buffer_size: int = option(
+        0, "of the replay buffer; 0: no buffer, all chains persist and are moved", at_least=0
+    )
+    restart_probability: float = option(
+        0.0, "of a chain, before it is moved", at_least=0, at_most=1
+    )
+    langevin_steps: int = option(20, "steps of every chain per iteration", above=0)
+    step_size: float | None = option(
+        None, "gamma of the Langevin step [default: 0.02 for images, else 0.005]", above=0
+    )
+    step_size_end: float | None = option(
+        None, "gamma at the end of the run, reached geometrically [default: it stays]", above=0
+    )
+    on_divergence: str = option(
+        "raise",
+        "what becomes of chains whose energy is not finite: raise (the run stops), "
+        "restart (at their start) or keep",
+        names=("raise", "restart", "keep"),
+    )
+    iterations: int = option(3000, "parameter updates", above=0)
+    batch_size: int = option(128, "data per iteration", above=0)
+    learning_rate: float = option(1e-3, "of the parameters", above=0)
+    learning_rate_schedule: str | None = option(
+        None,
+        "cosine, linear (both to zero) or constant [default: cosine, with --verbatim constant]",
+        names=tuple(_SCHEDULES),
+    )
+    optimizer: str | None = option(
+        None, "adam or sgd [default: adam, with --verbatim sgd]", names=("adam", "sgd")
+    )
+    ema_decay: float = option(
+        0.0,
+        "of a moving average of the parameters, from which to sample later; 0: none",
+        at_least=0,
+        below=1,
+    )
+    data_noise: float | None = option(
+        None,
+        "standard deviation of noise added to the data [default: 0.3 for images, else "
+        "and with --verbatim 0]",
+        at_least=0,
+    )
+    max_grad_norm: float | None = option(
+        None,
+        "larger parameter gradients are scaled down to this norm; 0: never "
+        "[default: 1, with --verbatim 0]",
+        at_least=0,
+    )
+    verbatim: bool = option(
+        False,
+        "the published algorithm (EFF-EBM, Algorithm 1) and nothing else: plain "
+        "compression, gradient ascent, no noise on the data, no regulariser, no bound on the "
+        "gradient",
+    )
+    checkpoint_every: int = option(100, "iterations between checkpoints", above=0)
+    ais_steps: int = option(1000, "temperatures of the evaluation at the end; 0: none", at_least=0)
+    evaluate_every: int = option(
+        0,
+        "iterations between shorter evaluations, which join the metrics; 0: none",
+        at_least=0,
+    )
+    seed: int = option(0, "of everything random")
+    device: str = option("cpu", "where the chains and the energy live")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+        if self.compressor is not None:
+            _ = self.chain_compressor
+        _ = self.chain_clip
+        if 0 < self.buffer_size < self.chains:
+            raise ValueError(
+                f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
+            )
+        if self.evaluate_every and not self.ais_steps:
+            raise ValueError(
+                f"ais_steps: expected > 0 to evaluate every {self.evaluate_every} iterations, got 0"
+            )
+        if not -(2**63) <= self.seed < 2**64:
+            raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
+
+    @functools.cached_property
+    def chain_compressor(self) -> FusedCompressor | None:
+        """What ``compressor`` names."""
+        assert self.compressor is not None  # of a resolved configuration
+        return parse_compressor(self.compressor)
+
+    @functools.cached_property
+    def chain_clip(self) -> ClipValue | ClipNorm | None:
+        """What ``clip`` names."""
+        return parse_clip(self.clip)
+
+    def learning_rate_share(self, iteration: int) -> float:
+        """What is left of the learning rate after so many iterations."""
+        assert self.learning_rate_schedule is not None  # of a resolved configuration
+        return _SCHEDULES[self.learning_rate_schedule](iteration / self.iterations)

@@ -1,0 +1,101 @@
+"""Runs by weighted walkers."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import torch
+
+from effebm_ext.chains.weighted import WeightedWalkers
+from effebm_ext.objectives.jarzynski import Jarzynski
+from effebm_ext.rng import Key
+from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.fields import option
+from effebm_ext.runs.recipes.contrastive import EnergyL2
+from effebm_ext.runs.recipes.recipe import Recipe
+from effebm_ext.runs.setting import Setting, gaussian_of, on_divergence
+from effebm_ext.samplers import MALA, Langevin
+
+
+@dataclasses.dataclass(frozen=True)
+class JarzynskiOptions(EnergyL2):
+    """Options of weighted walkers."""
+
+    adjusted: bool = option(False, "move weighted walkers by Metropolis-adjusted steps")
+    moved_chains: int = option(0, "weighted walkers moved at a time; 0: all", at_least=0)
+    resampling: str = option(
+        "systematic",
+        "of weighted walkers: systematic, stratified or multinomial",
+        names=("systematic", "stratified", "multinomial"),
+    )
+    resample_threshold: float = option(
+        0.5,
+        "effective sample size, as a share, below which walkers are resampled",
+        at_least=0,
+        at_most=1,
+    )
+
+
+def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
+    if config.error_feedback and config.compressor not in (None, "none"):
+        raise ValueError(
+            "error_feedback: expected none with objective jarzynski, whose weights need a "
+            "drift that depends on the walker alone and not on its past"
+        )
+    for name in ("conditional", "buffer_size", "restart_probability"):
+        if getattr(config, name):
+            raise ValueError(
+                f"{name}: not with objective jarzynski, whose walkers are weighted samples of "
+                f"one density all along, got {getattr(config, name)}"
+            )
+    if config.energy == "resnet":
+        raise ValueError(
+            "energy: not resnet with objective jarzynski: its quadratic head may fall faster "
+            "than the Gaussian rises, and log Z be infinite"
+        )
+    if own.moved_chains > config.chains:
+        raise ValueError(
+            f"moved_chains: expected 0 to chains, {config.chains}, got {own.moved_chains}"
+        )
+
+
+def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
+    config = setting.config
+    kind = MALA if own.adjusted else Langevin
+    sampler = kind(
+        setting.energy,
+        step_size=setting.step_size,
+        compressor=config.chain_compressor,
+        clip=config.chain_clip,
+    )
+    mean, std = gaussian_of(config, setting.data)
+    noise = torch.randn((config.chains, *setting.data.shape[1:]), generator=setting.generator)
+    half_squares = noise.double().square().flatten(1).sum(1) / 2
+    volume = noise[0].numel() * math.log(math.sqrt(2 * math.pi) * std)
+    walkers = WeightedWalkers(
+        sampler,
+        (mean + std * noise).to(setting.device),
+        (-half_squares - volume).to(setting.device),
+        rng=Key(config.seed),
+        moved=own.moved_chains,
+        resampling=own.resampling,
+        resample_threshold=own.resample_threshold,
+        on_divergence=on_divergence(config),
+    )
+    assert own.energy_l2 is not None  # of resolved options
+    return Jarzynski(
+        setting.energy, walkers, langevin_steps=config.langevin_steps, energy_l2=own.energy_l2
+    )
+
+
+JARZYNSKI = Recipe(
+    "jarzynski",
+    _make,
+    options=JarzynskiOptions,
+    check=_check,
+    # Without energy_l2 the walkers follow the gradient of the cross-entropy.
+    defaults=lambda is_image: {"compressor": "none", "error_feedback": False, "energy_l2": 0.0},
+    gaussian_base=True,  # weights estimate log Z, which must be finite
+    compresses_samples=False,  # weights correct the compression in training, nothing in samples
+)

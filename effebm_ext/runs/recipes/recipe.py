@@ -1,0 +1,67 @@
+"""What a configuration, the command line and a run must know about an objective."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from effebm_ext.objectives import Objective
+from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.setting import Setting
+
+
+@dataclasses.dataclass(frozen=True)
+class NoOptions:
+    """An objective without options of its own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How runs train by one objective.
+
+    Attributes:
+        name: the value of the option ``objective``.
+        make: makes the objective from the setting of a run and from its own options.
+        options: a frozen dataclass of the options that only objectives like this one have, made by
+            :func:`effebm_ext.runs.fields.option`. Recipes may share an option: it must be the same
+            in all of them.
+        check: raises ValueError for options that do not go with the objective.
+        defaults: options that a run of this objective chooses for None in place of the general
+            ones; called with whether the data are images.
+        shown: the metrics that the progress bar shows, where an iteration has them, with their
+            formats.
+        gaussian_base: whether the energy has a :class:`effebm_ext.networks.GaussianBase`, so that
+            its normalising constant is finite.
+        adds_noise: whether the loss adds ``data_noise`` to the data itself.
+        moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations: for
+            samples, as the loss needs none.
+        compresses_samples: whether samples that are drawn after training are compressed as the
+            chains were.
+    """
+
+    name: str
+    make: Callable[[Setting, Any], Objective]
+    options: type = NoOptions
+    check: Callable[[CommonOptions, Any], None] = lambda config, own: None
+    defaults: Callable[[bool], Mapping[str, Any]] = lambda is_image: {}
+    shown: Mapping[str, str] = dataclasses.field(
+        default_factory=lambda: {"energy_gap": "+.3f"}
+    )
+    gaussian_base: bool = False
+    adds_noise: bool = False
+    moves_rarely: bool = False
+    compresses_samples: bool = True
+
+    def own(self, config: CommonOptions) -> Any:
+        """The options in ``config`` that belong to this objective, as an object of ``options``."""
+        names = (field.name for field in dataclasses.fields(self.options))
+        return self.options(**{name: getattr(config, name) for name in names})
+
+    def progress(self, metrics: Mapping[str, float]) -> str:
+        """What the progress bar shows of an iteration's metrics."""
+        return ", ".join(
+            f"{name.replace('_', ' ')} {metrics[name]:{form}}"
+            for name, form in self.shown.items()
+            if name in metrics
+        )

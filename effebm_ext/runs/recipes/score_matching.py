@@ -1,0 +1,94 @@
+"""Runs by score matching, one recipe for each of its losses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from effebm_ext.chains.intermittent import IntermittentChains
+from effebm_ext.objectives.score_matching import DENOISING, METHODS, ScoreMatching
+from effebm_ext.rng import key_for
+from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.fields import option
+from effebm_ext.runs.recipes.recipe import NoOptions, Recipe
+from effebm_ext.runs.setting import Setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoising:
+    """Options of losses that take noise off the data."""
+
+    noise_end: float = option(
+        0.0,
+        "last of several scales of the noise that denoising takes off; 0: one scale, the "
+        "only case in which the energy is that of noisy data",
+        at_least=0,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FiniteDifferences:
+    """Options of losses that take differences of energies in place of derivatives."""
+
+    fd_epsilon: float | None = option(
+        None, "size of finite differences [default: 0.1]", resolved=0.1, above=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class FiniteDifferenceDenoising(FiniteDifferences, Denoising):
+    """Options of losses that do both."""
+
+
+def _check_denoising(config: CommonOptions, own: Denoising) -> None:
+    if config.data_noise == 0:
+        raise ValueError(
+            f"data_noise: expected > 0 with objective {config.objective}, which takes it off "
+            "again, got 0"
+        )
+
+
+def _make(setting: Setting, own: Any) -> ScoreMatching:
+    config = setting.config
+    options: dict[str, Any] = {}
+    if isinstance(own, FiniteDifferences):
+        options["epsilon"] = own.fd_epsilon
+    if isinstance(own, Denoising):
+        options["sigma_end"] = own.noise_end or None
+    return ScoreMatching(
+        setting.energy,
+        IntermittentChains(setting.chains(), setting.move_every),
+        config.objective,
+        key=key_for("score matching", config.seed),
+        langevin_steps=config.langevin_steps,
+        sigma=config.data_noise,
+        **options,
+    )
+
+
+def _recipe(method: str) -> Recipe:
+    differences, denoising = method.startswith("fd-"), method in DENOISING
+    kinds = {
+        (False, False): NoOptions,
+        (False, True): Denoising,
+        (True, False): FiniteDifferences,
+        (True, True): FiniteDifferenceDenoising,
+    }
+    recipe = Recipe(
+        method,
+        _make,
+        options=kinds[differences, denoising],
+        shown={"loss": "+.4g"},  # the chains hardly ever move
+        moves_rarely=True,
+    )
+    if not denoising:
+        return recipe
+    return dataclasses.replace(
+        recipe,
+        check=_check_denoising,
+        defaults=lambda is_image: {} if is_image else {"data_noise": 0.1},
+        adds_noise=True,
+    )
+
+
+SCORE_MATCHING = tuple(_recipe(method) for method in METHODS)

@@ -1,0 +1,110 @@
+"""Trainers and samplers as configurations describe them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from effebm_ext.networks import make_energy
+from effebm_ext.objectives import Objective
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.hook import cross_entropy_hook
+from effebm_ext.runs.setting import Setting, gaussian_of, langevin
+from effebm_ext.samplers import Langevin
+from effebm_ext.training import Hook, Trainer
+
+
+def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
+    """A trainer as the command line builds it: Adam with beta_1 = 0, or SGD; chains that start from
+    Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
+    if the run is conditional.
+
+    Args:
+        config: what the run depends on.
+        dataset: all of the data; the trainer sees the rows that are not held out.
+        hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
+            cross-entropy, :func:`effebm_ext.runs.hook.cross_entropy_hook`.
+
+    Raises:
+        ValueError: the run is conditional and the data have no labels, or a class has all of its
+            rows held out; the compressor does not fit the data (k > d), or the energy does not; the
+            device is unknown or not available.
+    """
+    config = config.resolved(is_image=dataset.is_image)
+    if config.conditional and dataset.labels is None:
+        raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
+    train = dataset.split(config.holdout, seed=config.seed)[0]
+    data, labels = train.x, train.labels if config.conditional else None
+    if labels is not None and len(labels.unique()) != dataset.n_classes:
+        raise ValueError(
+            f"holdout: expected data of all {dataset.n_classes} classes to train on, got "
+            f"{len(labels.unique())}: a class without data cannot be learnt"
+        )
+    generator = torch.Generator().manual_seed(config.seed)
+    device = _device(config.device)
+    with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
+        torch.default_generator.manual_seed(config.seed)
+        n_classes = dataset.n_classes if config.conditional else None
+        base = gaussian_of(config, data) if config.recipe.gaussian_base else None
+        energy = make_energy(config.energy, dataset.event_shape, n_classes, base).to(device)
+    assert config.data_noise is not None
+    optimizer = _optimizer(config, energy)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
+    ema = None
+    if config.ema_decay:
+        ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    setting = Setting(
+        config, energy, data, labels, generator, config.step_sizes(), config.chains_move_every
+    )
+    return Trainer(
+        energy,
+        optimizer,
+        make_objective(config, setting),
+        data.to(device),
+        batch_size=config.batch_size,
+        data_noise=0.0 if config.recipe.adds_noise else config.data_noise,
+        max_grad_norm=config.max_grad_norm or math.inf,
+        schedule=schedule,
+        ema=ema,
+        generator=generator,
+        labels=labels,
+        hook=(hook or cross_entropy_hook(config, dataset)) if config.evaluate_every else None,
+        hook_every=config.evaluate_every or 1,
+    )
+
+
+def make_objective(config: TrainConfig, setting: Setting) -> Objective:
+    """The objective that the configuration names.
+
+    Raises:
+        ValueError: the compressor does not fit the data (k > d), or the energy does not.
+    """
+    if config.chain_compressor is not None:
+        config.chain_compressor.kernel_arguments(torch.empty(1, *setting.data.shape[1:]))
+    return config.recipe.make(setting, config.recipe.own(config))
+
+
+def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
+    """The Langevin sampler by which a resolved configuration draws samples of a trained energy."""
+    compressed = config.recipe.compresses_samples
+    return langevin(config, energy, config.step_sizes(), compressed=compressed)
+
+
+def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(energy.parameters(), lr=config.learning_rate)
+    return torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device: {name!r} is unknown or not available: {reason}") from error
+    return device

@@ -1,0 +1,1 @@
+"""What the methods do, measured: one folder per study."""

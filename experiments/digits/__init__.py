@@ -1,0 +1,1 @@
+"""Whether compression helps or hurts training on digits."""

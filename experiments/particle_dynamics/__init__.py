@@ -1,0 +1,1 @@
+"""Whether particles that follow the energy learn a better density."""

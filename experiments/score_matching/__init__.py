@@ -1,0 +1,1 @@
+"""What finite differences save and cost."""

@@ -1,0 +1,1 @@
+"""What weighted walkers and exact compressed steps gain and cost."""
