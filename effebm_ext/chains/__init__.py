@@ -1,1 +1,1 @@
-"""Particle systems that live as long as a training run."""
+"""Chains that live as long as a training run: persistent, in a replay buffer, or weighted."""

@@ -1,4 +1,4 @@
-"""Chains that rest most of the time: training needs none of them, samples are drawn from them."""
+"""Chains that rest most of the time: the training does not need them, only samples do."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from effebm_ext.scalars import as_int
 
 
 class IntermittentChains:
-    """Chains that are moved every ``period``-th time they are asked to.
+    """Moves its chains every ``period``-th time :meth:`advance` is called.
 
     Args:
-        chains: what is moved.
-        period: at least 1.
+        chains: the chains that are moved.
+        period: calls from one move to the next, at least 1.
 
     Raises:
         ValueError: period is below 1.
@@ -30,23 +30,23 @@ class IntermittentChains:
 
     @property
     def state(self) -> LangevinState:
-        """Where they are."""
+        """The state of the chains."""
         return self.chains.state
 
     def advance(self, n_steps: int) -> StepInfo | None:
-        """Moves the chains by ``n_steps`` Langevin steps if it is their turn; None if it is not."""
+        """Moves the chains by ``n_steps`` Langevin steps if it is their turn, else returns None."""
         self.calls += 1
         return None if self.calls % self.period else self.chains.advance(n_steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes but a buffer's generator, for :meth:`load_state_dict`."""
+        """Returns everything that changes but a buffer's generator, for :meth:`load_state_dict`."""
         return {**self.chains.state_dict(), "calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where :meth:`state_dict` was taken.
+        """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state is of other chains.
+            KeyError, TypeError, ValueError: the state belongs to other chains.
         """
         calls = state["calls"]
         self.chains.load_state_dict(state)

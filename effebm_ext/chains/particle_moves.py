@@ -2,7 +2,7 @@
 
 Particles that are samples of ``exp(-E_old)`` become, to first order in the change, samples of
 ``exp(-E_new)`` if each goes along a field v with ``div(p v) = p (D - E_p[D])``,
-``D = E_new - E_old``. The source takes ``v = -grad D``. In a loop of one's own::
+``D = E_new - E_old``. The source takes ``v = -grad D``. A training loop may read::
 
     old = FrozenEnergy(energy)
     optimizer.step()
@@ -23,22 +23,24 @@ from effebm_ext.ops.checks import compute_dtype
 
 
 class FrozenEnergy:
-    """An energy as it is now: a function of x and the energy's keyword arguments that goes on to
-    use copies of today's parameters and buffers, whatever becomes of the energy.
+    """Keeps an energy as it is now: a function of x and the energy's keyword arguments that uses
+    copies of the present parameters and buffers, however the energy changes later.
 
-    Buffers that an evaluation changes, as those of spectral normalisation in training mode, are
-    copied for every call: all calls see those of the moment of freezing.
+    Buffers that an evaluation changes, such as the buffers of spectral normalisation in training
+    mode, are copied for every call: all calls see the buffers of the moment of freezing.
 
     Args:
-        energy: a module; what its forward reads besides parameters and buffers is not frozen.
+        energy: a module; only its parameters and buffers are frozen, not what else its forward
+            reads.
     """
 
     def __init__(self, energy: nn.Module) -> None:
         self.energy = energy
         self.parameters: dict[str, Tensor] = {}
         self.buffers: dict[str, Tensor] = {}
-        # Tied parameters under all their names, but those of a module that is in several places
-        # under one: functional_call gives back the wrong tensor to a name that it sets twice.
+        # Tied parameters are kept under all their names. Parameters of a module that is in several
+        # places are kept under one: functional_call gives back the wrong tensor to a name that it
+        # sets twice.
         for prefix, module in energy.named_modules():
             every = {"prefix": prefix, "recurse": False, "remove_duplicate": False}
             for name, parameter in module.named_parameters(**every):
@@ -55,9 +57,13 @@ class FrozenEnergy:
 
 
 class Move(NamedTuple):
-    """``displacement``: of the particles, of x's shape and dtype: float32 or wider, as 16 bits
-    would lose most of a small step. ``energy_change``: ``D = E_new - E_old`` at x, ``(n,)``,
-    float32 or wider. Neither carries a graph."""
+    """A move of particles, without a graph.
+
+    Attributes:
+        displacement: the displacements of the particles, of x's shape and dtype: float32 or wider,
+            as 16 bits would lose most of a small step.
+        energy_change: ``D = E_new - E_old`` at x, ``(n,)``, float32 or wider.
+    """
 
     displacement: Tensor
     energy_change: Tensor
@@ -69,15 +75,15 @@ def alpha_move(
     new: Callable[..., Tensor],
     energy_kwargs: Mapping[str, Any] | None = None,
 ) -> Move:
-    """The displacement ``grad_x [E_old(x) - E_new(x)]`` (alpha of arXiv 2111.13772).
+    """Returns the displacement ``grad_x [E_old(x) - E_new(x)]`` (alpha of arXiv 2111.13772).
 
-    It carries samples of a Gaussian of unit width exactly where the Gaussian is shifted to; what
-    :func:`step_correction` does for those of other widths.
+    If a Gaussian of unit width is shifted, the displacement carries its samples exactly to the new
+    place. :func:`step_correction` does the same for Gaussians of other widths.
 
     Args:
         x: particles ``(n, *event)``, samples of ``exp(-E_old)``; not written.
         old, new: energies, ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, before and after.
-        energy_kwargs: of both, such as labels.
+        energy_kwargs: keyword arguments of both energies, such as labels.
 
     Raises:
         ValueError: an energy returns another shape.
@@ -93,15 +99,15 @@ def beta_move(
     new: nn.Module,
     energy_kwargs: Mapping[str, Any] | None = None,
 ) -> Move:
-    """The displacement ``-grad_x (dtheta . grad_theta E_new(x))`` (beta of arXiv 2111.13772), with
-    ``dtheta`` what the optimiser really added to the parameters. It differs from
-    :func:`alpha_move` in second order of ``dtheta``, and needs derivatives of second order.
+    """Returns the displacement ``-grad_x (dtheta . grad_theta E_new(x))`` (beta of arXiv
+    2111.13772), where ``dtheta`` is what the optimiser really added to the parameters. It differs
+    from :func:`alpha_move` in second order of ``dtheta``, and needs derivatives of second order.
 
     Args:
         x: particles ``(n, *event)``, samples of ``exp(-E_old)``; not written.
         old: the energy before.
         new: the same module after the optimiser's step.
-        energy_kwargs: of both, such as labels.
+        energy_kwargs: keyword arguments of both energies, such as labels.
 
     Raises:
         ValueError: the energy returns another shape.
@@ -128,17 +134,17 @@ def _change(old_energy: Tensor, new_energy: Tensor) -> Tensor:
 
 
 def step_correction(move: Move, labels: Tensor | None = None) -> Tensor:
-    """The factor ``c = Var(D) / E|grad D|^2`` over the particles, a scalar, for ``v = -c grad D``.
+    """Returns ``c = Var(D) / E|grad D|^2`` over the particles, a scalar, for ``v = -c grad D``.
 
-    The right field has ``E[v . grad phi] = -Cov(D, phi)`` for every function phi; c is what makes
-    this hold for ``phi = D``. A shifted Gaussian of standard deviation s has ``c = s^2``, with
-    which the move is exact, whatever s. Where no particle is displaced, or none shares its class
-    with another, c is 1.
+    The right field has ``E[v . grad phi] = -Cov(D, phi)`` for every function phi; with the factor c
+    this holds for ``phi = D``. A shifted Gaussian of standard deviation s has ``c = s^2``, which
+    makes the move exact for every s. If no particle is displaced, or no two particles share a
+    class, c is 1.
 
     Args:
-        move: of all particles.
-        labels: int64 ``(n,)`` of a conditional energy, whose constants per class mean nothing:
-            the variance is then that within the classes.
+        move: the move of all particles.
+        labels: int64 ``(n,)`` of a conditional energy. Its constants per class mean nothing, so
+            the variance within the classes is used.
     """
     change = move.energy_change
     if labels is None:

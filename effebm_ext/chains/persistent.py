@@ -13,16 +13,16 @@ from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 
 
 class PersistentChains:
-    """Chains that continue from one training iteration to the next (persistent contrastive
+    """Keeps chains that continue from one training iteration to the next (persistent contrastive
     divergence; EFF-EBM, Algorithm 1).
 
     Args:
         sampler: any sampler, which moves the chains; its energy is the model in training.
-        x0: where they start, ``(n_chains, *event)``; copied.
+        x0: the starts of the chains, ``(n_chains, *event)``; copied.
         rng: a Key, a torch.Generator, or None.
-        restart: which chains begin anew before they are advanced; None: no chain ever does.
-        energy_kwargs: of the energy; values per chain stay with their chains until they begin anew.
-
+        restart: restarts some chains before they are advanced; None: no chain ever restarts.
+        energy_kwargs: keyword arguments of the energy; values per chain stay with their chains
+            until these restart.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class PersistentChains:
         return self.sampler.advance_(self.state, n_steps)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, for :meth:`load_state_dict`."""
+        """Returns everything that changes, for :meth:`load_state_dict`."""
         return self.state.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where :meth:`state_dict` was taken.
+        """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state is of other chains.
+            KeyError, TypeError, ValueError: the state belongs to other chains.
         """
         self.state = self.state.loaded(state)

@@ -17,22 +17,23 @@ from effebm_ext.scalars import as_int
 
 
 class ReplayBuffer:
-    """Chains that rest in a buffer; every iteration some of them are drawn, moved and put back
+    """Keeps chains in a buffer; every iteration some of them are drawn, moved and put back
     (IGEBM, Du and Mordatch 2019; JEM). Residuals and labels move with their chains.
 
     Args:
-        sampler: any sampler, which moves the chains; its energy is the model in training. It has
-            one step size for all chains, since chains are in another place each time.
+        sampler: any sampler, which moves the chains; its energy is the model in training. All
+            chains have the same step size, since a chain is in another row each time.
         x0: the buffer, ``(size, *event)``; copied.
-        n_chains: drawn at a time, without replacement, at most ``size``.
+        n_chains: the number of chains drawn at a time, without replacement, at most ``size``.
         generator: CPU generator of the draws.
         rng: a Key, a torch.Generator, or None.
-        restart: which of the drawn chains begin anew; None: none ever does.
-        energy_kwargs: of the energy; values per chain have the first axis ``size``.
+        restart: restarts some of the drawn chains; None: no chain ever restarts.
+        energy_kwargs: keyword arguments of the energy; values per chain have the first axis
+            ``size``.
 
     Raises:
-        TypeError: the sampler has a step size per chain (a schedule that gives one: from
-            :meth:`advance`).
+        TypeError: the sampler has a step size per chain (:meth:`advance` raises this for a schedule
+            that gives one).
         ValueError: n_chains is not between 1 and the size of the buffer.
     """
 
@@ -59,14 +60,14 @@ class ReplayBuffer:
 
     @property
     def x(self) -> Tensor:
-        """The chains that were moved last, ``(n_chains, *event)``."""
+        """The chains that :meth:`advance` moved last, ``(n_chains, *event)``."""
         return self.state.x
 
     def advance(self, n_steps: int) -> StepInfo:
         """Draws chains from the buffer, moves them by ``n_steps`` steps, and puts them back."""
         rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]
         rows = rows.to(self.buffer.x.device)
-        self.state = self.buffer.take(rows)  # with its step, so that no noise is used twice
+        self.state = self.buffer.take(rows)  # has the buffer's step: no noise is used twice
         if self.restart is not None:
             self.restart.apply_(self.state)
         self.sampler.refresh_(self.state)
@@ -75,22 +76,22 @@ class ReplayBuffer:
         return info
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes but the generator, for :meth:`load_state_dict`."""
+        """Returns everything that changes but the generator, for :meth:`load_state_dict`."""
         return {**self.state.state_dict(), "buffer": self.buffer.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where :meth:`state_dict` was taken.
+        """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state is of other chains.
+            KeyError, TypeError, ValueError: the state belongs to other chains.
         """
         buffer = self.buffer.loaded(state["buffer"])
         self.state, self.buffer = self.state.loaded(state), buffer
 
 
 def _with_one_step_size(sampler: Sampler[Any]) -> Sampler[Any]:
-    """The same sampler, which refuses a step size per chain: it would go by the places of chains,
-    and these change."""
+    """Returns the same sampler, but one that refuses a step size per chain: step sizes go by row,
+    and the rows of chains change."""
     step_size = sampler.step_size
     if callable(step_size):
         sampler = copy.copy(sampler)

@@ -1,9 +1,9 @@
-"""Resampling: walkers in proportion to their weights, equally weighted from then on.
+"""Resampling copies walkers in proportion to their weights; the copies have equal weights.
 
-Every scheme gives a walker of weight w, of n, n w copies in expectation. Systematic and stratified
-resampling place one point in each of n equal strata of [0, 1), at one common or at independent
-offsets, and vary less than multinomial resampling, which draws n independent points (R. Douc, O.
-Cappé, E. Moulines, arXiv cs/0507025).
+Every scheme gives each of n walkers n w copies in expectation, where w is its weight. Systematic
+and stratified resampling place one point in each of n equal strata of [0, 1), at one common or at
+independent offsets, and vary less than multinomial resampling, which draws n independent points
+(R. Douc, O. Cappé, E. Moulines, arXiv cs/0507025).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _multinomial(uniform: Tensor) -> Tensor:
     return uniform
 
 
-# Points in [0, 1), by as many uniform numbers.
+# Each scheme makes n points in [0, 1) from n uniform numbers.
 SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {
     "systematic": _systematic,
     "stratified": _stratified,
@@ -40,18 +40,18 @@ SCHEMES: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
-    """Which walker each of n new ones is a copy of, int64 ``(n,)`` in rising order, on the device
-    of the weights.
+    """Says which walker each of n new walkers copies: int64 ``(n,)`` in rising order, on the
+    device of the weights.
 
-    The walkers are laid along [0, 1) in random order: in their own, weights that repeat with a
-    period, as those of walkers that started at two modes in turn, would meet the points of
-    systematic resampling all in the same place. Computed on the CPU, so that the result is the same
-    on every device.
+    The walkers are laid along [0, 1) in random order. In their own order, weights that repeat with
+    a period, as when walkers started at two modes in turn, would meet all points of systematic
+    resampling in the same place. The CPU computes this, so that the result is the same on every
+    device.
 
     Args:
         log_weights: float64 ``(n,)``, up to a common constant.
         scheme: systematic, stratified or multinomial.
-        key: decides, under the purpose of resampling.
+        key: gives the random numbers, under the purpose of resampling.
 
     Raises:
         ValueError: a weight is NaN or infinite, or all are zero.
@@ -61,7 +61,7 @@ def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
     uniform = uniforms(key, 2 * n, RESAMPLING)
     order = uniform[:n].argsort()
     cumulative = torch.softmax(log_weights.cpu(), 0)[order].cumsum(0)
-    # Points that round up to 1 would lie behind the last walker.
+    # A point that rounds up to 1 would lie behind the last walker.
     points = SCHEMES[scheme](uniform[n:]).clamp(max=1 - 2.0**-53)
     places = torch.searchsorted(cumulative / cumulative[-1], points, right=True)
     return order[places].sort().values.to(log_weights.device)

@@ -1,4 +1,4 @@
-"""Chains that begin anew."""
+"""Restarts of chains."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def _keep_all(n: int) -> dict[str, Tensor]:
 
 @dataclasses.dataclass
 class Restart:
-    """Begins each chain anew with a given probability (IGEBM re-initialises 5 % of its buffer).
+    """Restarts each chain with a given probability (IGEBM re-initialises 5 % of its buffer).
 
     Attributes:
-        probability: of every chain, each time it is asked, in [0, 1].
+        probability: the probability of a restart, for every chain at every call, in [0, 1].
         fresh: maps n to n new starts ``(n, *event)``.
-        generator: CPU generator that decides.
-        fresh_kwargs: maps n to new values of energy_kwargs, ``(n, ...)`` each, such as labels; what
-            it leaves out, chains keep.
+        generator: CPU generator that chooses the chains.
+        fresh_kwargs: maps n to new values of energy_kwargs, ``(n, ...)`` each, such as labels;
+            chains keep the values that it leaves out.
 
     Raises:
         ValueError: probability is outside [0, 1].
@@ -42,11 +42,11 @@ class Restart:
             raise ValueError(f"probability: expected 0 to 1, got {self.probability}")
 
     def apply_(self, state: LangevinState) -> None:
-        """Puts new starts in the place of some chains; their residuals become zero. It is there
-        that they go back to if they diverge and the sampler restarts such chains.
+        """Puts new starts in the place of some chains; their residuals become zero. If such a
+        chain diverges later and the sampler restarts it, it goes back to the new start.
 
         Raises:
-            KeyError: fresh_kwargs names something of which the chains have no value each.
+            KeyError: fresh_kwargs names a keyword argument that has no value per chain.
         """
         chosen = torch.rand(len(state.x), generator=self.generator) < self.probability
         rows = chosen.nonzero()[:, 0]

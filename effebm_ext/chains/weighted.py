@@ -2,22 +2,23 @@
 
 A walker X with log weight A is *properly weighted* for an energy E if E[exp(A) f(X)] is the
 integral of f exp(-E) for every f (then log mean exp(A) estimates log Z, and weighted averages are
-those of the model). It stays so, for the energy E' of new parameters:
+averages over the model). It stays so for the energy E' of new parameters
 
-* when it moves to X' by any step of density q(X' | X), where q'(X | X') is any density of the way
-  back: A += E(X) - E'(X') + log q'(X | X') - log q(X' | X) (annealed importance sampling, Neal
-  2001; sequential Monte Carlo samplers, Del Moral, Doucet and Jasra 2006). For Langevin steps of
+* if it moves to X' by any step of density q(X' | X), where q'(X | X') is any density of the way
+  back, and A += E(X) - E'(X') + log q'(X | X') - log q(X' | X) (annealed importance sampling, Neal
+  2001; sequential Monte Carlo samplers, Del Moral, Doucet and Jasra 2006). For Langevin steps with
   drift b this is the log_ratio of :class:`effebm_ext.samplers.proposal.Proposal`; for b = -grad E
   it is the alpha_k(X, X') - alpha_{k+1}(X', X) of arXiv 2305.19414. Neither b need be the
-  gradient's: forward it is *the drift kept at X*, of whatever parameters it was found for, so one
-  gradient per step is enough, also for a walker that has rested while the parameters changed;
-* when it rests: A += E(X) - E'(X);
-* when it then moves by steps that leave exp(-E') as it is, as MALA's do: A stays. Their drift must
-  be of E' at both ends, which takes one gradient more for every change of the parameters;
-* when walkers are resampled: all get the mean weight.
+  gradient: the forward b is *the drift kept at X*, for whatever parameters it was found, so one
+  gradient per step is enough, even for a walker that has rested while the parameters changed;
+* if it rests, and A += E(X) - E'(X);
+* if it then moves by steps that leave exp(-E') unchanged, such as MALA's, and A stays. The drift of
+  these steps must belong to E' at both ends, which takes one gradient more for every change of the
+  parameters;
+* if walkers are resampled, and all get the mean weight.
 
-Parameters that are trained on the walkers depend on them, which makes estimates consistent as the
-number n of walkers grows, not unbiased: every update raises the energy of just these walkers, and
+Parameters that are trained on the walkers depend on them. So estimates are consistent as the number
+n of walkers grows, but not unbiased: every update raises the energy of just these walkers, and
 gradient descent of rate r lowers the estimate of log Z by about r times the variance of the
 gradient's estimate, of order 1/n, at every update.
 """
@@ -48,10 +49,14 @@ _ADVICE = (
 
 
 class Followed(NamedTuple):
-    """``ess``: effective sample size of the weights before they were resampled, 1 to n.
-    ``resampled``: whether they were. ``acceptance``: mean over moves and walkers; None where they
-    are not adjusted. ``n_diverged``: walkers whose energy or weight was NaN before they were
-    resampled."""
+    """What :meth:`WeightedWalkers.advance` reports.
+
+    Attributes:
+        ess: effective sample size of the weights before resampling, 1 to n.
+        resampled: whether the walkers were resampled.
+        acceptance: mean over moves and walkers; None if the steps are not adjusted.
+        n_diverged: the number of walkers whose energy or weight was NaN before resampling.
+    """
 
     ess: float
     resampled: bool
@@ -60,38 +65,38 @@ class Followed(NamedTuple):
 
 
 class WeightedWalkers:
-    """Walkers that follow a model in training and are weighted for what they lag behind.
+    """Moves walkers that follow a model in training and have weights that correct for their lag.
 
-    Where the energy is infinite there is no density: a walker that gets there weighs nothing until
-    it is resampled. (Between hard walls only MALA's weights are exact: those of unadjusted steps
-    count as if walkers could come from beyond, and log Z is too low.) Where no walker weighs
-    anything any more, the effective sample size and log Z are NaN.
+    An infinite energy means zero density: a walker that gets there weighs nothing until it is
+    resampled. (Between hard walls only MALA's weights are exact: the weights of unadjusted steps
+    count as if walkers could come from beyond, and log Z is too low.) If no walker weighs anything
+    any more, the effective sample size and log Z are NaN.
 
-    A walker whose energy is NaN has diverged. With ``on_divergence`` keep its weight, the effective
-    sample size and log Z are NaN from then on, and a warning says so once; raise raises a
-    NonFiniteError; restart takes it for one that got where there is no density, with a warning: it
-    weighs nothing, and a copy of another walker takes its place when they are resampled. Where
-    energies are so large, or of so short a dtype, that their rounding is above 0.1 nats, the
+    A walker whose energy is NaN has diverged. With ``on_divergence="keep"`` its weight, the
+    effective sample size and log Z are NaN from then on, and a warning says so once. With "raise" a
+    NonFiniteError is raised. With "restart" the walker counts as if its density were zero, with a
+    warning: it weighs nothing, and a copy of another walker takes its place at the next resampling.
+    If energies are so large, or of so short a dtype, that their rounding is above 0.1 nats, the
     weights are wrong, and a warning says so once.
 
     Args:
-        sampler: moves the walkers. Of a Langevin sampler the weights correct everything, step size,
-            compression and change of the parameters; that of compression grows with time. Those of
-            MALA correct the change of the parameters alone.
-        x0: where they start, ``(n, *event)``, float32 or float64; copied.
-        log_density: ``(n,)``, normalised, of the law that x0 was drawn from, at x0. The walkers
-            start with ``A = -E(x0) - log_density``, so that :attr:`log_z` is log Z itself. For
-            samples of the model that is constant, ``-E(x0) - log Z``.
+        sampler: moves the walkers. For a Langevin sampler the weights correct the step size, the
+            compression and the change of the parameters; the correction for compression grows with
+            time. For MALA they correct only the change of the parameters.
+        x0: the starts of the walkers, ``(n, *event)``, float32 or float64; copied.
+        log_density: ``(n,)``, the normalised log density at x0 of the law that x0 was drawn from.
+            The walkers start with ``A = -E(x0) - log_density``, so that :attr:`log_z` is log Z
+            itself. For samples of the model it is ``-E(x0) - log Z``.
         rng: a Key, a torch.Generator, or None.
-        moved: walkers that are moved at a time, in turn; 0: all.
+        moved: how many walkers are moved at a time, in turn; 0: all.
         resampling: systematic, stratified or multinomial.
-        resample_threshold: they are resampled where their effective sample size falls below this
+        resample_threshold: walkers are resampled if their effective sample size falls below this
             share of their number, 0 (never) to 1.
-        on_divergence: keep, raise or restart, see above. That of the sampler must be keep.
+        on_divergence: keep, raise or restart, see above. The sampler itself must have keep.
 
     Attributes:
-        walkers: where they are, with energies and drifts as they were kept there.
-        log_weights: float64 ``(n,)``, since they were resampled last.
+        walkers: the state of the walkers, with the energies and drifts kept there.
+        log_weights: float64 ``(n,)``, gathered since the last resampling.
 
     Raises:
         TypeError, ValueError: an argument is out of its range; the sampler has error feedback,
@@ -135,12 +140,12 @@ class WeightedWalkers:
         self.walkers: CachedState = self.sampler.init(x0, rng=rng)
         log_weights = -self.walkers.energy.double() - log_density.detach().double()
         self.log_weights = self._without_nan(log_weights)
-        self._log_z_before = 0.0  # of the weights that resampling took away
+        self._log_z_before = 0.0  # the part of log Z that resampling took out of the weights
         self._moved, self._first = moved or len(x0), 0
 
     @property
     def weights(self) -> Tensor:
-        """Float64 ``(n,)``, of sum one."""
+        """The normalised weights, float64 ``(n,)``, with sum one."""
         return torch.softmax(self.log_weights, 0)
 
     @property
@@ -155,14 +160,15 @@ class WeightedWalkers:
 
     @property
     def state(self) -> LangevinState:
-        """Samples of the model of equal weight: copies of the walkers, resampled. The walkers
+        """Samples of the model with equal weights: resampled copies of the walkers. The walkers
         themselves keep their weights."""
         w = self.walkers
         rows = resample(self.log_weights, "systematic", w.key.at(w.step))
         return LangevinState(w.x[rows], None, w.key, w.step)
 
     def advance(self, n_steps: int) -> Followed:
-        """Follows the energy to what it is now, moves by ``n_steps``, and resamples if need be.
+        """Updates the weights to the present energy, moves the walkers by ``n_steps``, and
+        resamples them if their effective sample size is below the threshold.
 
         Raises:
             TypeError: n_steps is no integer.
@@ -192,12 +198,12 @@ class WeightedWalkers:
         return Followed(ess, resampled, acceptance, n_diverged)
 
     def _look(self) -> int:
-        """How many walkers have diverged; with warnings, and with the error that was asked for."""
+        """Returns how many walkers have diverged, and warns of them or raises, as asked."""
         w = self.walkers
         nan = w.energy.isnan() | self.log_weights.isnan()
         count = int(nan.sum())
         if count:
-            energy = torch.where(nan, w.energy, 0)  # infinite ones are no matter
+            energy = torch.where(nan, w.energy, 0)  # infinite energies do not count
             self._divergence.report(nan, f"before step {w.step}", energy=energy)
         if not self._warned_of_rounding:
             self._warned_of_rounding = warn_if_rounded(w.energy, "weights and log Z are wrong")
@@ -206,7 +212,8 @@ class WeightedWalkers:
     def _move_(
         self, state: CachedState, log_weights: Tensor, n_steps: int
     ) -> tuple[Tensor, float | None]:
-        """From the energy of the cache to the energy as it is; what A becomes."""
+        """Moves walkers from the energy of the cache to the present energy; returns the new log
+        weights and the acceptance."""
         if isinstance(self.sampler, MALA):
             energy = state.energy
             self.sampler.refresh_(state)
@@ -221,7 +228,7 @@ class WeightedWalkers:
         return log_weights, None
 
     def _reweight(self, rows: Tensor) -> None:
-        """Walkers that rest; their drifts stay those of older parameters."""
+        """Updates the weights of walkers that rest; their drifts still belong to old parameters."""
         w = self.walkers
         energy = per_chain(self._without_graph(self.sampler.energy, w.x[rows]), len(rows))
         increments = w.energy[rows].double() - energy.double()
@@ -229,12 +236,13 @@ class WeightedWalkers:
         w.energy[rows] = energy
 
     def _added(self, log_weights: Tensor, increments: Tensor) -> Tensor:
-        """A weight of zero stays: between infinite energies an increment may be anything."""
+        """Adds increments, but keeps weights of zero: between infinite energies an increment may be
+        anything."""
         added = log_weights + self._without_nan(increments)
         return torch.where(log_weights == -math.inf, log_weights, added)
 
     def _without_nan(self, log_ratios: Tensor) -> Tensor:
-        """With nothing in the place of NaN, if that is how walkers restart."""
+        """Replaces NaN by a weight of zero if diverged walkers restart."""
         if self.on_divergence != "restart":
             return log_ratios
         return log_ratios.nan_to_num(-math.inf, math.inf, -math.inf)
@@ -247,8 +255,8 @@ class WeightedWalkers:
         self.log_weights = torch.zeros_like(self.log_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes: :attr:`state`, from which samples are drawn later, and beside it
-        the walkers with weights, energies and drifts. The walkers' tensors are no copies."""
+        """Returns everything that changes: :attr:`state`, from which samples are drawn later, and
+        the walkers with weights, energies and drifts. The walkers' tensors are not copied."""
         walkers = self.walkers.state_dict()
         own = {
             **{name: walkers[name] for name in ("x", "energy", "drift")},
@@ -259,10 +267,10 @@ class WeightedWalkers:
         return {**self.state.state_dict(), "walkers": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where :meth:`state_dict` was taken.
+        """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state is of other walkers.
+            KeyError, TypeError, ValueError: the state belongs to other walkers.
         """
         own, like = state["walkers"], self.walkers
         self.walkers = like.loaded({**state, **own})
