@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def check_log_weights(log_weights: Tensor) -> None:
-    """Refuses weights of which nothing can be estimated.
+    """Refuses weights that allow no estimate.
 
     Raises:
         ValueError: they are not of one axis, empty, or all zero, or one is NaN or infinite.
@@ -24,11 +24,11 @@ def check_log_weights(log_weights: Tensor) -> None:
 
 
 def effective_size(log_weights: Tensor) -> float:
-    """Kish's effective sample size ``1 / sum(w^2)`` of the normalised weights ``(n,)``, 1 to n; NaN
-    where no weight counts."""
+    """Returns Kish's effective sample size ``1 / sum(w^2)`` of the normalised weights ``(n,)``, 1
+    to n; NaN if all weights are zero."""
     return float(1 / torch.softmax(log_weights.double(), 0).square().sum())
 
 
 def log_of_mean(log_weights: Tensor) -> float:
-    """``log mean w`` of ``(n,)``, summed in float64."""
+    """Returns ``log mean w`` of weights ``(n,)``, summed in float64."""
     return float(torch.logsumexp(log_weights.double(), 0)) - math.log(len(log_weights))

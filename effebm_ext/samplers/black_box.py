@@ -1,4 +1,4 @@
-"""Compressors of the caller's own under autocast."""
+"""Compressors that are functions of the caller, under autocast."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class _KeepingDtype:
     def __call__(self, u: Tensor) -> Tensor:
         c = self.compressor(u)
         if not isinstance(c, Tensor) or not c.is_floating_point():
-            return c  # which the op refuses in words
+            return c  # the op refuses it with a message
         return c.to(u.dtype)
 
 
 def keeping_dtype(compressor: Compressor | None) -> Compressor | None:
-    """The same compressor, but one of the caller's own returns the dtype that it is given, as the
-    ops demand, whatever autocast makes of its products."""
+    """Returns the same compressor; a function of the caller then returns the dtype that it is
+    given, as the ops demand, whatever autocast makes of its products."""
     return _KeepingDtype(compressor) if is_black_box(compressor) else compressor

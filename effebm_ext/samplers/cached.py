@@ -1,4 +1,4 @@
-"""Chains with the energy and the drift where they are, so that a step needs one gradient."""
+"""States that keep the energy and the drift at x, so that a step needs one gradient."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ CachedDrift = Tensor | Packed
 
 @dataclasses.dataclass
 class CachedState(LangevinState):
-    """A :class:`LangevinState` without residual, and what was found at ``x``.
+    """A :class:`LangevinState` without residual that also keeps energy and drift at ``x``.
 
     Attributes:
-        energy: ``(n_chains,)``.
-        drift: ``C(clip(grad E))`` ``(n_chains, *event)``; packed, without loss, where the
+        energy: the energies at x, ``(n_chains,)``.
+        drift: ``C(clip(grad E))`` at x, ``(n_chains, *event)``; packed, without loss, if the
             compressor can pack.
     """
 
@@ -31,14 +31,14 @@ class CachedState(LangevinState):
     drift: CachedDrift = dataclasses.field(kw_only=True)
 
     def take(self, rows: Tensor) -> Self:
-        """As :meth:`LangevinState.take`."""
+        """Does what :meth:`LangevinState.take` does, for the drift too."""
         taken = super().take(rows)
         if not isinstance(self.drift, Tensor):
             taken.drift = self.drift.take(rows)
         return taken
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
-        """As :meth:`LangevinState.put_`."""
+        """Does what :meth:`LangevinState.put_` does, for the drift too."""
         assert isinstance(chains, CachedState)
         own, theirs = self.drift, chains.drift
         if type(own) is not type(theirs):
@@ -48,11 +48,11 @@ class CachedState(LangevinState):
             self.drift = own.put(rows, theirs)
 
     def state_dict(self) -> dict[str, Any]:
-        """As :meth:`LangevinState.state_dict`."""
+        """Does what :meth:`LangevinState.state_dict` does, with the drift by its tensors."""
         return {**super().state_dict(), "drift": _tensors(self.drift)}
 
     def loaded(self, saved: dict[str, Any]) -> Self:
-        """As :meth:`LangevinState.loaded`."""
+        """Does what :meth:`LangevinState.loaded` does, for the drift too."""
         drift = saved["drift"]
         dense = drift["dense"] if isinstance(self.drift, Tensor) else None
         loaded = super().loaded({**saved, "drift": dense})
@@ -61,20 +61,20 @@ class CachedState(LangevinState):
 
 
 def dense(drift: CachedDrift) -> Tensor:
-    """``(n_chains, *event)``, packed or not."""
+    """Returns a drift as a tensor ``(n_chains, *event)``, unpacking it if it is packed."""
     return drift if isinstance(drift, Tensor) else drift.unpack()
 
 
 def _tensors(drift: CachedDrift) -> dict[str, Tensor | None]:
-    """The tensors of a drift by name, for a checkpoint."""
+    """Returns the tensors of a drift by name, for a checkpoint."""
     return {"dense": drift} if isinstance(drift, Tensor) else drift.tensors()
 
 
 def _loaded(saved: dict[str, Any], like: CachedDrift, device: torch.device) -> CachedDrift:
-    """A copy on ``device`` of the drift that :func:`_tensors` was made of.
+    """Returns a copy on ``device`` of the drift whose tensors were ``saved``.
 
     Raises:
-        KeyError: the drift is kept otherwise than ``like``.
+        KeyError: the drift was kept in another form than ``like``.
         ValueError: a tensor has another shape.
     """
     copies: dict[str, Any] = {}

@@ -1,26 +1,27 @@
 """Chains that diverge: how a sampler notices them, and what becomes of them.
 
-A chain has diverged where its energy (of a sampler with a score: its score) or its state is NaN or
-infinite: it has left the support of the density, or overflowed. Energies are looked at where a step
-begins. :meth:`effebm_ext.Langevin.sample` and ``run`` find those of the last states too, by one
-evaluation more; ``advance_`` only looks whether the last states are finite, and its next call sees
-the rest. :class:`~effebm_ext.samplers.StepInfo` says which chains have diverged. What is done:
+A chain has diverged if its energy (for a sampler with a score: its score) or its state is NaN or
+infinite: it has left the support of the density, or overflowed. The energies where a step begins
+are checked. :meth:`effebm_ext.Langevin.sample` and ``run`` check the last states too, by one more
+evaluation of the energy; ``advance_`` only checks that the last states are finite, and its next
+call checks the rest. :class:`~effebm_ext.samplers.StepInfo` says which chains have diverged.
+``on_divergence`` says what happens to them:
 
 * ``keep`` leaves them as they are, and warns once. A chain may come back by itself, but not from
   NaN.
 * ``raise`` raises a :class:`~effebm_ext.NonFiniteError`. The state stays as it then is.
-* ``restart`` warns once, and puts them back to their ``x0`` with a residual of zero, in the step in
-  which they are noticed, which is then all that this step does; they go on with the noise of later
-  steps, and keep their labels. Every call of ``advance_`` evaluates the energy once more at its
-  end, so that it leaves no chain where the energy is not finite, but for chains whose start is such
-  a place. (Chains are noticed a step earlier there: for those that restart, many steps in one call
-  are not to the bit the same as in several.) It takes memory for the starts.
+* ``restart`` warns once, and puts them back to their ``x0`` with a residual of zero. The step in
+  which they are noticed does nothing else to them; they continue with the noise of later steps, and
+  keep their labels. Every call of ``advance_`` evaluates the energy once more at its end, so that
+  it leaves no chain where the energy is not finite, except chains that start in such a place.
+  (Chains are noticed a step earlier there. So for chains that restart, many steps in one call and
+  in several calls differ in bits.) Restarts take memory for the starts.
 
-The other chains move as they would have without these. What is not noticed is a finite energy
-outside the support, and a chain on its way to overflow.
+The other chains move as if no chain had diverged. A finite energy outside the support, and a chain
+on its way to overflow, are not noticed.
 
-Numbers are looked at once in every call of a sampler, at its end, so that no step waits for a GPU;
-on the CPU ``raise`` comes some 64 steps after the one that it names, at the latest.
+Every call of a sampler checks numbers once, at its end, so that no step waits for a GPU; on the CPU
+``raise`` comes at most some 64 steps after the step that it names.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ from effebm_ext.scalars import as_positive
 from effebm_ext.warn import warn
 
 OnDivergence = Literal["keep", "raise", "restart"]
-_FOLDED = 64  # steps whose probes are looked at together
+_FOLDED = 64  # steps whose probes are checked at the same time
 
 
 def probe(values: Tensor) -> Tensor:
-    """A number per chain, ``(n_chains,)``, that is finite where all ``(n_chains, ...)`` are."""
+    """Returns a number per chain, ``(n_chains,)``, that is finite if all values of the chain in
+    ``(n_chains, ...)`` are finite."""
     if values.dim() == 1:
         return values
     if values.numel() == 0:
@@ -52,13 +54,13 @@ def probe(values: Tensor) -> Tensor:
 
 
 def not_finite(probes: Tensor) -> Tensor:
-    """Bool, of the same shape: where they are NaN or infinite."""
+    """Says which probes are NaN or infinite: bool, of the same shape."""
     return ~(probes.abs() < math.inf)
 
 
 def surely_finite(*tensors: Tensor) -> bool:
-    """Whether all values are finite, by their sums, which takes little time. Waits for a GPU. Sums
-    may overflow, so that no means perhaps."""
+    """Returns True only if all values are finite. It checks their sums, which takes little time but
+    may overflow, so False means perhaps. Waits for a GPU."""
     if not is_readable(tensors[0]):
         return False
     sums = (t.sum(dtype=compute_dtype(t.dtype)) for t in tensors)
@@ -70,12 +72,12 @@ def _all(probes: list[Tensor]) -> Tensor:
 
 
 class Divergence:
-    """What is done about chains that have diverged: ``raise`` raises, ``keep`` and ``restart`` warn
+    """Raises or warns when chains have diverged: ``raise`` raises, ``keep`` and ``restart`` warn
     once in the life of a sampler.
 
     Args:
         on_divergence: keep, raise or restart.
-        advice: what the caller can change, in a sentence.
+        advice: a sentence on what the caller can change.
 
     Raises:
         ValueError: on_divergence is none of these.
@@ -89,12 +91,12 @@ class Divergence:
         self.warned = False
 
     def report(self, diverged: Tensor, when: str, **seen: Tensor) -> None:
-        """Raises, or warns if it is the first time, if a chain has diverged. Waits for a GPU.
+        """Raises, or warns the first time, if a chain has diverged. Waits for a GPU.
 
         Args:
             diverged: bool ``(n_chains,)`` or ``(n_windows, n_chains)``.
             when: the steps, in words.
-            seen: what may not be finite, ``(n_chains, ...)`` by name.
+            seen: the tensors ``(n_chains, ...)`` that may not be finite, by name.
 
         Raises:
             NonFiniteError: chains have diverged, and on_divergence is raise.
@@ -120,30 +122,30 @@ def _example(seen: dict[str, Tensor]) -> str:
 
 
 class Watch:
-    """Looks out for chains that diverge during one call of a sampler, which may make many steps.
+    """Watches for chains that diverge during one call of a sampler, which may make many steps.
 
-    Steps form windows, of which it is told apart which chains diverged.
+    Steps form windows, and the chains that diverged are reported for each window.
 
     Args:
-        divergence: what to do.
-        name: of the values that are watched: energy or score.
-        state: before the first step.
+        divergence: says what to do.
+        name: the name of the watched values: energy or score.
+        state: the state before the first step.
     """
 
     def __init__(self, divergence: Divergence, name: str, state: LangevinState) -> None:
         self._divergence, self._name, self._first = divergence, name, state.step
         self._last: Tensor | None = None  # values of the last step
-        self._recent: list[Tensor] = []  # probes of the last steps; the first may be of many
-        self._windows: list[Tensor] = []  # probes
-        self._positive: Tensor | None = None  # bool (), all step sizes so far
+        self._recent: list[Tensor] = []  # probes of the last steps; the first may cover many
+        self._windows: list[Tensor] = []  # one probe per window
+        self._positive: Tensor | None = None  # bool (): all step sizes so far are positive
 
     @property
     def any_step(self) -> bool:
-        """Whether a step was made."""
+        """True if a step was made."""
         return self._last is not None
 
     def step_size(self, value: Any, step: int) -> float | Tensor:
-        """The step size that a schedule gave, checked; tensors on a GPU are in :meth:`end`.
+        """Checks the step size that a schedule gave; :meth:`end` checks tensors on a GPU.
 
         Raises:
             TypeError: it is neither a number nor a tensor.
@@ -159,7 +161,7 @@ class Watch:
         return value
 
     def step(self, state: LangevinState, values: Tensor) -> None:
-        """After a step to ``state`` from where ``values``, energies or scores, were found.
+        """Records a step to ``state`` from a place with the energies or scores ``values``.
 
         Raises:
             NonFiniteError: as :meth:`Divergence.report`.
@@ -174,7 +176,7 @@ class Watch:
             self._fold(state)
 
     def window(self, state: LangevinState) -> None:
-        """Ends a window of one or more steps; steps that follow belong to the next.
+        """Ends a window of one or more steps; later steps belong to the next window.
 
         Raises:
             NonFiniteError: as :meth:`Divergence.report`.
@@ -183,15 +185,15 @@ class Watch:
         self._windows.append(self._recent.pop())
 
     def end(self, state: LangevinState, energy: Tensor | None = None) -> Tensor:
-        """Ends the last window, with a look at where the last step went, and says what was seen in
-        the whole call. At least one step was made.
+        """Ends the last window, checks where the last step went, and reports on the whole call. At
+        least one step was made.
 
         Args:
-            state: after the last step.
-            energy: there, where it was asked for.
+            state: the state after the last step.
+            energy: the energies at this state, if they were asked for.
 
         Returns:
-            Bool ``(n_windows, n_chains)``, or ``(n_chains,)`` if there is one window only: the
+            Bool ``(n_windows, n_chains)``, or ``(n_chains,)`` if there is only one window: the
             chains that diverged in each.
 
         Raises:
@@ -222,18 +224,18 @@ class Watch:
         return diverged[0] if windows == 1 else diverged
 
     def _fold(self, state: LangevinState) -> None:
-        """Makes one probe of the recent ones."""
+        """Combines the recent probes into one."""
         every = _all(self._recent)
         raises = self._divergence.on_divergence == "raise"
         if raises and every.is_cpu and bool(not_finite(every).any()):
-            for i, values in enumerate(self._recent):  # for the first that saw a chain diverge
+            for i, values in enumerate(self._recent):  # the first one with a bad value raises
                 when = f"at step {state.step - len(self._recent) + i}"
                 self._divergence.report(not_finite(values), when, **{self._name: values})
         self._recent = [every]
 
 
 def is_readable(t: Tensor) -> bool:
-    """Whether Python may look at the values of a tensor."""
+    """Says whether Python may read the values of a tensor."""
     if t.is_meta or torch.compiler.is_compiling():
         return False
     return not (t.is_cuda and torch.cuda.is_current_stream_capturing())

@@ -21,14 +21,15 @@ def initial_state(
     with_residual: bool = False,
     with_start: bool = False,
 ) -> LangevinState:
-    """A state at ``x0``, which is copied; arguments as of :meth:`effebm_ext.Langevin.init`.
+    """Returns a state at a copy of ``x0``; x0, rng and energy_kwargs are the arguments of
+    :meth:`effebm_ext.samplers.Sampler.init`.
 
     Args:
-        with_residual: of zero, for error feedback.
-        with_start: so that chains can go back to x0.
+        with_residual: whether the state has a residual of zero, for error feedback.
+        with_start: whether the state keeps x0, so that chains can go back to it.
 
     Raises:
-        TypeError: as there.
+        TypeError: as :meth:`effebm_ext.samplers.Sampler.init`.
     """
     check_state(x0, "x0")
     if not isinstance(energy_kwargs, Mapping | None):

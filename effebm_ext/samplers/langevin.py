@@ -31,7 +31,7 @@ _ADVICE = (
 
 
 class Langevin(LangevinSteps, Sampler[LangevinState]):
-    """Unadjusted Langevin dynamics, with compressed gradients if asked.
+    """Samples by unadjusted Langevin dynamics, with compressed gradients if asked.
 
     One step is ``x <- x - step_size / 2 * C(clip(grad E)) + sqrt(step_size * temperature) * xi``
     (EFF-EBM, Algorithm 1; the discretised chain has a bias that vanishes with step_size). Plain
@@ -43,16 +43,17 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         score: maps ``(n, *event)`` to the gradient of the log density, same shape.
         step_size: gamma > 0: a number, a tensor ``()`` or with one per chain, or a callable of the
             step that gives one of these. A tensor is read at every step and not copied.
-        temperature: of the target ``exp(-E / temperature)``; 0 descends without noise.
+        temperature: the temperature of the target ``exp(-E / temperature)``; 0 descends without
+            noise.
         compressor: as in :func:`effebm_ext.langevin_step_`.
         error_feedback: feed what compression dropped back into the next step.
         clip, bounds: as in :func:`effebm_ext.langevin_step_`.
-        statistics: find the norm of the gradients and the fraction that is clipped, in the pass of
-            the step.
+        statistics: find the norm of the gradients and the fraction that is clipped, in the same
+            pass as the step.
         on_divergence: leave chains that diverge as they are (keep), raise a NonFiniteError (raise),
             or put them back to their x0 (restart).
 
-    A chain diverges where its energy (of a sampler with a score: its score) or its state is NaN or
+    A chain diverges if its energy (for a sampler with a score: its score) or its state is NaN or
     infinite. :class:`StepInfo` says which chains did, and the first time there is a warning;
     :mod:`effebm_ext.samplers.divergence` has the details, and what ``on_divergence`` does about it.
 
@@ -60,8 +61,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
     the energy or the score gets as keyword arguments at every evaluation. They are part of the
     state, so that labels stay with their chains (:class:`effebm_ext.samplers.LangevinState`).
 
-    A score, and what a compressor of one's own returns, may have another dtype than the state, as
-    under autocast. A score may use autograd for itself.
+    A score, and the result of a compressor that is a function, may have another dtype than the
+    state, as under autocast. A score may use autograd for itself.
 
     Raises:
         TypeError: both or neither of energy and score are given, or a scalar is no number.
@@ -102,7 +103,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
     def init(
         self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
     ) -> LangevinState:
-        """As :meth:`Sampler.init`; the residual starts at zero."""
+        """Returns a state as :meth:`Sampler.init` does; the residual starts at zero."""
         if not self._warned_of_coupling:
             function = self.score if self.energy is None else self.energy
             self._warned_of_coupling = warn_if_chains_are_coupled(function)
@@ -115,13 +116,13 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         )
 
     def advance_(self, state: LangevinState, n_steps: int = 1) -> StepInfo:
-        """Moves ``state`` by ``n_steps`` in place; what the last of them saw.
+        """Moves ``state`` by ``n_steps`` in place; returns what the last step saw.
 
         Raises:
             TypeError: the energy or the score returns no tensor.
             ValueError: the state has a residual and the sampler no error feedback, or the reverse;
                 the energy or the score returns another shape; a schedule's step size is not
-                positive and finite (tensors on a GPU are looked at once, at the end of the call).
+                positive and finite (tensors on a GPU are checked once, at the end of the call).
             NonFiniteError: chains diverged, and ``on_divergence`` is raise.
         """
         self._check_state(state)
@@ -138,7 +139,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """The states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
+        """Returns the states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
         n_steps = checked_steps(n_steps)
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         watch = self._watch(state)
@@ -156,7 +157,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
+        """Samples like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
 
         ``trajectory="packed"`` keeps the compressed drifts of all steps instead of states, about
         0.19 bytes per element and step for Block-Sign of 64 in float32; the states follow from them
@@ -194,5 +195,5 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
 
 
 def _own_bounds(bounds: Bounds | None) -> Bounds | None:
-    """Numbers that the caller cannot change any more."""
+    """Turns bounds into numbers that the caller cannot change any more."""
     return bounds if bounds is None or isinstance(bounds, Reflect) else interval(bounds)

@@ -1,4 +1,4 @@
-"""How a Langevin sampler makes its steps."""
+"""The steps of the Langevin sampler."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Energy = Callable[..., Tensor]
 
 
 class LangevinSteps:
-    """The steps of :class:`effebm_ext.Langevin`, whose arguments these are."""
+    """Makes the steps of :class:`effebm_ext.Langevin`, which has these attributes as arguments."""
 
     energy: Energy | None
     score: Energy | None
@@ -48,7 +48,8 @@ class LangevinSteps:
         watch: Watch,
         record: PackedTrajectory | None = None,
     ) -> StepInfo:
-        """Steps of one call, whose drifts are recorded if asked; what the last of them saw."""
+        """Makes the steps of one call, recording their drifts if asked; returns what the last step
+        saw."""
         info = StepInfo(None)
         for _ in range(n_steps):
             energy, gradient = self._gradient(state)
@@ -65,7 +66,8 @@ class LangevinSteps:
         watch: Watch,
         record: PackedTrajectory | None,
     ) -> Tensor | None:
-        """One step along a gradient; its statistics. The state gets a new x if it is recorded."""
+        """Makes one step along a gradient and returns its statistics. With a record, the state gets
+        a new tensor x."""
         options = self._options(state, watch)
         if record is None:
             sums = None
@@ -81,9 +83,9 @@ class LangevinSteps:
         return clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
 
     def _end_(self, state: LangevinState, watch: Watch, *, look_ahead: bool) -> Tensor | None:
-        """After the steps of a call: which chains diverged, as :meth:`Watch.end` has it; None if no
-        step was made. ``look_ahead`` finds the energies after the last step for that, by an
-        evaluation that the steps have no use for."""
+        """Ends the steps of a call: returns which chains diverged, as :meth:`Watch.end` does, or
+        None if no step was made. ``look_ahead`` evaluates the energies after the last step for
+        this, which the steps themselves do not need."""
         if not watch.any_step:
             return None
         if not look_ahead or self.energy is None:
@@ -92,7 +94,7 @@ class LangevinSteps:
         return watch.end(state, per_chain(energy, len(state.x)))
 
     def _options(self, state: LangevinState, watch: Watch) -> dict[str, Any]:
-        """Of the next step."""
+        """Returns the arguments of the op for the next step."""
         step_size = self.step_size
         if callable(step_size):
             step_size = watch.step_size(step_size(state.step), state.step)

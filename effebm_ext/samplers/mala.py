@@ -25,27 +25,27 @@ _ADVICE = (
 
 
 class MALA(LangevinProposal, Sampler[CachedState]):
-    """Langevin steps that are accepted or rejected, so that the chain samples ``exp(-E) / Z``
-    exactly: for any step size, and for any drift that is kept with the chain (see
+    """Accepts or rejects Langevin steps, so that the chain samples ``exp(-E) / Z`` exactly: for any
+    step size, and for any drift that is kept with the chain (see
     :class:`effebm_ext.samplers.proposal.LangevinProposal`).
 
     The proposal is ``x - step_size / 2 * C(clip(grad E(x))) + sqrt(step_size) * xi``, accepted with
     probability ``min(1, exp(log_ratio))`` (G. Roberts, R. Tweedie 1996), formed in float64.
-    Compression is paid for in mixing, not in bias: where the drift is far from the gradient, steps
-    of a size that is accepted move like a random walk. Where the gradient grows faster than x, a
-    full step from far out may never be accepted; ``clip=ClipNorm(limit)`` bounds the drift, and the
-    chain stays exact (MALTA, in the same paper).
+    Compression slows the mixing and adds no bias: if the drift is far from the gradient, steps of a
+    size that is accepted move like a random walk. If the gradient grows faster than x, a full step
+    from far out may never be accepted; ``clip=ClipNorm(limit)`` bounds the drift, and the chain
+    stays exact (MALTA, in the same paper).
 
     Proposals with an energy or a drift that is not finite are rejected, so that no chain leaves the
-    support of the density. A chain whose *start* is such a place has diverged, and may never move;
-    so may one whose energy became NaN when parameters changed. ``StepInfo.diverged`` says which
-    chains that are, and the first time there is a warning.
+    support of the density. A chain that *starts* in such a place has diverged and may never move;
+    the same holds for a chain whose energy became NaN when parameters changed.
+    ``StepInfo.diverged`` marks these chains, and the first time there is a warning.
 
-    Energy and drift are kept with the chains: one gradient per step. After the energy's parameters
-    have changed, :meth:`refresh_` the state. Where energies are so large, or of so short a dtype,
-    that their rounding is above 0.1 nats, acceptance is wrong, and a warning says so once.
+    Energy and drift are kept with the chains, so a step takes one gradient. After the energy's
+    parameters have changed, :meth:`refresh_` the state. If energies are so large, or of so short a
+    dtype, that their rounding is above 0.1 nats, acceptance is wrong, and a warning says so once.
 
-    Arguments and errors: :class:`effebm_ext.samplers.proposal.LangevinProposal`, and
+    Arguments and errors are those of :class:`effebm_ext.samplers.proposal.LangevinProposal`, and
 
     Args:
         on_divergence: keep diverged chains where they are, or raise a NonFiniteError at the end of
@@ -96,7 +96,7 @@ class MALA(LangevinProposal, Sampler[CachedState]):
         return info._replace(diverged=self._look(state))
 
     def steps_(self, state: CachedState, n_steps: int) -> StepInfo:
-        """The steps of :meth:`advance_`, at least one, without a look at whether chains have
+        """Makes the steps of :meth:`advance_`, at least one, without checking whether chains have
         diverged."""
         total = torch.zeros(len(state.x), dtype=torch.float64, device=state.x.device)
         for _ in range(n_steps):
@@ -109,7 +109,7 @@ class MALA(LangevinProposal, Sampler[CachedState]):
         return StepInfo(energy, acceptance=total / n_steps)
 
     def _look(self, state: CachedState) -> Tensor:
-        """Which chains have diverged; with warnings, and with the error that was asked for."""
+        """Returns which chains have diverged, and warns of them or raises, as asked."""
         seen = {"energy": state.energy, "drift": dense(state.drift)}
         diverged = not_finite(probe(seen["energy"])) | not_finite(probe(seen["drift"]))
         self._divergence.report(diverged, f"before step {state.step}", **seen)

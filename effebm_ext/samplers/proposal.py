@@ -1,4 +1,4 @@
-"""A Langevin move along any drift that is kept with the chain, with the ratio that makes it exact.
+"""Langevin moves along any drift that is kept with the chain, with the ratio that makes them exact.
 
 The same number is the logarithm of the Metropolis-Hastings ratio (Roberts and Tweedie 1996) and the
 increment of the logarithm of a Jarzynski weight (arXiv 2305.19414, there for ``b = -grad E``).
@@ -30,15 +30,15 @@ from effebm_ext.scalars import as_positive
 
 
 class Proposal(NamedTuple):
-    """Where a step went from x, what was found there, and what that says of the step.
+    """A step from x to x', with energy and drift at x' and the ratio of the step.
 
     Attributes:
         x: the new state x', ``(n_chains, *event)``.
         energy: E'(x'), ``(n_chains,)``.
         drift: ``C(clip(grad E'(x')))``, dense.
-        log_ratio: float64 ``(n_chains,)``, ``E(x) - E'(x') + log q'(x | x') - log q(x' | x)``, with
-            E and q of the state's cache, E' and q' of the energy as it is now; -inf where E'(x') is
-            infinite.
+        log_ratio: float64 ``(n_chains,)``, ``E(x) - E'(x') + log q'(x | x') - log q(x' | x)``. E
+            and q belong to the state's cache, E' and q' to the present energy. It is -inf if E'(x')
+            is infinite.
     """
 
     x: Tensor
@@ -48,31 +48,33 @@ class Proposal(NamedTuple):
 
 
 class LangevinProposal:
-    """``x' = x + h b(x) + sqrt(2h) xi`` with ``h = step_size / 2`` and ``b = -C(clip(grad E))``.
+    """Proposes ``x' = x + h b(x) + sqrt(2h) xi`` with ``h = step_size / 2`` and
+    ``b = -C(clip(grad E))``.
 
-    With ``delta = x' - x`` the ratio is (b' is that of E')::
+    With ``delta = x' - x`` the ratio is (b' is the b of E')::
 
         log_ratio = E(x) - E'(x') - delta . (b(x) + b'(x')) / 2 + h/4 (|b(x)|^2 - |b'(x')|^2)
 
-    This holds for any deterministic b, and for a random one, ``C(grad E(x), omega)``, if every call
-    of the compressor draws its omega afresh and independently of the state: the drift found at x'
-    is the one of the ratio and of the next step, so that chain and omega follow ``p(x) p(omega)``,
-    and ``p(omega)`` cancels.
+    This holds for any deterministic b, and for a random b, ``C(grad E(x), omega)``, if every call
+    of the compressor draws its omega afresh and independently of the state. Ratio and next step
+    then use the same drift found at x', so that chain and omega follow ``p(x) p(omega)``, and
+    ``p(omega)`` cancels.
 
     Args:
-        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of x and its parameters
-            alone, since what it gave is kept.
+        energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of only x and its
+            parameters, since its values are kept.
         step_size: gamma > 0: a number, or a callable of the step that gives one. Tensors without
-            axes are numbers; one on a GPU is waited for.
+            axes are numbers; the host waits for a tensor on a GPU.
         compressor: TopK, BlockSign, any function of a tensor row by row, deterministic or random
             as above, or None.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds: refused; see below.
 
     Raises:
-        TypeError: step_size is a tensor with axes, or otherwise no number.
-        ValueError: step_size is not positive and finite. error_feedback: it makes the drift depend
-            on the chain's past. bounds: a bounded proposal has not the Gaussian density.
+        TypeError: step_size is a tensor with axes, or otherwise not a number.
+        ValueError: step_size is not positive and finite. error_feedback is set: it makes the drift
+            depend on the chain's past. bounds are set: a bounded proposal does not have the
+            Gaussian density.
     """
 
     step_size: StepSize
@@ -109,12 +111,12 @@ class LangevinProposal:
 
     @classmethod
     def of(cls, sampler: Langevin) -> LangevinProposal:
-        """The same steps as those of a sampler.
+        """Makes a proposal with the same steps as a sampler.
 
         Raises:
-            ValueError: it has error feedback, bounds, a score in the place of an energy, or a
-                temperature other than 1.
-            TypeError: it has a step size per chain.
+            ValueError: the sampler has error feedback, bounds, a score in the place of an energy,
+                or a temperature other than 1.
+            TypeError: the sampler has a step size per chain.
         """
         if sampler.energy is None:
             raise ValueError("sampler: expected an energy, which a ratio needs, got a score")
@@ -132,11 +134,12 @@ class LangevinProposal:
     def init(
         self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
     ) -> CachedState:
-        """A state at ``x0`` ``(n_chains, *event)``, float32 or float64, which is copied; arguments
-        as of :meth:`effebm_ext.Langevin.init`.
+        """Returns a state at a copy of ``x0`` ``(n_chains, *event)``, float32 or float64; the
+        arguments are those of :meth:`effebm_ext.samplers.Sampler.init`.
 
         Raises:
-            TypeError: as there, or x0 has 16 bits: their rounding is no part of a step's density.
+            TypeError: as :meth:`effebm_ext.samplers.Sampler.init`, or x0 has 16 bits, whose
+                rounding is no part of a step's density.
         """
         check_state(x0, "x0")
         if x0.dtype not in (torch.float32, torch.float64):
@@ -151,13 +154,13 @@ class LangevinProposal:
         return CachedState(**vars(state), energy=energy, drift=self._keep(self._drift(gradient)))
 
     def refresh_(self, state: CachedState) -> None:
-        """Energy and drift of the energy as it is now; one gradient."""
+        """Updates energy and drift of a state to the present energy, by one gradient."""
         state.energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
         state.drift = self._keep(self._drift(gradient))
 
     def propose(self, state: CachedState) -> Proposal:
-        """A step along the cached drift, whatever parameters it is of; one gradient, at x'. The
-        state is left as it is."""
+        """Proposes a step along the cached drift, whatever parameters that drift belongs to, by one
+        gradient at x'. The state is left as it is."""
         step_size = self.step_size
         gamma = step_size(state.step) if callable(step_size) else step_size
         gamma = as_positive(gamma, "step_size")
@@ -175,7 +178,7 @@ class LangevinProposal:
         return Proposal(forward.x, energy, back.drift, log_ratio)
 
     def move_(self, state: CachedState, to: Proposal, accept: Tensor | None = None) -> None:
-        """Takes a step: of the chains that ``accept``, bool ``(n_chains,)``; None: of all."""
+        """Takes a step with the chains that ``accept``, bool ``(n_chains,)``; None: with all."""
         state.step += 1
         if accept is None:
             state.x, state.energy, state.drift = to.x, to.energy, self._keep(to.drift)

@@ -1,4 +1,4 @@
-"""What every sampler offers, and what chains, buffers and training ask of one."""
+"""The base class of samplers, which chains, buffers and training rely on."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ State = TypeVar("State", bound=LangevinState)
 
 
 class Sampler(ABC, Generic[State]):
-    """A Markov chain for many chains at once.
+    """Moves many Markov chains at once.
 
-    A sampler of one's own defines :meth:`init` and :meth:`advance_`, and :meth:`refresh_` if its
-    states keep something of the energy; the other methods follow. Whatever the next step depends on
-    is in the state, so that states can be saved, split and joined.
+    A subclass defines :meth:`init` and :meth:`advance_`, and :meth:`refresh_` if its states keep
+    something of the energy; the other methods follow. The state holds everything that the next step
+    depends on, so that states can be saved, split and joined.
 
     Attributes:
         step_size: gamma; see :data:`effebm_ext.samplers.step_size.StepSize`.
-        on_divergence: what becomes of chains that diverge: keep, raise or restart.
+        on_divergence: what happens to chains that diverge: keep, raise or restart.
     """
 
     step_size: StepSize
     on_divergence: OnDivergence = "keep"
 
     def __repr__(self) -> str:
-        """The call that makes the sampler, without the arguments that are as by default."""
+        """Returns the call that makes the sampler, without arguments that have their defaults."""
         shown = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             value = getattr(self, name, parameter.default)
@@ -46,7 +46,7 @@ class Sampler(ABC, Generic[State]):
     def init(
         self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
     ) -> State:
-        """A state at ``x0`` ``(n_chains, *event)``, which is copied.
+        """Returns a state at a copy of ``x0``.
 
         Args:
             x0: the chains, ``(n_chains, *event)``.
@@ -54,7 +54,7 @@ class Sampler(ABC, Generic[State]):
             energy_kwargs: keyword arguments of the energy, or of the score. Tensors whose first
                 axis is n_chains are values per chain and are copied, without their graph. A
                 tensor that all chains share should be bound to the energy (functools.partial), as
-                one of n_chains rows would be taken for values per chain.
+                a tensor with n_chains rows would be taken for values per chain.
 
         Raises:
             TypeError: x0 is no floating-point tensor, or rng or energy_kwargs of another kind.
@@ -62,16 +62,16 @@ class Sampler(ABC, Generic[State]):
 
     @abstractmethod
     def advance_(self, state: State, n_steps: int = 1) -> StepInfo:
-        """Moves ``state`` by ``n_steps`` in place; what the last of them saw. No step sees
-        nothing: all fields are None then."""
+        """Moves ``state`` by ``n_steps`` in place; returns what the last step saw. With no step all
+        fields are None."""
 
     def refresh_(self, state: State) -> None:
-        """Finds anew what the state keeps of the energy, after its parameters have changed or
-        chains have been put elsewhere. Here a state keeps nothing."""
+        """Updates what the state keeps of the energy, after its parameters have changed or chains
+        have been put elsewhere. In this class a state keeps nothing."""
 
     def step(self, state: State) -> tuple[State, StepInfo]:
-        """One step. The given state is left as it is; loops that can do without it use
-        :meth:`advance_`, which saves the copy."""
+        """Makes one step and leaves the given state as it is. Loops that do not need it any more
+        use :meth:`advance_`, which saves the copy."""
         new_state = state.clone()
         return new_state, self.advance_(new_state)
 
@@ -83,7 +83,7 @@ class Sampler(ABC, Generic[State]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """The states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
+        """Returns the states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
         n_steps = checked_steps(n_steps)
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         self.advance_(state, n_steps)
@@ -98,7 +98,7 @@ class Sampler(ABC, Generic[State]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
+        """Samples like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
 
         Raises:
             ValueError: n_steps is negative, or thin is not between 1 and n_steps.

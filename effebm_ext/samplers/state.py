@@ -1,4 +1,4 @@
-"""The state of Langevin chains, and what a sampler tells of its steps."""
+"""The state of Langevin chains, and what a sampler reports of its steps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass
 class LangevinState:
-    """Chains at one moment; with a sampler, everything the next step depends on.
+    """Holds chains at one moment; with a sampler, everything the next step depends on.
 
     A sampler that keeps more with its chains has a subclass with more fields. Fields that are
     tensors have a row for every chain: they are copied, taken, put and saved with their chains.
@@ -30,10 +30,10 @@ class LangevinState:
         step: steps made so far.
         energy_kwargs: keyword arguments of the energy at every evaluation. Tensors among them
             whose first axis is n_chains are values per chain, such as labels, and stay with their
-            chains; everything else is shared by all chains, and is not copied. Nothing but the
-            first axis tells which it is: a tensor that all chains share, and that may have n_chains
-            rows, should be bound to the energy, by ``functools.partial(energy, table=table)``.
-        start: where the chains began, like ``x``; None unless the sampler sends them back there.
+            chains; all chains share everything else, which is not copied. Only the first axis makes
+            the difference: a tensor that all chains share, and that may have n_chains rows, should
+            be bound to the energy, by ``functools.partial(energy, table=table)``.
+        start: the starts of the chains, like ``x``; None unless the sampler sends chains back.
     """
 
     x: Tensor
@@ -44,11 +44,11 @@ class LangevinState:
     start: Tensor | None = None
 
     def clone(self) -> Self:
-        """A copy that shares no memory but that of the energy_kwargs shared by all chains."""
+        """Returns a copy that shares only the energy_kwargs that all chains share."""
         return self.take(torch.arange(len(self.x), device=self.x.device))
 
     def values_per_chain(self) -> dict[str, Tensor]:
-        """The energy_kwargs that hold a value for every chain, ``(n_chains, ...)`` each."""
+        """Returns the energy_kwargs that hold a value per chain, ``(n_chains, ...)`` each."""
         return {
             name: value
             for name, value in self.energy_kwargs.items()
@@ -56,15 +56,15 @@ class LangevinState:
         }
 
     def take(self, rows: Tensor) -> Self:
-        """Copies of the chains ``rows`` (int64 ``(m,)``, on their device), with what belongs to
-        them. Key and step stay, so the copies add the noise of chains 0 to m - 1; and a sampler's
-        step size per chain, which is no part of the state, goes by place."""
+        """Returns copies of the chains ``rows`` (int64 ``(m,)``, on their device), with what
+        belongs to them. Key and step stay, so the copies add the noise of chains 0 to m - 1. A
+        sampler's step sizes per chain are no part of the state and go by row."""
         values = {name: value[rows] for name, value in self.values_per_chain().items()}
         own: dict[str, Any] = {name: value[rows] for name, value in self._tensors().items()}
         return dataclasses.replace(self, energy_kwargs={**self.energy_kwargs, **values}, **own)
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
-        """The reverse of :meth:`take`: ``chains`` in the place of ``rows``; step becomes theirs."""
+        """Reverses :meth:`take`: puts ``chains`` in the place of ``rows`` and takes their step."""
         theirs = chains._tensors()
         for name, value in self._tensors().items():
             if name in theirs:
@@ -74,8 +74,8 @@ class LangevinState:
         self.step = chains.step
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors and numbers, for a checkpoint; the tensors are no copies. Of the
-        energy_kwargs those with a value per chain; the others do not change."""
+        """Returns plain tensors and numbers, for a checkpoint. The tensors are not copied. Only
+        energy_kwargs with a value per chain are included; the others do not change."""
         return {
             "residual": self.residual,
             "key": dataclasses.asdict(self.key),
@@ -85,12 +85,12 @@ class LangevinState:
         }
 
     def loaded(self, saved: dict[str, Any]) -> Self:
-        """A copy of the state that :meth:`state_dict` was made of, on the device of this one, which
-        must be of the same chains.
+        """Returns a copy of the state that :meth:`state_dict` was made from, on the device of this
+        state, which must have the same chains.
 
         Raises:
             KeyError, TypeError: something is missing.
-            ValueError: the chains are others than those of this state.
+            ValueError: the chains are not like the chains of this state.
         """
         values, like = saved["energy_kwargs"], self.values_per_chain()
         own = self._tensors()
@@ -120,7 +120,7 @@ class LangevinState:
         )
 
     def _tensors(self) -> dict[str, Tensor]:
-        """The fields that are tensors, with a row for every chain each."""
+        """Returns the fields that are tensors; each has a row for every chain."""
         fields = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         return {name: value for name, value in fields if isinstance(value, Tensor)}
 
@@ -138,19 +138,21 @@ def _shapes(values: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 class StepInfo(NamedTuple):
-    """What a step saw at the state it started from, ``(n_chains,)`` each. Of several steps made
-    at once: what the last of them saw, but ``diverged`` is of them all.
+    """Reports what a step saw at the state where it started, ``(n_chains,)`` each. For several
+    steps made at once it reports what the last step saw; ``diverged`` and ``acceptance`` cover all
+    of them.
 
     Attributes:
-        energy: None for a score.
+        energy: the energies; None for a score.
         grad_norm: Euclidean norm of the energy's gradient; None unless the sampler has
             ``statistics=True``.
-        fraction_clipped: of the gradient's elements, those that clip changed; None likewise.
-        diverged: bool, the chains that had an energy (of a sampler with a score: a score) that is
+        fraction_clipped: the fraction of the gradient's elements that clip changed; None unless
+            the sampler has ``statistics=True``.
+        diverged: bool, the chains that had an energy (for a sampler with a score: a score) that is
             NaN or infinite where one of the steps began, or have a state that is not finite where
             the call of the sampler ended. None if no step was made.
-        acceptance: of adjusted steps, the probability that they are accepted, float64; of several
-            steps made at once their mean. None of unadjusted steps.
+        acceptance: the probability that an adjusted step is accepted, float64, averaged over
+            several steps made at once. None for unadjusted steps.
     """
 
     energy: Tensor | None
@@ -161,7 +163,7 @@ class StepInfo(NamedTuple):
 
     @classmethod
     def of(cls, energy: Tensor | None, statistics: Tensor | None, x: Tensor) -> StepInfo:
-        """From what :func:`effebm_ext.langevin_step_` fills in, for chains like those of ``x``."""
+        """Makes an info from the statistics of :func:`effebm_ext.langevin_step_` at ``x``."""
         if statistics is None:
             return cls(energy)
         squares, clipped = statistics.unbind(1)
@@ -169,7 +171,7 @@ class StepInfo(NamedTuple):
 
     @classmethod
     def stack(cls, infos: list[StepInfo]) -> StepInfo:
-        """Of several steps, ``(n_steps, n_chains)``."""
+        """Stacks the infos of several steps: ``(n_steps, n_chains)`` each."""
         fields = zip(*infos, strict=True) if infos else [()] * len(cls._fields)
         return cls(*(torch.stack(f) if f and f[0] is not None else None for f in fields))
 
@@ -179,9 +181,9 @@ class Run(NamedTuple):
 
     Attributes:
         x: the final states, ``(n_chains, *event)``.
-        trajectory: the states after every ``thin`` steps, ``(n_kept, n_chains, *event)``; or what
-            they follow from, if the run was asked to pack them.
-        info: of each of those steps, ``(n_kept, n_chains)``.
+        trajectory: the states after every ``thin`` steps, ``(n_kept, n_chains, *event)``; or a
+            packed trajectory that gives them, if the run was asked to pack.
+        info: the infos of each of these steps, ``(n_kept, n_chains)``.
     """
 
     x: Tensor

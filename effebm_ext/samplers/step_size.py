@@ -15,7 +15,8 @@ NOT_POSITIVE = "step_size: expected positive numbers that are finite, got some t
 
 
 def as_step_size(value: Any) -> StepSize:
-    """A step size of a sampler: numbers become floats, tensors and functions stay as they are.
+    """Checks a step size of a sampler: numbers become floats, tensors and functions stay as they
+    are.
 
     Raises:
         TypeError: it is none of these.
@@ -29,5 +30,5 @@ def as_step_size(value: Any) -> StepSize:
 
 
 def all_positive(step_size: Tensor) -> Tensor:
-    """Whether all are positive and finite, a bool tensor without axes on the device of them."""
+    """Says whether all step sizes are positive and finite: bool ``()`` on their device."""
     return ((step_size > 0) & (step_size < math.inf)).all()

@@ -10,8 +10,8 @@ from effebm_ext.warn import warn
 
 
 def warn_if_chains_are_coupled(function: object) -> bool:
-    """Warns where an energy or a score is a module in training mode with batch statistics or
-    dropout. What is inside a function that is no module is not seen.
+    """Warns if an energy or a score is a module in training mode with batch statistics or dropout.
+    It cannot look inside a function that is not a module.
 
     Returns:
         Whether it warned.

@@ -18,16 +18,16 @@ T = TypeVar("T")
 
 @dataclasses.dataclass
 class PackedTrajectory:
-    """The states of a run, to the bit, without storing them: every step goes along its stored drift
-    again and adds the noise that its key names. The energy is not needed.
+    """Gives the states of a run, to the bit, without storing them: every step goes along its stored
+    drift again and adds the noise that its key names. The energy is not needed.
 
     Attributes:
-        x0: where the chains started, ``(n_chains, *event)``.
-        key: of the noise; step ``i`` used ``key.at(i)``.
-        bounds: of the states.
+        x0: the starts of the chains, ``(n_chains, *event)``.
+        key: names the noise; step ``i`` used ``key.at(i)``.
+        bounds: the bounds of the states.
         thin: states are kept after every ``thin`` steps.
-        drifts: what every step went along, packed without loss.
-        step_sizes, noise_stds: of every step, as the step took them.
+        drifts: the drift of every step, packed without loss.
+        step_sizes, noise_stds: the values of every step, as the step took them.
     """
 
     x0: Tensor
@@ -41,21 +41,21 @@ class PackedTrajectory:
     def append(
         self, drift: Packed, step_size: float | Tensor, noise_std: float | Tensor | None
     ) -> None:
-        """Adds a step. Tensors are copied: they are the caller's, who may change them."""
+        """Adds a step. Tensors are copied, since the caller may change them."""
         self.drifts.append(drift)
         self.step_sizes.append(_own(step_size))
         self.noise_stds.append(_own(noise_std))
 
     def __len__(self) -> int:
-        """How many states are kept."""
+        """Returns how many states are kept."""
         return len(self.drifts) // self.thin
 
     def __iter__(self) -> Iterator[Tensor]:
-        """The kept states in turn, ``(n_chains, *event)`` each, copies."""
+        """Yields copies of the kept states in turn, ``(n_chains, *event)`` each."""
         return (x.clone() for x in self._states())
 
     def _states(self) -> Iterator[Tensor]:
-        """The kept states, from which the next steps begin: nobody may write them."""
+        """Yields the kept states. Nobody may write them, as the next steps begin there."""
         x = self.x0
         steps = zip(self.drifts, self.step_sizes, self.noise_stds, strict=True)
         for step, (drift, step_size, noise_std) in enumerate(steps):
@@ -66,7 +66,7 @@ class PackedTrajectory:
                 yield x
 
     def replay(self) -> Tensor:
-        """All kept states, ``(n_kept, n_chains, *event)``."""
+        """Returns all kept states, ``(n_kept, n_chains, *event)``."""
         states = self.x0.new_empty(len(self), *self.x0.shape)
         for kept, x in zip(states, self._states(), strict=True):
             kept.copy_(x)
@@ -79,10 +79,10 @@ class PackedTrajectory:
 
 
 def check_packable(compressor: Compressor | None, *, restarts: bool) -> None:
-    """Whether the states of chains follow from packed drifts.
+    """Refuses samplers whose states do not follow from packed drifts.
 
     Raises:
-        ValueError: drifts of this compressor cannot be packed; chains may begin anew.
+        ValueError: the drifts of this compressor cannot be packed, or chains may restart.
     """
     if not isinstance(compressor, FusedCompressor):
         raise ValueError(
