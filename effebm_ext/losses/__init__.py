@@ -1,4 +1,4 @@
-"""Objectives as pure functions of energies, or of an energy or a score and a batch."""
+"""Losses: pure functions of energies, or of an energy or a score and a batch."""
 
 from effebm_ext.losses.contrastive import ContrastiveLoss, contrastive_divergence
 from effebm_ext.losses.fd_score_matching import fd_dsm, fd_ssm, fd_ssm_vr

@@ -1,4 +1,4 @@
-"""What the losses ask of data, of numbers, and of what a network has returned."""
+"""Checks that the losses make of data, of numbers, and of the values of a network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_data(x: Tensor) -> None:
 
 
 def positive(value: Any, name: str) -> float:
-    """The finite number > 0 that ``value`` is.
+    """Returns ``value`` as a float, which must be finite and > 0.
 
     Raises:
         TypeError: it is no number.
@@ -42,16 +42,16 @@ def positive(value: Any, name: str) -> float:
 
 
 def positive_per_row(value: Any, name: str, x: Tensor) -> float | Tensor:
-    """Finite numbers > 0: one, or a tensor ``()`` or ``(n,)``, which comes back on the data's
-    device and in no less than its compute dtype.
+    """Checks finite numbers > 0: one, or a tensor ``()`` or ``(n,)``. A tensor is returned on the
+    data's device, in at least the data's compute dtype.
 
-    A tensor on the CPU is looked at. On a GPU that would make the host wait in every loss, and
-    torch.compile cannot do it: there elements that are not positive and finite become nan, and so
-    does the loss.
+    The elements of a tensor on the CPU are checked. On a GPU this would make the host wait in every
+    loss, and torch.compile cannot do it: there elements that are not positive and finite become
+    nan, and so does the loss.
 
     Raises:
         TypeError: it is neither a number nor a tensor.
-        ValueError: it has another shape; an element that is looked at is not positive and finite.
+        ValueError: it has another shape; an element that is checked is not positive and finite.
     """
     if not isinstance(value, Tensor):
         return positive(value, name)
@@ -71,7 +71,7 @@ def positive_per_row(value: Any, name: str, x: Tensor) -> float | Tensor:
 
 
 def widened(values: Tensor) -> Tensor:
-    """The values in float32, or in float64 if they are that."""
+    """Returns float64 values as they are and all others in float32."""
     return values.to(compute_dtype(values.dtype))
 
 
@@ -83,11 +83,11 @@ def check_floating(values: Any, name: str) -> None:
 
 
 def as_score(values: Tensor, x: Tensor) -> Tensor:
-    """What a network returned at ``x`` ``(n, *event)`` as a score ``(n, d)``, widened.
+    """Returns the values of a network at ``x`` ``(n, *event)`` as a score ``(n, d)``, widened.
 
     Raises:
-        TypeError: it is no floating-point tensor.
-        ValueError: it has not the shape of x, as energies have not.
+        TypeError: they are not a floating-point tensor.
+        ValueError: they do not have the shape of x, as is the case for energies.
     """
     check_floating(values, "score")
     if values.shape != x.shape:

@@ -1,4 +1,4 @@
-"""Contrastive divergence: lower the energy of data, raise that of the model's own samples."""
+"""Contrastive divergence lowers the energy of data and raises the energy of the model's samples."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _SUM_TOLERANCE = 0.01  # weights of 16 bits add up to one within less
 
 
 class ContrastiveLoss(NamedTuple):
-    """``loss`` is to be minimised; ``energy_gap`` is the mean energy of samples minus that of data.
-    Both are scalars, float32 or float64."""
+    """``loss`` is to be minimised; ``energy_gap`` is the mean energy of samples minus the mean
+    energy of data. Both are scalars, float32 or float64."""
 
     loss: Tensor
     energy_gap: Tensor
@@ -29,14 +29,16 @@ def contrastive_divergence(
     energy_l2: float = 0.0,
     weights: Tensor | None = None,
 ) -> ContrastiveLoss:
-    """``mean E(data) - mean E(samples) + energy_l2 * (mean E(data)^2 + mean E(samples)^2)``.
+    """Returns ``mean E(data) - mean E(samples) + energy_l2 * (mean E(data)^2 + mean
+    E(samples)^2)``.
 
-    The gradient of the first two terms is the maximum-likelihood gradient where samples come from
-    the model (EFF-EBM, Algorithm 1, with f = -E); samples must not carry a graph of their own. The
-    square keeps the energies, which are defined up to a constant, near zero (as in IGEBM). It
-    changes what is learnt, by little where an energy can be shifted by a constant. Without one,
-    ``lambda |x|^2 / 2`` on data of N(0, I) in d dimensions learns the lambda of ``1 / lambda - 1 =
-    energy_l2 (d + 2) (lambda + 1 / lambda)``: 0.883 instead of 1 at energy_l2 = 0.001 and d = 64.
+    The gradient of the first two terms is the maximum-likelihood gradient if samples come from the
+    model (EFF-EBM, Algorithm 1, with f = -E); samples must not carry a graph of their own. The
+    squares keep the energies, which are defined up to a constant, near zero (as in IGEBM). They
+    change what is learnt, but only a little if the energy can be shifted by a constant. Without
+    such a constant, ``lambda |x|^2 / 2`` on data of N(0, I) in d dimensions learns the lambda of
+    ``1 / lambda - 1 = energy_l2 (d + 2) (lambda + 1 / lambda)``: 0.883 instead of 1 at energy_l2 =
+    0.001 and d = 64.
 
     Energies of 16 bits, as networks return them under autocast, are widened to float32 before they
     are averaged.
@@ -46,8 +48,8 @@ def contrastive_divergence(
         sample_energy: energies of the chains, ``(m,)`` or ``(m, 1)``, m >= 1.
         energy_l2: weight of the squared energies, finite and >= 0.
         weights: weights of the samples, ``(m,)``, which take the place of 1 / m (arXiv 2305.19414).
-            They are used in the dtype of the energies. Their sum must be one; that is checked on
-            the CPU, since a GPU would have to be waited for.
+            They are used in the dtype of the energies. Their sum must be one; this is only checked
+            on the CPU, since the host would have to wait for a GPU.
 
     Raises:
         TypeError: energies are no floating-point tensors, or energy_l2 no number.
@@ -74,7 +76,7 @@ def contrastive_divergence(
 
 
 def _energies(values: Tensor, name: str) -> Tensor:
-    """Energies as ``(n,)``, in float32 or wider."""
+    """Returns energies as ``(n,)``, in float32 or wider."""
     check_floating(values, name)
     if values.dim() == 0 or values.shape[1:] not in ((), (1,)) or len(values) == 0:
         raise ValueError(

@@ -1,19 +1,19 @@
 """Score matching by finite differences (arXiv 2007.03317): forward passes, no graph through x.
 
-What they approximate is in :mod:`effebm_ext.losses.score_matching`, with what ``scaled``, ``rng``
-and ``energy_kwargs`` mean. The source has FD-SSM as ``scaled=False`` gives it, the others as
-``scaled=True`` does.
+:mod:`effebm_ext.losses.score_matching` has the losses that these approximate, and says what
+``scaled``, ``rng`` and ``energy_kwargs`` mean. The source has FD-SSM with ``scaled=False`` and the
+others with ``scaled=True``.
 
-**fd_ssm and fd_dsm take an energy, fd_ssm_vr takes a score.** One in the place of the other is
-refused by its shape, which cannot be done where a row has one element and both are ``(n, 1)``, or
-``(n,)``.
+**fd_ssm and fd_dsm take an energy, fd_ssm_vr takes a score.** An energy in the place of a score, or
+the reverse, is refused by its shape. This is impossible if a row has one element and both are
+``(n, 1)``, or ``(n,)``.
 
-**epsilon** is the norm, over a whole row, of the step v, which is uniform on that sphere. The
-losses err by O(epsilon^2), and by rounding: relatively about ``eps * |E| / |E+ + E- - 2 E|`` in a
-second difference, ``eps * |E| / |E+ - E-|`` in a first, with eps of the dtype that the network
-returns; what layers within it round comes on top. Differences are taken in float32 or wider. A
-RuntimeWarning tells once of every calling line where the estimate exceeds a tenth. For data of
-about unit scale, a curvature of one along v and energies of about 10:
+**epsilon** is the norm, over a whole row, of the step v, which is uniform on this sphere. The
+losses have an error of O(epsilon^2) and a rounding error: relatively about ``eps * |E| / |E+ + E- -
+2 E|`` in a second difference and ``eps * |E| / |E+ - E-|`` in a first difference, with eps of the
+dtype that the network returns; the rounding in layers of the network is added. Differences are
+taken in float32 or wider. A RuntimeWarning is given, once for every calling line, if the estimate
+exceeds a tenth. For data of about unit scale, a curvature of one along v and energies of about 10:
 
 ========  ============  ===========================================
 dtype     epsilon       rounding of the second difference
@@ -23,8 +23,8 @@ float32   0.1 to 1      1e-2 at 0.01, 1e-4 at 0.1, 1e-6 at 1
 bfloat16  none          8 at 0.1: let the last layer return float32
 ========  ============  ===========================================
 
-x should be float32 or float64 even for a network of 16 bits, which rounds it itself; products in
-TF32 have eleven bits: leave them off. The network must be one function of its rows throughout a
+x should be float32 or float64 even for a network of 16 bits, which rounds it itself. Leave TF32
+off, whose products have eleven bits. The network must be one function of its rows throughout a
 loss: no dropout, no batch statistics; spectral normalisation in eval mode, or ``concatenated``.
 """
 
@@ -59,9 +59,9 @@ def fd_ssm(
     scaled: bool = True,
     concatenated: bool = True,
 ) -> ScoreMatchingLoss:
-    """:func:`effebm_ext.losses.ssm` by finite differences:
+    """Approximates :func:`effebm_ext.losses.ssm` by finite differences:
     ``d / epsilon^2 * mean[(L+ - L-)^2 / 8 + L+ + L- - 2 L]``, ``L+- = L(x +- v)``,
-    ``|v| = epsilon``. Equal to it for quadratic energies, whatever epsilon.
+    ``|v| = epsilon``. For quadratic energies the two are equal, for every epsilon.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
@@ -97,9 +97,9 @@ def fd_ssm_vr(
     scaled: bool = True,
     concatenated: bool = True,
 ) -> ScoreMatchingLoss:
-    """:func:`effebm_ext.losses.ssm_vr` by finite differences, of a score network:
+    """Approximates :func:`effebm_ext.losses.ssm_vr` of a score network by finite differences:
     ``mean[|s+ + s-|^2 / 8 + d / (2 epsilon^2) (s+ - s-).v]``, ``s+- = s(x +- v)``,
-    ``|v| = epsilon``. Equal to it for linear scores, whatever epsilon.
+    ``|v| = epsilon``. For linear scores the two are equal, for every epsilon.
 
     Args:
         score: maps ``(n, *event)`` to the same shape.
@@ -138,11 +138,12 @@ def fd_dsm(
     scaled: bool = True,
     concatenated: bool = True,
 ) -> ScoreMatchingLoss:
-    """:func:`effebm_ext.losses.dsm` by finite differences: of noisy data ``y = x + sigma * xi``,
+    """Approximates :func:`effebm_ext.losses.dsm` by finite differences, with noisy data
+    ``y = x + sigma * xi``:
     ``d / (2 epsilon^2) * mean[(sigma^2 (L+ - L-) / 2 + sigma xi.v)^2]``, ``L+- = L(y +- v)``,
     ``|v| = epsilon``. (The source writes n for a v of norm ``epsilon sqrt(d)``.)
 
-    With a ``base_sigma``, several scales:
+    A ``base_sigma`` allows several scales:
     ``d / epsilon^2 * mean[((L+ - L-) / 2 + (y - x).v / base_sigma^2)^2 / sigma^2]``.
 
     Args:
@@ -172,8 +173,8 @@ def fd_dsm(
 def _energies(
     energy: Network, parts: Tensor, energy_kwargs: Kwargs, concatenated: bool, of_scores: str
 ) -> tuple[Tensor, torch.dtype]:
-    """Energies ``(m, n)`` at ``parts`` ``(m, n, *event)``, in float32 or wider, and the dtype that
-    they had before. ``of_scores`` is the loss that takes a score instead."""
+    """Returns energies ``(m, n)`` at ``parts`` ``(m, n, *event)``, in float32 or wider, and the
+    dtype that they had before. ``of_scores`` names the loss that takes a score instead."""
     values = evaluate(energy, parts, energy_kwargs, concatenated=concatenated)
     check_floating(values, "energy")
     m, n = parts.shape[:2]
@@ -186,5 +187,5 @@ def _energies(
 
 
 def _source_scale(x: Tensor, scaled: bool) -> int:
-    """Steps of norm epsilon in d dimensions see a d-th of every square."""
+    """Returns d if scaled, else 1: steps of norm epsilon see a d-th of every square."""
     return row_size(x) if scaled else 1

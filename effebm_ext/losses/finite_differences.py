@@ -1,4 +1,4 @@
-"""Derivatives along a direction from values alone: forward passes, no graph through x."""
+"""Derivatives along a direction from values only: forward passes, no graph through x."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ def directional_derivative(
     order: int,
     nodes: Sequence[float] | None = None,
 ) -> Tensor:
-    """The derivative of f along the unit vector ``v / |v|``, of any order, by one forward pass of
-    ``order + 1`` points per row: ``order! / |v|^order * sum_i beta_i f(x + gamma_i v)``.
+    """Returns the derivative of f, of any order, along the unit vector ``v / |v|``. It takes one
+    forward pass of ``order + 1`` points per row: ``order! / |v|^order * sum_i beta_i f(x + gamma_i
+    v)``.
 
     The weights solve the Vandermonde system ``sum_i beta_i gamma_i^k = (k == order)`` for k = 0 to
-    order, so that the result is exact, but for rounding, where f is a polynomial of that degree
-    along v (arXiv 2007.03317). Elsewhere the error is O(|v|), and O(|v|^2) if the nodes are
-    symmetric about 0. Differentiable with respect to the parameters of f.
+    order. So the result is exact, except for rounding, if f is a polynomial of this degree along v
+    (arXiv 2007.03317). Otherwise the error is O(|v|), and O(|v|^2) if the nodes are symmetric about
+    0. The result is differentiable with respect to the parameters of f.
 
     Args:
         f: maps ``(m, *event)`` to ``(m, *values)``.
@@ -47,8 +48,8 @@ def directional_derivative(
 
     Raises:
         TypeError: order is no int, or a node no number.
-        ValueError: order is below 1, nodes are of another number, not different or not finite, v
-            has another shape than x.
+        ValueError: order is below 1; there are not ``order + 1`` nodes, or they are not different
+            or not finite; v has another shape than x.
     """
     order = as_int(order, "order")
     if order < 1:
@@ -63,7 +64,7 @@ def directional_derivative(
         raise ValueError(f"v: expected the shape of x, {tuple(x.shape)}, got {tuple(v.shape)}")
     values = evaluate(f, torch.stack([x + gamma * v for gamma in nodes]))
     values = values.to(compute_dtype(values.dtype))
-    # The last row of the inverse of a Vandermonde matrix, in closed form.
+    # This is the last row of the inverse of a Vandermonde matrix, in closed form.
     beta = [1 / math.prod(g - other for other in nodes if other != g) for g in nodes]
     total = sum(b * value for b, value in zip(beta[1:], values[1:], strict=True))
     total = beta[0] * values[0] + total
@@ -78,15 +79,15 @@ def evaluate(
     *,
     concatenated: bool = True,
 ) -> Tensor:
-    """The values ``(m, n, *values)`` of a network at ``parts`` ``(m, n, *event)``.
+    """Returns the values ``(m, n, *values)`` of a network at ``parts`` ``(m, n, *event)``.
 
     Args:
         network: maps ``(rows, *event)`` to ``(rows, *values)``.
         parts: m versions of a batch.
         network_kwargs: keyword arguments of the network. Tensors whose first axis is n are values
             per row and are repeated for every version.
-        concatenated: one forward pass of all ``m * n`` rows; else one of n rows after the other,
-            each made again in the backward pass, which then holds the memory of one at a time.
+        concatenated: make one forward pass of all ``m * n`` rows; else m passes of n rows, each
+            made again in the backward pass, which then holds the memory of one pass at a time.
 
     Raises:
         ValueError: the network returns another number of rows.
@@ -113,14 +114,14 @@ def _checked(values: Tensor, rows: int) -> Tensor:
 def warn_if_imprecise(
     what: str, magnitude: Tensor, difference: Tensor, epsilon: float, dtype: torch.dtype
 ) -> None:
-    """Warns, once for every place that calls the caller, where rounding takes much of a difference.
+    """Warns, once for every line that calls the caller, if rounding takes much of a difference.
 
     Args:
-        what: names the values that were differenced.
+        what: names the values whose difference is taken.
         magnitude: the size of the values, any shape.
-        difference: what differencing left of them, any shape.
+        difference: their differences, any shape.
         epsilon: the size of the step.
-        dtype: that in which the network returned the values.
+        dtype: the dtype in which the network returned the values.
     """
     if torch.compiler.is_compiling():
         return

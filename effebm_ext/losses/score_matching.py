@@ -1,5 +1,5 @@
-"""Score matching, exact, sliced and denoising: what the finite differences of
-:mod:`effebm_ext.losses.fd_score_matching` approximate.
+"""Score matching, exact, sliced and denoising. The finite differences of
+:mod:`effebm_ext.losses.fd_score_matching` approximate these losses.
 
 The score is ``s = grad L`` of the log density ``L = -E``, which is known up to a constant. All but
 the denoising loss estimate ``J = E_data[|s|^2 / 2 + tr(grad s)]``, the Fisher divergence to the
@@ -7,16 +7,16 @@ data up to a constant.
 
 **Every loss of this module takes a score**, and differentiates it;
 :func:`effebm_ext.energies.score_of` turns an energy into its score. An energy in the place of a
-score is refused by its shape. This cannot be done where a row has one element and both have one
-shape: an energy that returns ``(n, 1)`` for x ``(n, 1)``, or ``(n,)`` for x ``(n,)``, is taken for
-a score.
+score is refused by its shape. This is impossible if a row has one element and both have one shape:
+an energy that returns ``(n, 1)`` for x ``(n, 1)``, or ``(n,)`` for x ``(n,)``, is taken for a
+score.
 
-What the losses have in common: ``scaled=False`` divides by d, the elements of a row, so that the
-size of the loss does not grow with d. ``energy_kwargs``, such as labels, go to the network. ``rng``
-is a Key, which gives the same draw again, a torch.Generator, or None; with equal keys a loss and
-its finite-difference form share their noise and directions. Scores of 16 bits, as networks return
-them under autocast, are widened to float32 before anything is done with them. Under
-``torch.no_grad()`` the losses are values for validation.
+The losses share some arguments. ``scaled=False`` divides by d, the number of elements of a row, so
+that the size of the loss does not grow with d. ``energy_kwargs``, such as labels, go to the
+network. ``rng`` is a Key, which gives the same draw again, a torch.Generator, or None; with equal
+keys a loss and its finite-difference form share their noise and directions. Scores of 16 bits, as
+networks return them under autocast, are widened to float32 first. Under ``torch.no_grad()`` the
+losses are values for validation.
 
 All raise a TypeError for data or scores that are no floating-point tensors, and a ValueError for
 data without rows or elements and for scores of another shape than x.
@@ -46,7 +46,7 @@ from effebm_ext.rng import Rng
 
 
 class ScoreMatchingLoss(NamedTuple):
-    """``loss`` is a scalar, to be minimised. ``terms`` holds what it is the sum of, scalars by name
+    """``loss`` is a scalar, to be minimised. ``terms`` holds its summands as scalars by name,
     without a graph: ``score_norm`` (of ``|s|^2 / 2``) and ``trace``; a denoising loss has none."""
 
     loss: Tensor
@@ -56,8 +56,8 @@ class ScoreMatchingLoss(NamedTuple):
 def sm(
     score: Network, x: Tensor, *, energy_kwargs: Kwargs = None, scaled: bool = True
 ) -> ScoreMatchingLoss:
-    """``mean[|s|^2 / 2 + tr(grad s)]``, with the exact trace by d backward passes: for small d
-    (Hyvarinen 2005).
+    """Returns ``mean[|s|^2 / 2 + tr(grad s)]`` (Hyvarinen 2005), with the exact trace by d backward
+    passes, which suits small d.
 
     Args:
         score: maps ``(n, *event)`` to the same shape, differentiable.
@@ -78,8 +78,8 @@ def ssm(
     energy_kwargs: Kwargs = None,
     scaled: bool = True,
 ) -> ScoreMatchingLoss:
-    """Sliced: ``mean[(v.s)^2 / 2 + v.(grad s) v]`` with v uniform on the sphere of radius sqrt(d),
-    one direction per row (arXiv 1905.07088).
+    """Returns the sliced loss ``mean[(v.s)^2 / 2 + v.(grad s) v]`` with v uniform on the sphere of
+    radius sqrt(d), one direction per row (arXiv 1905.07088).
 
     Args:
         score: maps ``(n, *event)`` to the same shape, differentiable.
@@ -98,7 +98,8 @@ def ssm_vr(
     energy_kwargs: Kwargs = None,
     scaled: bool = True,
 ) -> ScoreMatchingLoss:
-    """Sliced with less variance: ``mean[|s|^2 / 2 + v.(grad s) v]`` (arXiv 1905.07088).
+    """Returns the sliced loss with less variance, ``mean[|s|^2 / 2 + v.(grad s) v]`` (arXiv
+    1905.07088).
 
     The arguments are those of :func:`ssm`.
     """
@@ -116,18 +117,18 @@ def dsm(
     energy_kwargs: Kwargs = None,
     scaled: bool = True,
 ) -> ScoreMatchingLoss:
-    """Denoising: of noisy data ``y = x + sigma * xi``, ``mean |sigma^2 s(y) + sigma xi|^2 / 2``,
-    least for the score of the noisy density (Vincent 2011).
+    """Returns the denoising loss ``mean |sigma^2 s(y) + sigma xi|^2 / 2`` for noisy data
+    ``y = x + sigma * xi``, which is least for the score of the noisy density (Vincent 2011).
 
     With a ``base_sigma`` several scales teach one density: ``mean |s(y) + (y - x) / base_sigma^2|^2
-    / sigma^2`` (multiscale denoising, arXiv 1910.07762). Where sigma equals base_sigma this is the
+    / sigma^2`` (multiscale denoising, arXiv 1910.07762). If sigma equals base_sigma, this is the
     loss of one scale times ``2 / sigma^6``.
 
     Args:
         score: maps ``(n, *event)`` to the same shape.
         x: data ``(n, *event)``.
         sigma: > 0, a number, or a tensor ``()`` or ``(n,)`` for one per row. A tensor on the CPU is
-            checked; one on a GPU is not waited for, and makes the loss nan where it is not > 0.
+            checked. A tensor on a GPU is not, and the loss is nan if an element is not > 0.
         base_sigma: > 0; with None every row has its own sigma.
         rng, energy_kwargs, scaled: see the module.
 
@@ -148,8 +149,8 @@ def dsm(
 def denoising_scales(
     sigma: float | Tensor, base_sigma: float | None, x: Tensor
 ) -> tuple[float | Tensor, float | Tensor, float | Tensor]:
-    """sigma, the variance that the score is to take off, and the weight of the squared error in
-    :func:`dsm`, with one scale or several."""
+    """Returns sigma, the variance that the score is to take off, and the weight of the squared
+    error in :func:`dsm`, with one scale or several."""
     sigma = positive_per_row(sigma, "sigma", x)
     if base_sigma is None:
         return sigma, sigma**2, sigma**4 / 2
@@ -157,7 +158,7 @@ def denoising_scales(
 
 
 def sum_of_terms(score_norm: Tensor, trace: Tensor, factor: float) -> ScoreMatchingLoss:
-    """The loss of two terms ``(n,)``, before their mean is taken and scaled by the factor."""
+    """Returns the loss of two terms ``(n,)``, whose means are scaled by the factor and added."""
     norm, curvature = factor * score_norm.mean(), factor * trace.mean()
     terms = {"score_norm": norm.detach(), "trace": curvature.detach()}
     return ScoreMatchingLoss(norm + curvature, terms)
@@ -168,7 +169,7 @@ def _factor(x: Tensor, scaled: bool) -> float:
 
 
 def _score_at(score: Network, x: Tensor, energy_kwargs: Kwargs) -> tuple[Tensor, Tensor]:
-    """The data as a leaf, and the score there ``(n, d)``."""
+    """Returns the data as a leaf, and the score there ``(n, d)``."""
     check_data(x)
     leaf = x.detach().requires_grad_()
     return leaf, as_score(score(leaf, **(energy_kwargs or {})), x)
@@ -177,7 +178,7 @@ def _score_at(score: Network, x: Tensor, energy_kwargs: Kwargs) -> tuple[Tensor,
 def _sliced(
     score: Network, x: Tensor, rng: Rng, energy_kwargs: Kwargs
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The products ``v.s`` and ``v.(grad s) v``, and s."""
+    """Returns the products ``v.s`` and ``v.(grad s) v``, and s."""
     radius = math.sqrt(row_size(x))
     with torch.enable_grad():
         leaf, s = _score_at(score, x, energy_kwargs)
@@ -188,6 +189,6 @@ def _sliced(
 
 
 def _gradient(values: Tensor, x: Tensor) -> Tensor:
-    """The gradients ``(n, d)`` of values ``(n,)``, each at its own row of x."""
+    """Returns the gradients ``(n, d)`` of values ``(n,)``, each with respect to its row of x."""
     (gradient,) = torch.autograd.grad(values.sum(), x, create_graph=True, materialize_grads=True)
     return widened(gradient).reshape(len(x), -1)
