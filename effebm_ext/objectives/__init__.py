@@ -1,4 +1,4 @@
-"""Methods of training, as a trainer uses them."""
+"""Objectives: methods of training, each of which joins a loss with its chains."""
 
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.objectives.jarzynski import Jarzynski

@@ -16,8 +16,8 @@ class Contrastive:
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
-        chains: move by this energy.
-        langevin_steps: of the chains per iteration.
+        chains: the chains, which move by this energy.
+        langevin_steps: steps of the chains per iteration.
         energy_l2: weight of the squared energies in the loss.
     """
 
@@ -36,18 +36,18 @@ class Contrastive:
 
     @property
     def labels(self) -> Tensor | None:
-        """Those of the chains: were some class rarer among them than in the data, its energy would
-        fall without end."""
+        """The labels of the chains. If a class were rarer among them than in the data, its energy
+        would fall without end."""
         return self.chains.state.energy_kwargs.get("y")
 
     def advance(self) -> None:
-        """``langevin_steps`` of the chains."""
+        """Moves the chains by ``langevin_steps``."""
         info = self.chains.advance(self.langevin_steps)
         self._seen = chain_metrics(self.chains.sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
-        """``mean E(data) - mean E(chains)``, and the energies of both. ``n_diverged``: chains that
-        diverged on the way there, of samplers that go on with them."""
+        """Returns ``mean E(data) - mean E(chains)``, with the energies of both and the metrics of
+        the chains' last steps."""
         state = self.chains.state
         data_energy = per_chain(self.energy(data, **labels), len(data))
         sample_energy = per_chain(self.energy(state.x, **state.energy_kwargs), len(state.x))
@@ -61,5 +61,5 @@ class Contrastive:
         return Loss(loss, metrics)
 
     def parameters_moved(self) -> dict[str, float]:
-        """Nothing: the chains move before the parameters do."""
+        """Does nothing: the chains move before the parameters do."""
         return {}

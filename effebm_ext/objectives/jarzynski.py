@@ -11,15 +11,16 @@ from effebm_ext.objectives.objective import Loss
 
 
 class Jarzynski:
-    """Steps the parameters along ``mean E(data) - sum_i w_i E(X_i)``, the gradient of the
-    cross-entropy, then lets the walkers follow.
+    """Steps the parameters along ``mean E(data) - sum_i w_i E(X_i)``, whose gradient is the
+    gradient of the cross-entropy, then lets the walkers follow.
 
-    The weights are those before the walkers move: of the parameters that the gradient is of.
+    The loss uses the weights before the walkers move, which belong to the same parameters as the
+    gradient.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of only x and its
             parameters, whose ``exp(-E)`` has a finite integral.
-        walkers: move by this energy.
+        walkers: the walkers, which move by this energy.
         langevin_steps: steps of the walkers per iteration.
         energy_l2: weight of the squared energies in the loss. Above 0 the loss no longer has the
             gradient of the cross-entropy.
@@ -43,11 +44,11 @@ class Jarzynski:
         return None
 
     def advance(self) -> None:
-        """Nothing: the walkers move after the parameters do."""
+        """Does nothing: the walkers move after the parameters do."""
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
-        """``mean E(data) - sum_i w_i E(X_i)``; the energies of both, log Z, and the cross-entropy
-        ``log Z + mean E(data)`` of the batch."""
+        """Returns ``mean E(data) - sum_i w_i E(X_i)``, with the energies of both, log Z, and the
+        cross-entropy ``log Z + mean E(data)`` of the batch."""
         x, weights = self.chains.walkers.x, self.chains.weights
         if bool((weights == 0).any()):  # an energy there may be infinite
             x, weights = x[weights != 0], weights[weights != 0]
@@ -67,9 +68,10 @@ class Jarzynski:
         return Loss(loss, metrics)
 
     def parameters_moved(self) -> dict[str, float]:
-        """The walkers follow. ``ess``: effective sample size of the weights before they are
-        resampled; ``resampled``: 1 if they were; ``acceptance`` of adjusted steps; ``n_diverged``
-        of walkers that go on then."""
+        """Lets the walkers follow and returns metrics: ``ess``, the effective sample size of the
+        weights before resampling; ``resampled``, 1 if the walkers were resampled; the
+        ``acceptance`` of adjusted steps; and ``n_diverged`` if diverged walkers do not raise an
+        error."""
         seen = self.chains.advance(self.langevin_steps)
         metrics = {"ess": seen.ess, "resampled": float(seen.resampled)}
         if seen.acceptance is not None:

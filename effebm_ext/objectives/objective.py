@@ -1,4 +1,4 @@
-"""What a trainer needs of a method of training."""
+"""The protocols that a trainer relies on: objectives and their chains."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 
 
 class Chains(Protocol):
-    """Particles that live as long as a training run: persistent chains, weighted walkers, ..."""
+    """Chains that live as long as a training run, such as persistent chains or weighted walkers."""
 
     @property
     def state(self) -> LangevinState:
-        """Where they are; what samples are drawn from later."""
+        """The state of the chains, from which samples are drawn later."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes, for a checkpoint; at least what
-        :meth:`effebm_ext.samplers.LangevinState.state_dict` has."""
+        """Returns everything that changes, for a checkpoint; at least what
+        :meth:`effebm_ext.samplers.LangevinState.state_dict` returns."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where :meth:`state_dict` was taken."""
+        """Continues from where :meth:`state_dict` was taken."""
 
 
 class Loss(NamedTuple):
-    """``value``: a scalar whose gradient moves the parameters. ``metrics``: what else was seen,
-    scalars by name; they are checked to be finite, and logged."""
+    """``value`` is a scalar whose gradient moves the parameters. ``metrics`` are further scalars by
+    name; they are checked to be finite, and logged."""
 
     value: Tensor
     metrics: dict[str, Tensor]
 
 
 class Objective(Protocol):
-    """A method of training: what is minimised, and how the chains follow.
+    """A method of training: it has a loss to minimise and moves its chains.
 
     A trainer calls :meth:`advance`, draws a batch, moves the parameters along the gradient of
     :meth:`loss`, and calls :meth:`parameters_moved`.
@@ -46,23 +46,24 @@ class Objective(Protocol):
 
     @property
     def labels(self) -> Tensor | None:
-        """Of a conditional run: the classes, int64 ``(m,)``, that batches must have in the same
-        proportions; None: they are those of the data."""
+        """In a conditional run, classes, int64 ``(m,)``, whose proportions batches must have; None:
+        batches have the proportions of the data."""
 
     def advance(self) -> None:
-        """Moves the chains by the energy as it is."""
+        """Moves the chains by the present energy."""
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
-        """Of a batch ``(n, *event)`` and what the energy is given with it, ``y`` of a conditional
-        run or nothing."""
+        """Returns the loss of a batch ``(n, *event)``; ``labels`` are the energy's further
+        arguments: ``y`` in a conditional run, else nothing."""
 
     def parameters_moved(self) -> dict[str, float]:
-        """Brings the chains up to the new parameters; more metrics."""
+        """Updates the chains to the new parameters; returns more metrics."""
 
 
 def chain_metrics(sampler: Sampler[Any], info: StepInfo) -> dict[str, Tensor]:
-    """What the steps of ``info`` say of the chains: ``n_diverged`` chains diverged (left out if the
-    sampler raises an error for them); ``acceptance``, the mean of adjusted steps."""
+    """Returns metrics of the steps of ``info``: ``n_diverged``, the number of chains that diverged
+    (left out if the sampler raises an error for them), and the mean ``acceptance`` of adjusted
+    steps."""
     metrics = {}
     if sampler.on_divergence != "raise":
         n_diverged = torch.zeros(()) if info.diverged is None else info.diverged.sum()

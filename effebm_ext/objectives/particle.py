@@ -23,27 +23,27 @@ _MOVES: dict[str, Callable[..., Move]] = {"alpha": alpha_move, "beta": beta_move
 class ParticleDynamics(Contrastive):
     """Contrastive divergence whose chains, the particles, follow the model.
 
-    Every iteration the parameters step along ``mean E(data) - mean E(particles)``, the particles
-    move with the change of the energy that this was, and then by ``langevin_steps`` Langevin steps
-    (:meth:`advance`; the first come before the first step of the parameters). The Langevin steps
-    may be compressed. The residual of error feedback holds what these have dropped, and is neither
-    used nor changed by the moves.
+    In every iteration the parameters step along ``mean E(data) - mean E(particles)``. Then the
+    particles move with the resulting change of the energy, and by ``langevin_steps`` Langevin steps
+    (:meth:`advance`; the first of these come before the first step of the parameters). The Langevin
+    steps may be compressed. The residual of error feedback holds what they have dropped; the moves
+    neither use nor change it.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the particles' energy_kwargs.
         chains: the particles, which move by this energy.
-        langevin_steps: of the particles per iteration.
+        langevin_steps: Langevin steps of the particles per iteration.
         move: alpha (:func:`~effebm_ext.chains.particle_moves.alpha_move`) or beta
             (:func:`~effebm_ext.chains.particle_moves.beta_move`).
         corrected: scale the moves by c of
-            :func:`~effebm_ext.chains.particle_moves.step_correction`, but by 1 at most. Where D is
+            :func:`~effebm_ext.chains.particle_moves.step_correction`, but by 1 at most. If D is
             about linear far out, c grows with the square of the particles' distances and would
             throw them ever further.
         energy_l2: weight of the squared energies in the loss.
 
     Raises:
-        TypeError: chains are those of a replay buffer.
-        ValueError: move is neither.
+        TypeError: chains are a replay buffer.
+        ValueError: move is neither alpha nor beta.
     """
 
     def __init__(
@@ -68,14 +68,15 @@ class ParticleDynamics(Contrastive):
         self._old = FrozenEnergy(energy)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
-        """As :meth:`Contrastive.loss`; keeps the energy as it is before the step."""
+        """Returns the loss of :meth:`Contrastive.loss`; keeps the energy from before the step."""
         loss = super().loss(data, labels)
         self._old = FrozenEnergy(self.energy)  # with the buffers that the step begins with
         return loss
 
     def parameters_moved(self) -> dict[str, float]:
-        """Moves the particles. ``move_rms``: root mean square of their displacements' elements, in
-        units of the data; ``step_correction``: c if asked, before it is bounded by 1."""
+        """Moves the particles and returns metrics: ``move_rms``, the root mean square of the
+        elements of their displacements, in units of the data; and ``step_correction``, which is c
+        before it is bounded by 1, if asked."""
         state = self.chains.state
         move = _MOVES[self.move](state.x, self._old, self.energy, state.energy_kwargs)
         displacement, metrics = move.displacement, {}

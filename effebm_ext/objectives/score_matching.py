@@ -1,4 +1,4 @@
-"""Score matching: the score of the model is fitted to that of the data, without samples."""
+"""Score matching fits the score of the model to the score of the data, without samples."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ class ScoreMatching:
     """Trains an energy by any loss of score matching. A loss that takes a score gets ``-grad E`` by
     automatic differentiation.
 
-    The loss needs no chains. Now and then they are moved, so that there are samples.
+    The loss needs no chains. They are moved now and then, so that there are samples.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
-        chains: move by this energy.
+        chains: the chains, which move by this energy.
         method: sm, ssm, ssm-vr, dsm, fd-ssm, fd-ssm-vr or fd-dsm (:mod:`effebm_ext.losses`).
         key: names the directions and the noise; iteration i, as :meth:`advance` counts them, draws
             by ``key.at(i)``. The chains' noise must come from another seed.
-        langevin_steps: steps of the chains, whenever they move.
+        langevin_steps: steps of the chains in one move.
         epsilon: the step of finite differences, > 0.
         sigma: the standard deviation of the noise in denoising, > 0; the other methods have none.
         sigma_end: the last of several scales in denoising, > 0: the standard deviation goes
             linearly over the batch from sigma to this. With None all rows have noise of sigma, and
-            the score of data with that noise is learnt.
+            the score of data with this noise is learnt.
 
     With a sigma_end the loss is ``mean |s(y) + (y - x) / sigma^2|^2 / scale^2`` over noisy data
     ``y = x + scale * xi``. It is least for ``s(y) = (E'[x | y] - y) / sigma^2``, where E' is the
     expectation under ``p(x) * sum over scales of scale^-2 N(y; x, scale^2 I)``, normalised: small
     scales count more than in the mixture of the noisy densities. This is a field that denoises, and
-    the score of none of these densities. (Of all ``s = -a y`` for data of N(0, c^2), the loss is
-    least for ``a sigma^2 = 1 / (1 + c^2 * mean(scale^-2))``.)
+    the score of none of these densities. (For data of N(0, c^2) the loss over all ``s = -a y`` is
+    least at ``a sigma^2 = 1 / (1 + c^2 * mean(scale^-2))``.)
 
     Raises:
         TypeError: epsilon, sigma or sigma_end is no number.
@@ -88,7 +88,7 @@ class ScoreMatching:
 
     @property
     def labels(self) -> Tensor | None:
-        """None: there are no samples that a batch is held against."""
+        """None: the loss compares a batch with no samples."""
         return None
 
     def advance(self) -> None:
@@ -100,8 +100,9 @@ class ScoreMatching:
         self._seen = {} if info is None else chain_metrics(sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:
-        """The loss and its terms, and the energies: of the data, where the loss asked for them, and
-        of the chains if these have just moved; then ``n_diverged`` too, if such chains go on."""
+        """Returns the loss with its terms and energies as metrics: the energies of the data where
+        the loss evaluated them and, if the chains have just moved, their energies and the metrics
+        of their steps."""
         energy = _Watched(self.energy)
         options: dict[str, Any] = {"energy_kwargs": labels}
         if self.method != "sm":
@@ -119,7 +120,7 @@ class ScoreMatching:
         return Loss(value, metrics)
 
     def parameters_moved(self) -> dict[str, float]:
-        """Nothing: the chains follow later."""
+        """Does nothing: the chains follow later."""
         return {}
 
     def _noise(self, data: Tensor) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class ScoreMatching:
 
 
 class _Watched:
-    """An energy, and the mean of the energies it gave last."""
+    """An energy that remembers the mean of the energies it returned last."""
 
     def __init__(self, energy: nn.Module) -> None:
         self.energy = energy
