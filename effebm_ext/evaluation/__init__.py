@@ -1,4 +1,4 @@
-"""Is the trained energy a good model? Functions of tensors, and the report of a run."""
+"""Functions of tensors that judge whether a trained energy is a good model."""
 
 from effebm_ext.evaluation.ais import (
     AIS,

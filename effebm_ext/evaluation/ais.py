@@ -1,8 +1,8 @@
 """The partition function of an energy by annealed importance sampling, from below and from above.
 
-R. Neal, Annealed importance sampling, Statistics and Computing 11 (2001). The way back, from the
-model to the base: R. Grosse, Z. Ghahramani, R. Adams, Sandwiching the marginal likelihood using
-bidirectional Monte Carlo, arXiv 1511.02543.
+The sources are R. Neal, Annealed importance sampling, Statistics and Computing 11 (2001), and, for
+the way back from the model to the base, R. Grosse, Z. Ghahramani, R. Adams, Sandwiching the
+marginal likelihood using bidirectional Monte Carlo, arXiv 1511.02543.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
 from effebm_ext.scalars import as_int
 
 _ACCEPTANCE = 0.574  # optimal for MALA: G. Roberts, J. Rosenthal, JRSS B 60 (1998)
-_GAIN = 0.2  # by this times the excess of acceptance the pilot raises the step's logarithm
+_GAIN = 0.2  # the pilot raises the step's logarithm by this times the excess of acceptance
 _PILOT_CHAINS = 32
 _FLOOR = 0.05
 
@@ -29,8 +29,8 @@ _FLOOR = 0.05
 class AIS:
     """``forward`` and ``reverse`` estimate log Z in nats, from below and from above.
     ``ess_forward`` and ``ess_reverse`` are the effective sample sizes of the weights behind them,
-    ``acceptance`` is the mean over all moves of both. ``samples`` ``(m, *event)`` are those of the
-    model from which the way back began.
+    ``acceptance`` is the mean over all moves of both. ``samples`` ``(m, *event)`` are the samples
+    of the model from which the way back began.
     """
 
     forward: Estimate
@@ -42,9 +42,9 @@ class AIS:
 
 
 def gaussian_base(data: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation ``(*event)`` of every element of data ``(n, *event)``. The
-    standard deviation is at least a twentieth of that of all elements together, so that constant
-    elements have some width.
+    """Returns mean and standard deviation ``(*event)`` of every element of data ``(n, *event)``.
+    The standard deviation is at least a twentieth of the standard deviation of all elements, so
+    that constant elements have some width.
 
     Raises:
         ValueError: there are no data, or values that are not finite.
@@ -69,30 +69,31 @@ def annealed_importance_sampling(
 ) -> AIS:
     """Estimates ``log Z`` of ``exp(-energy)`` on the way from a Gaussian to the model and back.
 
-    Chains go along ``base^(1 - b) exp(-b energy)``, b in ``n_steps`` equal steps from 0 to 1, and
-    make one Metropolis-adjusted Langevin move (no compression) at each. The moves' step sizes are
-    found for every b by chains of a pilot run and then stay, so ``exp(forward)`` is unbiased.
+    Chains go along ``base^(1 - b) exp(-b energy)``, with b in ``n_steps`` equal steps from 0 to 1,
+    and make one Metropolis-adjusted Langevin move (no compression) at each. The chains of a pilot
+    run find the moves' step sizes for every b, which then stay fixed, so ``exp(forward)`` is
+    unbiased.
 
-    By Jensen's inequality ``forward`` is log Z at most, in expectation. ``reverse`` is log Z at
-    least, as far as the chains it begins with follow the model: ``samples``, moved by ``n_steps /
-    10`` adjusted steps; samples that lack a mode, or come from elsewhere and have not got there by
-    then, may spoil that bound. A small gap between the two says that both are good, unless both
-    miss the same mode. Where chains never go counts as nothing: of an energy that cannot be
-    normalised, the estimate is that of the region they explore.
+    By Jensen's inequality the expectation of ``forward`` is at most log Z. The expectation of
+    ``reverse`` is at least log Z, as far as its first chains follow the model: these are
+    ``samples``, moved by ``n_steps / 10`` adjusted steps. Samples that lack a mode, or that come
+    from elsewhere and have not got there by then, may spoil this bound. A small gap between the two
+    says that both are good, unless both miss the same mode. Regions where chains never go count as
+    nothing: for an energy that cannot be normalised, the estimate only covers the explored region.
 
-    Weights are summed in float64; standard errors are those of :func:`log_mean_exp` and take the
-    chains for independent. Where energies are so large, or of so short a dtype, that their rounding
-    is above 0.1 nats, a warning says that log Z is wrong.
+    Weights are summed in float64; the standard errors come from :func:`log_mean_exp` and take the
+    chains for independent. If energies are so large, or of so short a dtype, that their rounding is
+    above 0.1 nats, a warning says that log Z is wrong.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
-        samples: ``(m, *event)``, about of the model, finite; not changed.
+        samples: ``(m, *event)``, approximate samples of the model, finite; not changed.
         base: finite mean and standard deviation ``(*event)``, on the device and of the dtype of
             samples; for example :func:`gaussian_base`.
-        n_steps: how many temperatures, at least 1; the variance of the log weights, and with it the
-            gap, falls about as its inverse.
-        n_chains: how many chains go forward, at least 1.
-        generator: CPU generator of everything random.
+        n_steps: the number of temperatures, at least 1; the variance of the log weights, and with
+            it the gap, falls about as its inverse.
+        n_chains: the number of forward chains, at least 1.
+        generator: CPU generator of all random numbers.
 
     Raises:
         TypeError: n_steps or n_chains is no int.
@@ -117,20 +118,21 @@ def annealed_by_class(
     n_chains: Sequence[int],
     generator: torch.Generator,
 ) -> list[AIS]:
-    """``log Z_y`` of ``exp(-energy(x, y))`` for every class y, as
-    :func:`annealed_importance_sampling` has it for an energy of one argument.
+    """Estimates ``log Z_y`` of ``exp(-energy(x, y))`` for every class y, as
+    :func:`annealed_importance_sampling` does for an energy of one argument.
 
-    The chains of all classes move together, by the same step sizes; ``acceptance`` is theirs in
-    common.
+    The chains of all classes move at the same time, by the same step sizes, and ``acceptance`` is
+    the mean over all of them.
 
     Args:
         energy: maps ``(n, *event)`` and labels int64 ``(n,)`` to ``(n,)`` or ``(n, 1)``.
-        samples: ``(m, *event)``, about of the model, each given its class; not changed.
-        labels: of the samples, int64 ``(m,)`` on their device, 0 to K - 1, each at least once.
+        samples: ``(m, *event)``, approximate samples of the model given their classes; not changed.
+        labels: the labels of the samples, int64 ``(m,)`` on their device, 0 to K - 1, each at least
+            once.
         base: mean and standard deviation ``(*event)``, the same for all classes.
-        n_steps: temperatures, at least 1.
-        n_chains: forward, at least 1 of each of the K classes.
-        generator: CPU generator of everything random.
+        n_steps: the number of temperatures, at least 1.
+        n_chains: the number of forward chains of each of the K classes, at least 1.
+        generator: CPU generator of all random numbers.
 
     Raises:
         ValueError: as annealed_importance_sampling; a class without a sample.
@@ -163,7 +165,7 @@ def annealed_by_class(
     labels_up = torch.arange(len(n_chains), device=samples.device).repeat_interleave(counts)
     spread = torch.arange(_PILOT_CHAINS, device=samples.device) * len(labels_up) // _PILOT_CHAINS
 
-    def walk(y: Tensor) -> _Walk:  # in units of the base, which then is the standard normal
+    def walk(y: Tensor) -> _Walk:  # units of the base make the base a standard normal
         return _Walk(lambda z: energy(mean + std * z, y), generator)
 
     pilot, way_up, way_down = walk(labels_up[spread]), walk(labels_up), walk(labels)
@@ -198,7 +200,7 @@ class _Walk:
 
     def __init__(self, energy: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         self.energy, self.generator = energy, generator
-        self.acceptances: list[float] = []  # of the annealing, not of the pilot
+        self.acceptances: list[float] = []  # those of the annealing, without the pilot
 
     def at(self, z: Tensor) -> Point:
         return Point.at(self.energy, z)
@@ -210,7 +212,7 @@ class _Walk:
         return annealed_move(self.energy, point, beta, noise_std, self.generator)
 
     def pilot(self, point: Point, betas: Sequence[float]) -> list[float]:
-        """Finds a step size of about the wanted acceptance for every beta, by stochastic
+        """Finds a step size with about the wanted acceptance for every beta, by stochastic
         approximation on the way from the first to the last."""
         log_step, found = -0.25 * math.log(point.z[0].numel()), []
         for beta in betas:
@@ -220,8 +222,8 @@ class _Walk:
         return found
 
     def anneal(self, point: Point, betas: Sequence[float], noise_stds: Sequence[float]) -> Tensor:
-        """Log weights ``(n,)``, float64: their exponentials' expectation is the ratio of the
-        partition functions of the last and the first beta."""
+        """Returns log weights ``(n,)``, float64. The expectation of their exponentials is the ratio
+        of the partition functions of the last and the first beta."""
         log_weights = torch.zeros(len(point.z), dtype=torch.float64, device=point.z.device)
         for i in range(1, len(betas)):
             log_weights += (betas[i] - betas[i - 1]) * point.log_ratio()

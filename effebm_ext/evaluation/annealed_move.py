@@ -12,7 +12,7 @@ from effebm_ext.energies import energy_and_gradient
 
 
 class Point(NamedTuple):
-    """Chains ``z`` ``(n, *event)`` with the model's energies ``(n,)`` and their gradient there."""
+    """Chains ``z`` ``(n, *event)`` with the model's energies ``(n,)`` and their gradients at z."""
 
     z: Tensor
     energy: Tensor
@@ -20,19 +20,20 @@ class Point(NamedTuple):
 
     @classmethod
     def at(cls, energy: Callable[[Tensor], Tensor], z: Tensor) -> Point:
-        """The chains at ``z``."""
+        """Returns the chains at ``z``, with energies and gradients."""
         return cls(z, *energy_and_gradient(energy, z))
 
     def potential(self, beta: float) -> Tensor:
-        """``(1 - beta) |z|^2 / 2 + beta E(z)``, float64 ``(n,)``."""
+        """Returns ``(1 - beta) |z|^2 / 2 + beta E(z)``, float64 ``(n,)``."""
         return (1 - beta) * _half_square(self.z) + beta * self.energy.double()
 
     def force(self, beta: float) -> Tensor:
-        """Gradient of :meth:`potential`, ``(n, *event)``."""
+        """Returns the gradient of :meth:`potential`, ``(n, *event)``."""
         return (1 - beta) * self.z + beta * self.gradient
 
     def log_ratio(self) -> Tensor:
-        """``|z|^2 / 2 - E(z)``, float64 ``(n,)``: minus what the potential gains per beta."""
+        """Returns ``|z|^2 / 2 - E(z)``, float64 ``(n,)``: minus the potential's derivative by
+        beta."""
         return _half_square(self.z) - self.energy.double()
 
 
@@ -43,19 +44,20 @@ def annealed_move(
     noise_std: float,
     generator: torch.Generator,
 ) -> tuple[Point, float]:
-    """One move that leaves the law ``exp(-potential(beta))`` as it is, whatever the noise: fresh
-    momenta, one leapfrog step, Metropolis. Its law is that of :class:`effebm_ext.MALA`, for which a
-    new beta would cost one gradient more.
+    """Makes one move that leaves the law ``exp(-potential(beta))`` unchanged, for every noise:
+    fresh momenta, one leapfrog step, Metropolis. A step of :class:`effebm_ext.MALA` has the same
+    law, but there a new beta would cost one gradient more.
 
     Args:
-        energy: maps ``(n, *event)`` to ``(n,)``; proposals where it is nan or inf are rejected.
+        energy: maps ``(n, *event)`` to ``(n,)``; proposals with an energy of nan or inf are
+            rejected.
         point: the chains.
         beta: 0 for the standard normal, 1 for the model.
         noise_std: standard deviation of the noise, sqrt(step_size) of a Langevin step.
         generator: CPU generator of the momenta and the acceptances.
 
     Returns:
-        The chains moved on, and their mean probability of acceptance.
+        The moved chains, and their mean probability of acceptance.
     """
     start = torch.randn(point.z.shape, generator=generator).to(point.z)
     middle = start - noise_std / 2 * point.force(beta)

@@ -18,13 +18,14 @@ class Estimate(NamedTuple):
 
 
 def ess(log_weights: Tensor) -> float:
-    """Kish's effective sample size ``1 / sum(w^2)`` of the normalised weights, 1 to n.
+    """Returns Kish's effective sample size ``1 / sum(w^2)`` of the normalised weights, 1 to n.
 
     Args:
         log_weights: ``(n,)``, up to a common constant; -inf is a weight of zero.
 
     Raises:
-        ValueError: not of one axis, empty, all weights zero, or one is nan or +inf.
+        ValueError: log_weights are not of one axis or empty, all weights are zero, or one is nan or
+            +inf.
     """
     check_log_weights(log_weights)
     return effective_size(log_weights)
@@ -45,7 +46,7 @@ def log_mean_exp(log_weights: Tensor) -> Estimate:
     """
     check_log_weights(log_weights)
     value = log_of_mean(log_weights)
-    relative = (log_weights.double() - value).exp()  # of mean one
+    relative = (log_weights.double() - value).exp()  # their mean is one
     return Estimate(value, error_of_mean(relative))
 
 
@@ -56,7 +57,7 @@ def cross_entropy(log_z: Estimate, data_energies: Tensor) -> Estimate:
 
     Args:
         log_z: log Z of the model.
-        data_energies: energies of data ``(n,)`` that it was not trained on.
+        data_energies: energies ``(n,)`` of data that the model was not trained on.
 
     Raises:
         ValueError: data_energies is not of one axis, empty, or not finite.

@@ -1,7 +1,7 @@
-"""Do two sets of samples come from one law? The kernel two-sample test.
+"""The kernel two-sample test asks whether two sets of samples come from one law.
 
-A. Gretton, K. Borgwardt, M. Rasch, B. Schoelkopf, A. Smola, A kernel two-sample test, Journal of
-Machine Learning Research 13 (2012).
+Its source is A. Gretton, K. Borgwardt, M. Rasch, B. Schoelkopf, A. Smola, A kernel two-sample test,
+Journal of Machine Learning Research 13 (2012).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from effebm_ext.scalars import as_float, as_int
 
 
 class TwoSample(NamedTuple):
-    """``mmd2`` is an unbiased estimate of the squared maximum mean discrepancy, about 0 or below
-    where the laws are equal. ``null_std`` is its standard deviation over permutations, for which
-    they are; ``p_value`` says how likely equal laws give as much. ``bandwidth`` is the kernel's."""
+    """``mmd2`` is an unbiased estimate of the squared maximum mean discrepancy, about 0 or below if
+    the laws are equal. ``null_std`` is its standard deviation over permutations, which have equal
+    laws. ``p_value`` is the probability of such an estimate under equal laws. ``bandwidth`` is the
+    bandwidth of the kernel."""
 
     mmd2: float
     null_std: float
@@ -34,15 +35,15 @@ def kernel_two_sample(
     n_permutations: int = 200,
     generator: torch.Generator,
 ) -> TwoSample:
-    """Unbiased MMD^2 with the kernel ``exp(-|a - b|^2 / (2 bandwidth^2))`` (Lemma 6), with the
-    p-value of a permutation test, ``(1 + as large ones) / (1 + n_permutations)``.
+    """Returns the unbiased MMD^2 with the kernel ``exp(-|a - b|^2 / (2 bandwidth^2))`` (Lemma 6)
+    and the p-value of a permutation test, ``(1 + n_as_large) / (1 + n_permutations)``.
 
-    Keeps the matrix of all ``(n + m)^2`` kernel values in float64.
+    The matrix of all ``(n + m)^2`` kernel values is kept in float64.
 
     Args:
         x: ``(n, *event)``, n >= 2, finite; independent samples, else the p-value is too small.
         y: ``(m, *event)``, m >= 2, finite.
-        bandwidth: > 0; None: the median distance between any two of all samples.
+        bandwidth: > 0; None: the median of all distances between two samples.
         n_permutations: at least 1.
         generator: CPU generator of the permutations.
 
@@ -81,8 +82,8 @@ def kernel_two_sample(
 
 
 def _mmd2(kernel: Tensor, group: Tensor) -> Tensor:
-    """MMD^2 for every row of ``group``, which has ones for the samples of x and zeros for those of
-    y."""
+    """Returns MMD^2 for every row of ``group``, which has ones for the samples of x and zeros for
+    the samples of y."""
     n = group[0].sum()
     m = len(kernel) - n
     to_x, to_y = group @ kernel, (1 - group) @ kernel

@@ -1,8 +1,8 @@
 """Densities of energies with classes: ``p(x) = sum_y p(y) exp(-E(x, y)) / Z_y``.
 
-Conditional training learns ``p(x | y)`` and leaves the constants Z_y free, so that the marginal
-``sum_y exp(-E(x, y))`` weighs the classes by what nothing has taught them. Their weights are the
-frequencies p(y) of the labels. An energy without classes is the case of one.
+Conditional training learns ``p(x | y)`` and leaves the constants Z_y free, so training does not set
+the weights of the classes in the marginal ``sum_y exp(-E(x, y))``. Here the weights are the
+frequencies p(y) of the labels. An energy without classes is the case of one class.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from effebm_ext.evaluation.estimates import Estimate, error_of_mean
 
 
 def negative_log_density(log_z: Sequence[Estimate], shares: Tensor, energies: Tensor) -> Tensor:
-    """``-log sum_y p(y) exp(-E(x, y)) / Z_y``, float64 ``(n,)``.
+    """Returns ``-log sum_y p(y) exp(-E(x, y)) / Z_y``, float64 ``(n,)``.
 
     Args:
-        log_z: of the K classes.
-        shares: ``p(y)``, float64 ``(K,)``, of sum one; a class of share 0 does not count.
-        energies: ``(n, K)``, of every row with every label.
+        log_z: the log Z_y of the K classes.
+        shares: ``p(y)``, float64 ``(K,)``, with sum one; a class of share 0 does not count.
+        energies: ``(n, K)``, the energies of every row with every label.
     """
     first, terms = _relative(log_z, shares, energies)
     return first - torch.logsumexp(terms, 1)
 
 
 def mixture_cross_entropy(log_z: Sequence[Estimate], shares: Tensor, energies: Tensor) -> Estimate:
-    """The mean of :func:`negative_log_density` over data, nats per row.
+    """Estimates the mean of :func:`negative_log_density` over data, in nats per row.
 
-    Its error is that of the mean and, by the delta method, that of every log Z_y times the mean
-    probability ``p(y | x)`` of its class. The cross-entropy is concave in the log Z_y: estimates of
-    these that are too low on average give one that is too low too; of those that are too high this
-    holds to first order.
+    The error combines the error of the mean and, by the delta method, the error of every log Z_y
+    times the mean probability ``p(y | x)`` of its class. The cross-entropy is concave in the log
+    Z_y: if the log Z_y are too low on average, it is too low too; if they are too high, it is too
+    high to first order.
 
     Raises:
         ValueError: energies are not ``(n, K)``, n >= 1, or not finite.
@@ -47,8 +47,8 @@ def mixture_cross_entropy(log_z: Sequence[Estimate], shares: Tensor, energies: T
 
 
 def labelled_cross_entropy(log_z: Sequence[Estimate], energies: Tensor, labels: Tensor) -> Estimate:
-    """``mean E(x, y) + log Z_y`` over data with their labels, int64 ``(n,)``: the cross-entropy of
-    x given y, nats per row, with its error as :func:`mixture_cross_entropy` has it.
+    """Estimates ``mean E(x, y) + log Z_y`` over data with their labels, int64 ``(n,)``: the
+    cross-entropy of x given y in nats per row, with the error of :func:`mixture_cross_entropy`.
 
     Raises:
         ValueError: as mixture_cross_entropy.
@@ -61,7 +61,7 @@ def labelled_cross_entropy(log_z: Sequence[Estimate], energies: Tensor, labels: 
 
 
 def mean_over_classes(values: Sequence[Estimate], shares: Tensor) -> Estimate:
-    """``sum_y p(y) value_y`` of independent estimates."""
+    """Returns ``sum_y p(y) value_y`` of independent estimates, with its error."""
     weights = shares.tolist()
     return Estimate(
         sum(w * v.value for w, v in zip(weights, values, strict=True)),
@@ -70,8 +70,8 @@ def mean_over_classes(values: Sequence[Estimate], shares: Tensor) -> Estimate:
 
 
 def _relative(log_z: Sequence[Estimate], shares: Tensor, energies: Tensor) -> tuple[float, Tensor]:
-    """``log Z`` of the first class, and ``log p(y) - E(x, y) - log Z_y`` ``(n, K)`` relative to
-    it, so that of one class nothing is left but the energies."""
+    """Returns ``log Z`` of the first class, and ``log p(y) - E(x, y) - log Z_y`` ``(n, K)``
+    relative to it, which for one class is just the negative energies."""
     first = log_z[0].value
     constants = torch.tensor([z.value - first for z in log_z], dtype=torch.float64)
     return first, (shares.log() - constants).to(energies.device) - energies.double()

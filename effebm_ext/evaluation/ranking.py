@@ -7,11 +7,12 @@ from torch import Tensor
 
 
 def auroc(scores_in: Tensor, scores_out: Tensor) -> float:
-    """Area under the ROC curve: how often a score of the second set is the greater, ties by half.
+    """Returns the area under the ROC curve: how often a score of the second set is the greater,
+    with ties counted by half.
 
     For out-of-distribution detection the scores are energies: 1 says that all of the second set
-    have higher energies than any of the first, 0.5 that nothing tells them apart. Exact (the
-    Mann-Whitney statistic), not an integral over thresholds.
+    have higher energies than any of the first, 0.5 that the energy does not tell the sets apart.
+    The result is exact (the Mann-Whitney statistic), not an integral over thresholds.
 
     Args:
         scores_in: ``(n,)``, infinities allowed.

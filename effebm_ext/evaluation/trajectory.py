@@ -15,17 +15,17 @@ from effebm_ext.scalars import as_int
 def effective_sample_size(
     draws: Run | PackedTrajectory | Tensor, *, chain_axis: Literal[0, 1] | None = None
 ) -> Tensor:
-    """The effective sample size of the mean over chains that follow one law.
+    """Returns the effective sample size of the mean over chains that follow one law.
 
-    Autocorrelations of all chains together (the variance between chains counts as correlation, so
-    chains that disagree are worth little), summed over Geyer's initial monotone sequence of pairs:
-    S. Brooks et al., Handbook of Markov Chain Monte Carlo (2011), ch. 1; A. Vehtari et al.,
+    It uses the autocorrelations over all chains (the variance between chains counts as correlation,
+    so chains that disagree are worth little), summed over Geyer's initial monotone sequence of
+    pairs: S. Brooks et al., Handbook of Markov Chain Monte Carlo (2011), ch. 1; A. Vehtari et al.,
     Rank-normalization, folding, and localization, Bayesian Analysis 16 (2021), eqs. 10 to 13, as
-    in Stan, without splitting the chains. At most ``N log10 N`` for N states.
+    in Stan, without splitting the chains. The result is at most ``N log10 N`` for N states.
 
-    A run's trajectory has its draws first and its chains second, other libraries have them the
-    other way round, and a tensor does not tell: with the axes exchanged the result is far too
-    large. So a tensor needs its ``chain_axis``::
+    A run's trajectory has its draws first and its chains second. Other libraries have them the
+    other way round, and a tensor does not show its order: with the axes exchanged the result is far
+    too large. So a tensor needs its ``chain_axis``::
 
         sampler = eff.Langevin(energy, step_size=0.1)
         warm = sampler.sample(x0, 1000, rng=eff.Key(0))
@@ -46,8 +46,8 @@ def effective_sample_size(
     Raises:
         TypeError: a tensor comes without a chain_axis, a run with one, or draws are of another
             kind.
-        ValueError: chain_axis is neither 0 nor 1; fewer than two axes, no chain, fewer than four
-            draws, or values not finite.
+        ValueError: chain_axis is neither 0 nor 1; draws have fewer than two axes, no chain, fewer
+            than four draws, or values that are not finite.
     """
     draws = _chains_first(draws, chain_axis)
     if len(draws) < 1 or draws.shape[1] < 4:
@@ -69,14 +69,14 @@ def effective_sample_size(
         total = total + x.mean(1).var(0)
     correlation = 1 - (within - covariance) / total
     correlation[0] = 1.0
-    pairs = correlation[: n - n % 2].unflatten(0, (-1, 2)).sum(1)  # of lags 2t and 2t + 1
-    pairs = pairs.cummin(0).values.clamp(min=0)  # from the first that is not positive on, zero
+    pairs = correlation[: n - n % 2].unflatten(0, (-1, 2)).sum(1)  # lags 2t and 2t + 1
+    pairs = pairs.cummin(0).values.clamp(min=0)  # zero from the first non-positive pair on
     time = (2 * pairs.sum(0) - 1).clamp(min=1 / math.log10(m * n))
     return torch.where(total > 0, m * n / time, torch.nan)
 
 
 def _chains_first(draws: Run | PackedTrajectory | Tensor, chain_axis: int | None) -> Tensor:
-    """The draws as ``(n_chains, n_draws, *event)``."""
+    """Returns the draws as ``(n_chains, n_draws, *event)``."""
     if isinstance(draws, (Run, PackedTrajectory)):
         if chain_axis is not None:
             raise TypeError(f"chain_axis: expected none with a run, got {chain_axis}")
