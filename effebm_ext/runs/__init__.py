@@ -1,4 +1,4 @@
-"""Training runs made from a configuration: what lies between the command line and the library."""
+"""Training runs made from a configuration: the layer between the command line and the library."""
 
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset, load

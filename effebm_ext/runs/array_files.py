@@ -1,4 +1,4 @@
-"""Data in a .npy or .npz file of NumPy."""
+"""Reading of data from a .npy or .npz file of NumPy."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 
 def read_arrays(path: Path, *, labels: bool = False) -> tuple[Tensor, Tensor | None]:
-    """The array of a file, or of several in a .npz file the one named ``x``; with ``labels`` the
-    one named ``y`` too.
+    """Reads the array of a file, or the array named ``x`` if a .npz file has several; with
+    ``labels`` also the array named ``y``.
 
     Returns:
         float32 ``(n, *event)``, and int64 ``(n,)`` or None.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be read; the array has fewer than two axes, no rows, no numbers, or
-            values that are not finite; the labels are missing, or no integers ``(n,)``.
+        ValueError: the file cannot be read; the array has fewer than two axes, no rows, no numbers,
+            or values that are not finite; the labels are missing, or are not integers ``(n,)``.
     """
     arrays = _load(path)
     x = _values(path, arrays["x"] if "x" in arrays else next(iter(arrays.values())))

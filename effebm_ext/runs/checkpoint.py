@@ -19,18 +19,18 @@ _END_RECORD, _END_RECORD_SIZE = b"PK\x05\x06", 22  # of a zip archive without a 
 
 
 class CheckpointError(ValueError):
-    """A file that is not a checkpoint of this library, or not a whole one."""
+    """Raised for a file that is not a checkpoint of this library, or not a whole one."""
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
     """Writes ``content`` (tensors, numbers, strings, lists, dicts) to ``path`` atomically.
 
-    The file appears under its name only when all of it is on disk; an older one stays until then.
+    The file appears under its name only when all of it is on disk; an older file stays until then.
     """
     payload = {"format": _FORMAT, "version": _VERSION, **content}
     temporary = path.with_name(path.name + ".tmp")
     with_checksums = torch.serialization.get_crc32_options()
-    torch.serialization.set_crc32_options(True)  # load() looks at them
+    torch.serialization.set_crc32_options(True)  # load() checks them
     try:
         with open(temporary, "wb") as file:
             torch.save(payload, file)
@@ -45,7 +45,8 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU. The file is read twice: the checksums come first.
+    """Returns the content of a checkpoint, on the CPU. The file is read twice, first for its
+    checksums.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -58,7 +59,7 @@ def load(path: Path) -> dict[str, Any]:
         content = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zipfile, torch and its unpicklers raise a dozen kinds
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
-            raise  # it tells of the disk; a wild offset in the file is an invalid argument
+            raise  # the disk failed; a wild offset in the file gives EINVAL instead
         raise CheckpointError(f"checkpoint: {path} is truncated or not a checkpoint") from error
     if damaged:
         raise CheckpointError(f"checkpoint: {path} is damaged: {damaged}")
@@ -83,8 +84,8 @@ def check_finite(path: Path, energy: nn.Module) -> None:
 
 
 def _damaged_part(path: Path) -> str | None:
-    """What differs from what :func:`save` wrote, in words. torch.load looks at no checksum, and
-    takes uninitialised memory for a part that is marked as a folder.
+    """Says in words what differs from what :func:`save` wrote, or returns None. torch.load checks
+    no checksum, and takes uninitialised memory for a part that is marked as a folder.
 
     Raises:
         zipfile.BadZipFile and others: this is no zip archive.

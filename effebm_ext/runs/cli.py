@@ -59,11 +59,11 @@ def cli() -> None:
 
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """What stands in the file takes the place of the options' defaults."""
+    """Lets the values in the file take the place of the options' defaults."""
     if path is None:
         return
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # with or without a mark
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # a BOM may come first
     except FileNotFoundError as error:
         raise FileNotFoundError(f"config: no such file: {path}") from error
     except ValueError as error:
@@ -185,14 +185,14 @@ def main() -> None:
         _fail(error.format_message())
     except click.Abort:
         _fail("interrupted", status=130)
-    except KeyError as error:  # its words are the key alone
+    except KeyError as error:  # its text is only the key
         _fail(repr(error))
     except Exception as error:
         _fail(next(iter(str(error).splitlines()), type(error).__name__))
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    tqdm.write(f"effebm: warning: {message}", file=sys.stderr)  # beside a progress bar too
+    tqdm.write(f"effebm: warning: {message}", file=sys.stderr)  # leaves a progress bar intact
 
 
 def _fail(message: str, status: int = 2) -> None:

@@ -13,7 +13,8 @@ from effebm_ext.runs.data import TOYS
 from effebm_ext.runs.fields import check_options, option
 from effebm_ext.runs.options import parse_clip, parse_compressor
 
-# The share of the learning rate that is left when `done` of all iterations are.
+# Each schedule gives the remaining share of the learning rate when a share `done` of all iterations
+# is done.
 _SCHEDULES: dict[str, Callable[[float], float]] = {
     "cosine": lambda done: 0.5 * (1 + math.cos(math.pi * done)),
     "linear": lambda done: 1 - done,
@@ -23,9 +24,10 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class CommonOptions:
-    """What a run depends on besides the options that only its objective has.
+    """The options of a run, without the options that only its objective has.
 
-    A run chooses what is None (:meth:`effebm_ext.runs.config.TrainConfig.resolved`).
+    A run chooses values for options that are None
+    (:meth:`effebm_ext.runs.config.TrainConfig.resolved`).
 
     Raises:
         TypeError: a value is of another type than its field; an int passes for a float, NumPy
@@ -143,16 +145,16 @@ class CommonOptions:
 
     @functools.cached_property
     def chain_compressor(self) -> FusedCompressor | None:
-        """What ``compressor`` names."""
-        assert self.compressor is not None  # of a resolved configuration
+        """The compressor that the option ``compressor`` names."""
+        assert self.compressor is not None  # the configuration is resolved
         return parse_compressor(self.compressor)
 
     @functools.cached_property
     def chain_clip(self) -> ClipValue | ClipNorm | None:
-        """What ``clip`` names."""
+        """The clip that the option ``clip`` names."""
         return parse_clip(self.clip)
 
     def learning_rate_share(self, iteration: int) -> float:
-        """What is left of the learning rate after so many iterations."""
-        assert self.learning_rate_schedule is not None  # of a resolved configuration
+        """Returns the remaining share of the learning rate after ``iteration`` iterations."""
+        assert self.learning_rate_schedule is not None  # the configuration is resolved
         return _SCHEDULES[self.learning_rate_schedule](iteration / self.iterations)

@@ -1,4 +1,4 @@
-"""What a training run depends on."""
+"""The configuration of a training run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.recipes import RECIPES, Recipe
 
-# EFF-EBM's Algorithm 1 has nothing but this; the rates and step sizes it leaves open.
+# EFF-EBM's Algorithm 1 fixes these options; it leaves rates and step sizes open.
 _VERBATIM = {
     "objective": "contrastive",
     "conditional": False,
@@ -49,17 +49,17 @@ def _with_own_options(kind: type[Config]) -> type[Config]:
 class TrainConfig(CommonOptions):
     """Everything a training run depends on; the command line's flags have the same names.
 
-    The options are those of :class:`effebm_ext.runs.common.CommonOptions` and those that only some
-    objectives have, from their recipes (:mod:`effebm_ext.runs.recipes`). ``effebm train --help``
-    says what each is for. An option of another objective must stay as it is by default.
+    The options are the fields of :class:`effebm_ext.runs.common.CommonOptions` and the options that
+    only some objectives have, from their recipes (:mod:`effebm_ext.runs.recipes`). ``effebm train
+    --help`` says what each is for. An option of another objective must keep its default.
 
     The step size of the chains goes geometrically from ``step_size`` to ``step_size_end`` (None: it
     stays) over the run. ``verbatim`` is EFF-EBM's Algorithm 1 and nothing else: persistent chains
-    with plain compression and the unscaled step
-    ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E, of sgd. So it has no error
-    feedback, clip, buffer, restart, average, data noise, energy_l2 or bound on the gradient;
-    whatever says otherwise is refused. The learning rate is constant unless a schedule is named,
-    and the step sizes up to ``step_size_end`` begin anew in every iteration.
+    with plain compression, and the unscaled step of SGD
+    ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E. So it has no error feedback,
+    clip, buffer, restart, average, data noise, energy_l2 or bound on the gradient; options that
+    contradict it are refused. The learning rate is constant unless a schedule is named, and the
+    step sizes up to ``step_size_end`` start again in every iteration.
 
     Raises:
         TypeError: a value is of another type than its field; an int passes for a float, NumPy
@@ -98,12 +98,13 @@ class TrainConfig(CommonOptions):
         return RECIPES[self.objective]
 
     def resolved(self, *, is_image: bool) -> TrainConfig:
-        """The configuration with a value for every option that a run chooses.
+        """Returns the configuration with a value for every option that a run chooses.
 
         Data of about unit scale get a step size of 0.02 and data noise of 0.3 if they are images,
         as the noise can be taken off images again, and 0.005 and 0 otherwise. Chains are compressed
-        by Block-Sign of 64 with error feedback. Adam's rate falls by a cosine, and its gradient is
-        bounded by a norm of 1. Recipes choose their own options, and others where they differ.
+        by Block-Sign of 64 with error feedback. The rate of Adam falls by a cosine, and its
+        gradient is bounded by a norm of 1. Recipes choose their own options, and may choose others
+        differently.
         """
         chosen: dict[str, Any] = {
             "step_size": 0.02 if is_image else 0.005,
@@ -123,9 +124,9 @@ class TrainConfig(CommonOptions):
         return dataclasses.replace(self, **missing) if missing else self
 
     def step_sizes(self) -> float | Callable[[int], float]:
-        """The chains' step size, for a sampler: a number, or a function of the step."""
+        """Returns the chains' step size for a sampler: a number, or a function of the step."""
         first, last = self.step_size, self.step_size_end
-        assert first is not None  # of a resolved configuration
+        assert first is not None  # the configuration is resolved
         if last is None:
             return first
         if self.verbatim:
@@ -141,7 +142,7 @@ class TrainConfig(CommonOptions):
 
 
 def _owners() -> dict[str, list[str]]:
-    """The objectives that have each of the options that not all have."""
+    """Maps each option of the recipes to the objectives that have it."""
     owners: dict[str, list[str]] = {}
     for recipe in RECIPES.values():
         for field in dataclasses.fields(recipe.options):
@@ -150,7 +151,7 @@ def _owners() -> dict[str, list[str]]:
 
 
 def option_help(name: str) -> str:
-    """What an option is for, as the command line says it."""
+    """Returns the help of an option on the command line."""
     field = TrainConfig.__dataclass_fields__[name]
     text: str = field.metadata["help"]
     return f"{text}: {', '.join(RECIPES)}" if name == "objective" else text

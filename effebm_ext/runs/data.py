@@ -1,4 +1,4 @@
-"""Data sets as one float32 tensor ``(n, *event)``, with labels where they have some."""
+"""Data sets as one float32 tensor ``(n, *event)``, with labels if they have any."""
 
 from __future__ import annotations
 
@@ -21,10 +21,15 @@ from effebm_ext.scalars import as_float, as_int
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """``x``: float32 ``(n, *event)``. ``is_image``: an event is ``(channels, height, width)``.
-    ``labels``: int64 ``(n,)`` or None. ``n_classes``: by default there is one class for each
-    different label, and the labels are 0 to ``n_classes - 1``; part of a data set has the classes
-    of all of it.
+    """A data set.
+
+    Attributes:
+        name: the name of the data.
+        x: float32 ``(n, *event)``.
+        is_image: whether an event is ``(channels, height, width)``.
+        labels: int64 ``(n,)`` or None.
+        n_classes: by default there is one class for each different label, and the labels are 0 to
+            ``n_classes - 1``; a part of a data set has the classes of the whole.
 
     Raises:
         ValueError: there are not as many labels as rows; a class has no data, and cannot be learnt;
@@ -65,16 +70,16 @@ class Dataset:
         return tuple(self.x.shape[1:])
 
     def digest(self) -> str:
-        """SHA-256 of all values and labels: tells whether these are the data of a run."""
+        """Returns the SHA-256 of all values and labels, which identifies the data of a run."""
         digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def split(self, holdout: float, *, seed: int) -> tuple[Dataset, Dataset]:
-        """Rows to train on, and ``int(holdout * n)`` others to evaluate on, both in the order of a
-        permutation that depends on ``seed`` and n alone: the first rows of either are as good a
-        choice as any.
+        """Returns rows to train on, and ``int(holdout * n)`` other rows to evaluate on. Both are in
+        the order of a permutation that depends only on ``seed`` and n, so the first rows of either
+        are as good a choice as any.
 
         Raises:
             TypeError: holdout is no number, or seed no integer.
@@ -93,7 +98,7 @@ class Dataset:
 
 
 def digits() -> Dataset:
-    """1797 handwritten digits of 8 x 8 pixels, bundled with scikit-learn, in [-1, 1]."""
+    """Returns 1797 handwritten digits of 8 x 8 pixels, bundled with scikit-learn, in [-1, 1]."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -105,7 +110,7 @@ Points = tuple[np.ndarray, np.ndarray]  # (n, 2), and the mode of each as its la
 
 
 def eight_gaussians(n: int, rng: np.random.Generator) -> Points:
-    """Eight Gaussians of standard deviation 0.1 on a circle of radius 1.5."""
+    """Draws from eight Gaussians of standard deviation 0.1 on a circle of radius 1.5."""
     mode = rng.integers(0, 8, n)
     angle = mode * (math.pi / 4)
     centres = 1.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
@@ -113,7 +118,8 @@ def eight_gaussians(n: int, rng: np.random.Generator) -> Points:
 
 
 def two_moons(n: int, rng: np.random.Generator) -> Points:
-    """Two interleaved half circles with Gaussian noise of 0.1; the upper one has label 1."""
+    """Draws from two interleaved half circles with Gaussian noise of 0.1; the upper one has label
+    1."""
     upper = rng.integers(0, 2, n).astype(bool)
     angle = math.pi * rng.random(n)
     x = np.where(upper, np.cos(angle), 1.0 - np.cos(angle)) - 0.5
@@ -122,8 +128,8 @@ def two_moons(n: int, rng: np.random.Generator) -> Points:
 
 
 def rings(n: int, rng: np.random.Generator) -> Points:
-    """Two concentric circles of radius 0.75 and 1.5, which has label 1, with radial noise of
-    0.08."""
+    """Draws from two concentric circles of radius 0.75 and 1.5 with radial noise of 0.08; the outer
+    one has label 1."""
     inner = rng.random(n) < 0.5
     radius = np.where(inner, 0.75, 1.5) + 0.08 * rng.standard_normal(n)
     angle = 2 * math.pi * rng.random(n)
@@ -139,11 +145,11 @@ _TOY_SAMPLES = 10_000
 
 
 def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
-    """A data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
+    """Loads a data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
 
     ``mnist:FOLDER``, ``fashion-mnist:FOLDER``, ``cifar10:FOLDER`` and ``images:FOLDER`` read local
-    files (see :mod:`effebm_ext.runs.image_files`). Their pixels, from 0 to 255 or 65535, are scaled to
-    [-1, 1].
+    files (see :mod:`effebm_ext.runs.image_files`). Their pixels, from 0 to 255 or 65535, are scaled
+    to [-1, 1].
 
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
     Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Values
@@ -155,18 +161,19 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
         source: the name, with a folder where it needs one, or the path of a .npy or .npz file; a
             leading ``~`` is the home folder.
         seed: any integer, for the toy data sets, which are drawn anew.
-        labels: read the labels too: of a ``.npz`` file the array named ``y``, integers ``(n,)``, of
-            images the sub-folders they lie in. Digits and toys always have theirs.
+        labels: read the labels too: in a ``.npz`` file the array named ``y``, integers ``(n,)``;
+            for images the sub-folders that they lie in. Digits and toys always have labels.
 
     Raises:
         FileNotFoundError: there is no such file, or the folder lacks one.
         TypeError: seed is no integer.
-        ValueError: not a known name or a readable file; an array with fewer than two axes, no
-            rows, no numbers, or values that are not finite; no labels or other ones.
+        ValueError: the source is not a known name or a readable file; an array has fewer than two
+            axes, no rows, no numbers, or values that are not finite; there are no labels, or not
+            the labels described.
 
     Warns:
         UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, or events
-            with several axes are no images.
+            with several axes are not images.
     """
     seed = as_int(seed, "seed")
     if source == "digits":

@@ -1,19 +1,19 @@
-"""What an evaluation found: the content of ``evaluation.json``, and the words on it."""
+"""The result of an evaluation: the content of ``evaluation.json``, its summary and its table."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 
-# Standard errors beyond which there is a caution.
-_CROSSED = 3.0  # of forward above reverse
-_CLASS_CROSSED = 4.0  # the same of one of several classes, each of few chains
-_UNSETTLED = 5.0  # of the virial away from 1
+# A caution is given beyond this many standard errors:
+_CROSSED = 3.0  # forward above reverse
+_CLASS_CROSSED = 4.0  # the same for one of several classes, each with few chains
+_UNSETTLED = 5.0  # the virial away from 1
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassEvaluation:
-    """The normalising constant of a class, in nats: ``share`` is its frequency in training."""
+    """The normalising constant of a class, in nats; ``share`` is its frequency in training."""
 
     label: int
     share: float
@@ -31,21 +31,22 @@ class ClassEvaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """Of ``n_data`` rows with Gaussian noise of ``data_noise`` added, as in training: held out, or
-    of the training data where nothing was (``held_out``). Nats per row, densities in the units of
-    the data. With a ``noise_end`` the energy is that of no noisy data, and the figures compare with
-    no other run's. The ``forward`` figures are too low on average, the ``reverse`` ones too high,
-    see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
+    """The evaluation of a run on ``n_data`` rows with Gaussian noise of ``data_noise`` added, as in
+    training. The rows are held out, or from the training data if no rows were (``held_out``).
+    Figures are in nats per row, with densities in the units of the data. With a ``noise_end`` the
+    energy describes no noisy data, and its figures cannot be compared with other runs. The
+    ``forward`` figures are too low on average, the ``reverse`` figures too high, see
+    :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
 
     A ``conditional`` run is evaluated as ``sum_y p(y) exp(-E(x, y)) / Z_y`` with the frequencies
-    p(y) of the labels in training, and beside it its cross-entropy of rows given their labels.
+    p(y) of the labels in training. It also has the cross-entropy of rows given their labels.
     ``classes`` has every log Z_y; log_z and the gap are their means by p(y).
 
-    ``virial``: mean of ``(x - m) . grad E(x) / d`` over the samples that began the way back, with m
-    the mean of the data. It is 1 for every density that falls to zero, by integration by parts.
-    ``reverse_from_data``: data began the way back where the run had fewer than two chains. MMD^2 is
-    between samples of the model and the data; ``auroc`` tells the data from ``ood`` by the density.
-    ``*_error`` are standard errors.
+    ``virial`` is the mean of ``(x - m) . grad E(x) / d`` over the samples that began the way back,
+    with m the mean of the data. It is 1 for every density that falls to zero, by integration by
+    parts. ``reverse_from_data`` says that data began the way back, as the run had fewer than two
+    chains. MMD^2 is between samples of the model and the data; ``auroc`` tells the data from
+    ``ood`` by the density. ``*_error`` are standard errors.
     """
 
     held_out: bool
@@ -86,7 +87,7 @@ class Evaluation:
     auroc: float | None = None
 
     def rows(self) -> str:
-        """What was evaluated, in words."""
+        """Says in words which rows were evaluated."""
         kind = "held-out" if self.held_out else "training"
         noise = f" with noise of {self.data_noise:g} added" if self.data_noise else ""
         return f"{self.n_data} {kind} rows{noise}"
@@ -121,7 +122,7 @@ class Evaluation:
         return "\n".join(lines + self.cautions())
 
     def table(self) -> str:
-        """Everything, a line each."""
+        """Returns all figures, one per line."""
         model = f", conditional model of {len(self.classes)} classes" if self.conditional else ""
         rows = [("", f"{'nats':>20}{'nats/dim':>12}{'bits/dim':>12}")]
         for name, nats, error in self._cross_entropies():
@@ -152,7 +153,7 @@ class Evaluation:
         return "\n".join([title, *lines, *self.cautions()])
 
     def cautions(self) -> list[str]:
-        """Sentences on what speaks against the figures."""
+        """Returns sentences that warn against trusting the figures."""
         found = []
         crossed = [("", self.gap, self.gap_error)] * (self.gap < -_CROSSED * self.gap_error)
         for c in self.classes:

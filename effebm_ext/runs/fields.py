@@ -1,4 +1,4 @@
-"""Options of a configuration: dataclass fields with a type, a range and words of help."""
+"""Options of a configuration: dataclass fields with a type, a range and a help text."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def option(
     below: float | None = None,
     names: Sequence[str] = (),
 ) -> Any:
-    """A field of a dataclass of options.
+    """Makes a field of a dataclass of options.
 
     Args:
-        default: its value where none is given; None where a run chooses it.
-        help: the words of the command line.
-        resolved: what a run chooses for None.
+        default: the value if none is given; None if a run chooses it.
+        help: the help text of the command line.
+        resolved: the value that a run chooses for None.
         above, at_least, at_most, below: the range of a number.
-        names: the strings it may be.
+        names: the strings that are allowed.
     """
     limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
     metadata = {"help": help, "resolved": resolved, "names": tuple(names), **limits}
@@ -41,7 +41,7 @@ def option(
 
 
 def check_options(options: Any) -> None:
-    """Holds every field to its type, its range and its names; numbers become Python's.
+    """Checks type, range and names of every field; numbers become Python's numbers.
 
     Raises:
         TypeError: as :func:`as_declared`.
@@ -77,27 +77,28 @@ def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
 
 
 def option_names(kind: type) -> Iterator[str]:
-    """The names of a dataclass's fields."""
+    """Yields the names of a dataclass's fields."""
     return (field.name for field in dataclasses.fields(kind))
 
 
 def declared_types(kind: type) -> dict[str, Any]:
-    """The types of a dataclass's fields by their names: bool, int, float or str, or None too."""
+    """Returns the types of a dataclass's fields by name: bool, int, float or str, each perhaps with
+    None."""
     return typing.get_type_hints(kind)
 
 
 def kind_of(declared: Any) -> type:
-    """The type that is declared, beside which None may be."""
+    """Returns the declared type, without None."""
     return (typing.get_args(declared) or (declared,))[0]
 
 
 def as_declared(value: Any, declared: Any, name: str) -> Any:
-    """``value`` as a Python object of the type that is ``declared``. NumPy numbers and tensors
-    without axes are numbers, and an int is a float where a float is declared.
+    """Returns ``value`` as a Python object of the type that is ``declared``. NumPy numbers and
+    tensors without axes count as numbers, and an int as a float if a float is declared.
 
     Raises:
-        TypeError: it is of another type; a bool is no number, and no number or string is a bool.
-        ValueError: it is an integer that no float holds, where a float is declared.
+        TypeError: it has another type; a bool is no number, and no number or string is a bool.
+        ValueError: a float is declared, and it is an integer that no float holds.
     """
     if value is None and type(None) in typing.get_args(declared):
         return None

@@ -32,17 +32,19 @@ _SHOWN_DATA = 1000
 
 
 class RunFolder:
-    """A run's folder. ``evaluation``: of the run that was trained or resumed last, if any.
+    """The folder of a run. ``evaluation`` is the evaluation of the run that was trained or resumed
+    last, if there is one.
 
     Args:
-        path: created if need be.
+        path: the folder, which is created if necessary.
         overwrite: replace the run that is already there.
-        resume: go on with the run that is already there.
-        tensorboard: write curves and pictures for TensorBoard too, into a folder of that name.
+        resume: continue the run that is already there.
+        tensorboard: write curves and pictures for TensorBoard too, into a sub-folder of this name.
 
     Raises:
-        FileExistsError: path holds a run and neither is asked for, or path is a file.
-        FileNotFoundError: resume, and path holds no run.
+        FileExistsError: path holds a run and neither overwrite nor resume is set, or path is a
+            file.
+        FileNotFoundError: resume is set, and path holds no run.
         ModuleNotFoundError: tensorboard is asked for and not installed.
     """
 
@@ -74,10 +76,10 @@ class RunFolder:
         self._board: TensorBoardLog | None = None
 
     def config(self) -> TrainConfig:
-        """Of the run that is in the folder.
+        """Returns the configuration of the run in the folder.
 
         Raises:
-            FileNotFoundError: it was stopped before it had begun.
+            FileNotFoundError: the run was stopped before it had begun.
             ValueError: config.json is not a configuration.
         """
         path = self.path / _CONFIG
@@ -97,15 +99,15 @@ class RunFolder:
         progress: Callable[[dict[str, float]], None] = lambda metrics: None,
     ) -> list[dict[str, float]]:
         """Runs all iterations; ``progress`` is called with the metrics of each. ``trainer`` is made
-        from the same ``config`` and ``dataset``, all of it; what is held out of it is evaluated on.
+        from the same ``config`` and the whole ``dataset``; its held-out rows are evaluated.
 
         Raises:
             NonFiniteError: names the iteration and the last good checkpoint.
         """
         config = config.resolved(is_image=dataset.is_image)
         start = time.monotonic()
-        seen = self._iteration(trainer)  # what cannot run ends before an older run is replaced
-        (self.path / CHECKPOINT).unlink(missing_ok=True)  # first: it is what resuming looks for
+        seen = self._iteration(trainer)  # a run that fails at once does not replace an older run
+        (self.path / CHECKPOINT).unlink(missing_ok=True)  # first, since resuming looks for it
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
         for path in event_files(self.path / _TENSORBOARD):
@@ -122,12 +124,12 @@ class RunFolder:
         *,
         progress: Callable[[dict[str, float]], None] = lambda metrics: None,
     ) -> list[dict[str, float]]:
-        """Goes on from the last checkpoint, to the bit as if the run had not been interrupted;
-        from the beginning where there is none yet. ``trainer`` is made from :meth:`config`.
+        """Continues from the last checkpoint, to the bit as if the run had not been interrupted, or
+        from the beginning if there is no checkpoint yet. ``trainer`` is made from :meth:`config`.
 
         Raises:
-            CheckpointError: the checkpoint is damaged or of another run.
-            ValueError: the data are not those of the run.
+            CheckpointError: the checkpoint is damaged or belongs to another run.
+            ValueError: the data have changed since the run began.
             NonFiniteError: as :meth:`train`.
         """
         config = self.config().resolved(is_image=dataset.is_image)
@@ -160,7 +162,7 @@ class RunFolder:
         start: float,
         progress: Callable[[dict[str, float]], None],
     ) -> list[dict[str, float]]:
-        """From the iterations that ``history`` tells of to the last."""
+        """Runs the iterations that are not in ``history`` yet, up to the last."""
         lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
         _replace(self.path / _METRICS, lines)
         for metrics in history:
@@ -193,7 +195,7 @@ class RunFolder:
         return history
 
     def save(self, evaluation: Evaluation) -> None:
-        """Into evaluation.json, in the place of an earlier one."""
+        """Writes evaluation.json, in the place of an earlier one."""
         self.evaluation = evaluation
         text = json.dumps(dataclasses.asdict(evaluation), indent=2)
         _replace(self.path / _EVALUATION, text + "\n")
@@ -215,7 +217,7 @@ class RunFolder:
         }
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
-        log.flush()  # first: of what the checkpoint tells, nothing may be missing
+        log.flush()  # first, since the log must hold all iterations of the checkpoint
         os.fsync(log.fileno())
         if self._board is not None and trainer.chains is not None:
             self._board.samples(_draw_samples(config, dataset, trainer), trainer.iterations)
@@ -234,7 +236,7 @@ class RunFolder:
 
 
 def _draw_samples(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> Figure:
-    """The chains without the data noise, in the order of their classes if they have some."""
+    """Draws the chains without the data noise, in the order of their classes if they have any."""
     state = trainer.state
     assert config.data_noise is not None
     x = denoise(trainer.energy, state.x, config.data_noise, state.energy_kwargs).cpu()
@@ -244,7 +246,8 @@ def _draw_samples(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> Fi
 
 
 def _replace(path: Path, text: str) -> None:
-    """The file has its old content or all of the new one, whenever the process ends."""
+    """Writes a file so that it has all of its old or all of its new content whenever the process
+    ends."""
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""The cross-entropy while a model is trained."""
+"""A hook that evaluates the cross-entropy while a model is trained."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from effebm_ext.training import Trainer
 def cross_entropy_hook(
     config: TrainConfig, dataset: Dataset
 ) -> Callable[[Trainer], dict[str, float]]:
-    """A hook that gives the cross-entropy of the held-out data, forward and reverse, by a quarter
-    of the run's temperatures; the gap between the two is wider than at the end.
+    """Makes a hook that returns the cross-entropy of the held-out data, forward and reverse, with a
+    quarter of the run's temperatures; the gap between the two is wider than at the end.
 
-    The random numbers are the same every time, so that the values differ by the model alone, and a
+    The random numbers are the same every time, so that the values differ only by the model, and a
     resumed run repeats them.
 
     Args:
-        config: of the run, resolved.
-        dataset: all of its data.
+        config: the resolved configuration of the run.
+        dataset: all data of the run.
     """
     n_steps = max(1, config.ais_steps // 4)
 

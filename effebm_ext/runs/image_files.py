@@ -1,8 +1,8 @@
 """Image data sets in the formats in which they are distributed, read from local files.
 
 Every reader takes a folder and returns uint8 or uint16 ``(n, channels, height, width)`` and the
-labels, int64 ``(n,)``, or None where it is not asked for them. It raises FileNotFoundError where a
-file is missing and ValueError where one is not what its name says.
+labels, int64 ``(n,)``, or None if it is not asked for labels. It raises FileNotFoundError if a file
+is missing, and ValueError if a file is not what its name says.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _Arrays = tuple[np.ndarray, np.ndarray | None]
 
 
 def read_mnist(folder: Path, *, name: str = "MNIST", labels: bool = False) -> _Arrays:
-    """The training images of MNIST or Fashion-MNIST, ``train-images-idx3-ubyte``, and their labels,
-    ``train-labels-idx1-ubyte``: plain or .gz, with a dot before idx or a hyphen. They lie in the
-    folder, or in ``raw`` or ``{name}/raw`` below it, where torchvision puts them."""
+    """Reads the training images of MNIST or Fashion-MNIST, ``train-images-idx3-ubyte``, and their
+    labels, ``train-labels-idx1-ubyte``: plain or .gz, with a dot before idx or a hyphen. They lie
+    in the folder, or in ``raw`` or ``{name}/raw`` below it, where torchvision puts them."""
     path = _find(folder, _idx_names("images", 3), ("raw", f"{name}/raw"))
     images = _read_idx(path, "images", 3)[:, None]
     if not labels:
@@ -44,7 +44,8 @@ def _idx_names(what: str, axes: int) -> list[str]:
 
 
 def _read_idx(path: Path, what: str, axes: int) -> np.ndarray:
-    """IDX: a magic number and the sizes of the axes, big-endian 32-bit integers, then the bytes."""
+    """Reads an IDX file: a magic number and the sizes of the axes as big-endian 32-bit integers,
+    then the bytes."""
     content, start = _read(path), 4 + 4 * axes
     if len(content) < start or int.from_bytes(content[:4], "big") != _IDX_UINT8 + axes:
         raise ValueError(f"data: {path} is not an IDX file of {what} (uint8, {axes} axes)")
@@ -57,9 +58,9 @@ def _read_idx(path: Path, what: str, axes: int) -> np.ndarray:
 
 
 def read_cifar10(folder: Path, *, labels: bool = False) -> _Arrays:
-    """The training images of CIFAR-10's binary version: ``data_batch_1.bin`` to
-    ``data_batch_5.bin``, records of a label and 3072 pixels, plane by plane. They lie in the folder
-    or in ``cifar-10-batches-bin`` below it."""
+    """Reads the training images of CIFAR-10's binary version, ``data_batch_1.bin`` to
+    ``data_batch_5.bin``, which hold records of a label and 3072 pixels, plane by plane. They lie in
+    the folder or in ``cifar-10-batches-bin`` below it."""
     place = _find(folder, ["data_batch_1.bin"], ("cifar-10-batches-bin",)).parent
     batches: list[np.ndarray] = []
     for number in range(1, 6):
@@ -85,7 +86,7 @@ READERS: dict[str, Callable[..., _Arrays]] = {
 
 
 def _find(folder: Path, names: list[str], below: tuple[str, ...] = ()) -> Path:
-    """The first file of one of the names, in the folder or else in one of those below it."""
+    """Finds the first file with one of the names, in the folder or else in a folder below it."""
     if not folder.is_dir():
         raise FileNotFoundError(f"data: no such folder: {folder}")
     for place in (folder, *(folder / path for path in below)):

@@ -1,4 +1,4 @@
-"""A folder of image files: PNG, JPEG and the others that Pillow opens."""
+"""Reading of a folder of image files: PNG, JPEG and other formats that Pillow opens."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
-# How an image of each of Pillow's modes is read. A mode that is not here is refused: Pillow's own
-# conversions cut values off without a word.
+# These are the modes of Pillow and how images of each are read. Other modes are refused: Pillow's
+# own conversions cut values off without a word.
 _MODES = {
     "1": "grey",
     "L": "grey",
@@ -39,13 +39,14 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _BLACK_IS_ZERO = 258, 262, 1  # tags of TIFF
 
 
 def read_images(folder: Path, *, labels: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-    """Every image file in the folder and those below, in the order of their paths; all of one size.
+    """Reads every image file in the folder and the folders below, in the order of their paths; all
+    must have one size.
 
-    Names that begin with a dot are passed over. Images are grey where all of them are, else RGB.
-    EXIF's orientation is applied. Grey images of 16 bits keep their depth; among them, those of 8
-    bits are multiplied by 257, which keeps their share of the maximum. Colours of 16 bits keep the
-    high byte. Refused are images with transparent pixels, with several frames, and of numbers
-    whose range is unknown (of 32 bits or floating point).
+    Names that begin with a dot are passed over. The result is grey if all images are grey, else
+    RGB. The orientation of EXIF is applied. Grey images of 16 bits keep their depth; if there are
+    any, grey images of 8 bits are multiplied by 257, which keeps their share of the maximum.
+    Colours of 16 bits keep the high byte. Images with transparent pixels, with several frames, or
+    with numbers of unknown range (32 bits or floating point) are refused.
 
     Args:
         folder: where to look; links to other folders are followed.
@@ -65,7 +66,7 @@ def read_images(folder: Path, *, labels: bool = False) -> tuple[np.ndarray, np.n
     for path in paths:
         try:
             pixels = _read(path)
-        except ImportError:  # Pillow is missing, and no file is to blame
+        except ImportError:  # Pillow is missing; the file is not the cause
             raise
         except Exception as error:  # Pillow's readers raise a dozen kinds
             raise ValueError(f"data: {path} is not a readable image: {error}") from error
@@ -119,7 +120,7 @@ def _read(path: Path) -> np.ndarray:
 
     with Image.open(path) as image:
         frames = getattr(image, "n_frames", 1)
-        if frames > 1 and image.format != "MPO":  # a photograph, with previews after it
+        if frames > 1 and image.format != "MPO":  # MPO is a photograph with previews after it
             raise ValueError(f"expected one frame, got {frames}: save each as a file of its own")
         if image.mode.startswith("I;16"):
             _check_tiff(getattr(image, "tag_v2", {}))
@@ -127,7 +128,8 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _check_tiff(tags: dict[int, object]) -> None:
-    """Pillow reads 12 bits as 16 and takes no notice of which end of the scale is black."""
+    """Refuses TIFF files that Pillow misreads: it reads 12 bits as 16, and ignores which end of the
+    scale is black."""
     bits, black = tags.get(_BITS_PER_SAMPLE, (16,)), tags.get(_PHOTOMETRIC, _BLACK_IS_ZERO)
     if bits != (16,) or black != _BLACK_IS_ZERO:
         raise ValueError(
@@ -137,8 +139,8 @@ def _check_tiff(tags: dict[int, object]) -> None:
 
 
 def pixels_of(image: Image.Image) -> np.ndarray:
-    """The pixels of an image: uint8 or uint16 ``(height, width)`` if it is grey, else uint8
-    ``(height, width, 3)``. An image with a palette is grey where all of its colours are.
+    """Returns the pixels of an image: uint8 or uint16 ``(height, width)`` if it is grey, else uint8
+    ``(height, width, 3)``. An image with a palette is grey if all of its colours are.
 
     Raises:
         ValueError: its mode has no known range or is not among those that are read, or some of its

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
-    """The metrics of the first ``iterations``; later ones belong to steps that are made again.
+    """Returns the metrics of the first ``iterations``; later iterations are made again.
 
     Raises:
         ValueError: there are fewer, or a line is not numbers by name.

@@ -23,13 +23,13 @@ from effebm_ext.samplers import LangevinState
 
 @dataclasses.dataclass
 class TrainedModel:
-    """A trained energy with its chains, as a checkpoint holds them; where the run kept an average
-    of the parameters, the energy has those. That of a conditional run takes labels, ``energy(x,
-    y)``, or gives a marginal, ``energy(x)``, whose classes are weighed by constants that training
-    leaves free (:func:`effebm_ext.energies.class_energy`).
+    """A trained energy with its chains, as a checkpoint holds them. If the run kept an average of
+    the parameters, the energy has the averaged parameters. The energy of a conditional run takes
+    labels, ``energy(x, y)``, or returns a marginal, ``energy(x)``, in which constants that training
+    leaves free weigh the classes (:func:`effebm_ext.energies.class_energy`).
 
-    ``data``: some of the data ``(m, *event)``, for the scale of pictures. ``digest``: of all
-    of them, see :meth:`effebm_ext.runs.data.Dataset.digest`.
+    ``data`` are some of the data ``(m, *event)``, for the scale of pictures. ``digest`` is the
+    digest of all data, see :meth:`effebm_ext.runs.data.Dataset.digest`.
     """
 
     config: TrainConfig
@@ -50,27 +50,28 @@ class TrainedModel:
         clean: bool = False,
         label: int | None = None,
     ) -> Tensor:
-        """``n`` samples ``(n, *event)``: chains of the run, or noise, moved by ``n_steps`` steps;
-        ``clean`` takes the data noise off them. In a conditional run they are of the class
-        ``label``, or without one of the classes of the chains.
+        """Draws ``n`` samples ``(n, *event)``: chains of the run, or noise, moved by ``n_steps``
+        steps; ``clean`` takes the data noise off them. In a conditional run they have the class
+        ``label``, or without a label the classes of the chains.
 
-        No two samples are the same (at 0 steps weighted walkers that were resampled may be: a
-        warning says so). More than :meth:`n_chains` begin as copies of chains, which their steps,
-        each with noise of its own, move apart; a warning says how many independent samples they
-        are worth where that is less than half of them.
+        No two samples are the same, except that weighted walkers that were resampled may be at 0
+        steps, which gives a warning. More samples than :meth:`n_chains` begin as copies of chains.
+        Their steps, each with noise of its own, move the copies apart; a warning says how many
+        independent samples they are worth if this is less than half of them.
 
         Args:
-            n: at least 1.
-            n_steps: at least 1 from noise, or for more samples than chains; 0: the chains as they
-                are, the first n of them.
-            seed: of the noise; None: 0, where any is added.
+            n: the number of samples, at least 1.
+            n_steps: at least 1 from noise, or for more samples than chains; 0: the first n chains
+                as they are.
+            seed: the seed of the noise; None: 0, if noise is added.
             from_noise: start from noise.
-            clean: the samples without the noise that was added to the data.
-            label: of the samples.
+            clean: take the noise that was added to the data off the samples.
+            label: the class of the samples.
 
         Raises:
-            ValueError: n or n_steps is out of its range; a seed for chains that do not move; the
-                run is not conditional, has no such class, or no chain of that class to start from.
+            ValueError: n or n_steps is out of its range; a seed is given for chains that do not
+                move; the run is not conditional, has no such class, or no chain of this class to
+                start from.
         """
         if n < 1 or n_steps < 0:
             raise ValueError(f"n, steps: expected n >= 1 and steps >= 0, got {n} and {n_steps}")
@@ -98,11 +99,12 @@ class TrainedModel:
             self._warn_of_copies(state.x, labels, self.n_chains(label), n_steps)
         if not clean:
             return state.x
-        assert self.config.data_noise is not None  # a run is saved with its defaults resolved
+        assert self.config.data_noise is not None  # runs are saved with resolved options
         return denoise(self.energy, state.x, self.config.data_noise, state.energy_kwargs)
 
     def labels(self, n: int, label: int | None = None) -> Tensor | None:
-        """Of what :meth:`sample` returns, int64 ``(n,)``; None if the run is not conditional."""
+        """Returns the labels of the samples of :meth:`sample`, int64 ``(n,)``; None if the run is
+        not conditional."""
         if label is None and self.n_classes is None:
             return None
         if label is None:
@@ -112,11 +114,11 @@ class TrainedModel:
         return torch.full((n,), label)
 
     def n_chains(self, label: int | None = None) -> int:
-        """How many chains of the run there are to start from, of a class if asked."""
+        """Returns how many chains of the run there are to start from, of a class if asked."""
         return len(self._chains(label))
 
     def _chains(self, label: int | None) -> Tensor:
-        """Rows of the chains, of a class if asked."""
+        """Returns the rows of the chains, of a class if asked."""
         rows = torch.arange(len(self.state.x))
         if len(rows) == 0:
             raise ValueError(
@@ -132,7 +134,7 @@ class TrainedModel:
         return rows
 
     def _rows(self, n: int, label: int | None = None) -> Tensor:
-        """Of the chains, over and over again; only those of a class if asked."""
+        """Returns ``n`` rows of the chains, over and over again; only of a class if asked."""
         rows = self._chains(label)
         return rows[torch.arange(n) % len(rows)]
 
@@ -143,7 +145,7 @@ class TrainedModel:
             raise ValueError(f"label: expected 0 to {self.n_classes - 1}, got {label}")
 
     def _check_at_rest(self, n: int, seed: int | None, from_noise: bool, label: int | None) -> None:
-        """Samples that do not move are chains as they are, and each is one sample."""
+        """Refuses arguments that make no sense at 0 steps, where each chain is one sample."""
         if from_noise:
             raise ValueError("steps: expected at least 1 from noise, which 0 steps do not change")
         n_chains = self.n_chains(label)
@@ -159,8 +161,9 @@ class TrainedModel:
     def _warn_of_copies(
         self, x: Tensor, labels: Tensor | None, n_chains: int, n_steps: int
     ) -> None:
-        """By the correlation of copies of a chain within their class, rho: the mean of k copies
-        each of some chains has the variance of as many independent samples over 1 + (k - 1) rho."""
+        """Warns if copies of chains still correlate. With k copies of each chain and a correlation
+        rho of copies within their class, n samples are worth n / (1 + (k - 1) rho) independent
+        ones for their mean."""
         n = len(x)
         if n <= n_chains:
             return
@@ -183,13 +186,13 @@ class TrainedModel:
             )
 
     def _at_the_end(self) -> TrainConfig:
-        """With the step size at which training ended."""
+        """Returns the configuration with the step size at which training ended."""
         end = self.config.step_size_end or self.config.step_size
         return dataclasses.replace(self.config, step_size=end, step_size_end=None)
 
 
 def load_model(path: Path | str) -> TrainedModel:
-    """The model of a run folder or of a checkpoint file.
+    """Loads the model of a run folder or of a checkpoint file.
 
     Raises:
         FileNotFoundError, effebm_ext.runs.checkpoint.CheckpointError: as checkpoint.load and
@@ -200,7 +203,7 @@ def load_model(path: Path | str) -> TrainedModel:
     content: dict[str, Any] = checkpoint.load(path)
     try:
         config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
-        base = (0.0, 1.0) if config.recipe.gaussian_base else None  # in the checkpoint are the true ones
+        base = (0.0, 1.0) if config.recipe.gaussian_base else None  # the checkpoint replaces it
         energy = make_energy(config.energy, content["event_shape"], content["n_classes"], base)
         energy.load_state_dict(content["trainer"]["energy"])
         if content["trainer"]["ema"] is not None:
@@ -224,7 +227,7 @@ def load_model(path: Path | str) -> TrainedModel:
 
 
 def _state(chains: dict[str, Any] | None, data: Tensor, n_classes: int | None) -> LangevinState:
-    """The state of a checkpoint's chains; of no chains if the run had none."""
+    """Returns the state of a checkpoint's chains, or a state without chains if the run had none."""
     if chains is None:
         labels = {} if n_classes is None else {"y": torch.zeros(0, dtype=torch.int64)}
         return LangevinState(data[:0], None, Key(0), 0, labels)

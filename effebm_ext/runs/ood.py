@@ -13,19 +13,19 @@ from effebm_ext.runs.data import load
 def out_of_distribution(
     source: str, x: Tensor, *, seed: int
 ) -> Callable[[torch.Generator], Tensor]:
-    """Draws rows ``(m, *event)`` to hold against ``x`` ``(n, *event)`` from a CPU generator, for
-    the permutations, the noise and the order. The source is read at once, so that what is not to be
-    had is refused before anything long begins.
+    """Returns a function that draws rows ``(m, *event)`` to compare with ``x`` ``(n, *event)``,
+    with a CPU generator for the permutations, the noise and the order. The source is read at once,
+    so that a source that cannot be read is refused before anything long begins.
 
     Args:
         source: ``permuted``, the rows of x, each with its elements in an order of its own;
             ``noise``, n rows of normals with the mean and standard deviation of all of x; or any
-            source of :func:`effebm_ext.runs.data.load`, its rows in random order.
+            source of :func:`effebm_ext.runs.data.load`, with its rows in random order.
         x: data of the model.
-        seed: of toy data.
+        seed: the seed of toy data.
 
     Raises:
-        ValueError, FileNotFoundError: as load; events of another shape.
+        ValueError, FileNotFoundError: as load; or events have another shape.
     """
     if source == "permuted":
         return lambda generator: _permuted(x, generator)

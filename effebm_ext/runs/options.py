@@ -12,10 +12,10 @@ from effebm_ext.ops.topk import TopK
 
 
 def parse_compressor(text: str) -> FusedCompressor | None:
-    """``none``, ``topk:0.1`` (a ratio), ``topk:16`` (entries) or ``block-sign:64``.
+    """Parses ``none``, ``topk:0.1`` (a ratio), ``topk:16`` (entries) or ``block-sign:64``.
 
-    Digits alone are entries, at least one: ``topk:1`` keeps one entry. Any other number is a ratio:
-    ``topk:1.0`` keeps all.
+    A number of only digits counts entries, at least one: ``topk:1`` keeps one entry. Any other
+    number is a ratio: ``topk:1.0`` keeps all.
 
     Raises:
         ValueError: the text is none of these.
@@ -39,8 +39,8 @@ def parse_compressor(text: str) -> FusedCompressor | None:
 
 
 def parse_clip(text: str) -> ClipValue | ClipNorm | None:
-    """``none``, ``value:5`` (of every element) or ``norm:10`` (of a chain's gradient), as the
-    command line and configurations give it.
+    """Parses ``none``, ``value:5`` (a limit on every element) or ``norm:10`` (a limit on the norm
+    of a chain's gradient).
 
     Raises:
         ValueError: the text is none of these.
@@ -64,7 +64,7 @@ def _topk(size: str) -> TopK:
         if compressor.ratio == 1:
             warnings.warn(
                 f"compressor: topk:{size} is a ratio and keeps all entries; topk:1 keeps one",
-                stacklevel=2,  # one place, so that it is said once, whoever asks
+                stacklevel=2,  # one place, so that the warning is shown once for all callers
             )
         return compressor
     if int(size) == 0:

@@ -15,20 +15,22 @@ _POINTS = 2000
 
 
 def save(path: Path, figure: Figure) -> None:
-    """A figure as a PNG file."""
+    """Saves a figure as a PNG file."""
     figure.savefig(path, dpi=120, bbox_inches="tight")
 
 
 def draw_samples(
     samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None = None
 ) -> Figure:
-    """A grid of images; for other samples their first two coordinates, over those of data.
+    """Draws a grid of images; for other samples it draws their first two coordinates, over the
+    coordinates of data.
 
     Args:
         samples: ``(n, *event)``.
         data: ``(m, *event)``; sets the grey scale of images and the axes of points.
-        is_image: an event is ``(channels, height, width)``.
-        labels: of the samples ``(n,)``: the images shown stand in the order of their classes.
+        is_image: whether an event is ``(channels, height, width)``.
+        labels: the labels of the samples, ``(n,)``; the images are shown in the order of their
+            classes.
     """
     figure = Figure(figsize=(6, 6))
     axes = figure.subplots()
@@ -51,15 +53,15 @@ def draw_samples(
 
 
 def n_shown(samples: Tensor, *, is_image: bool) -> int:
-    """How many of the samples ``(n, *event)`` :func:`draw_samples` shows."""
+    """Returns how many of the samples ``(n, *event)`` :func:`draw_samples` shows."""
     if is_image:
         return min(len(samples), _GRID)
     return len(samples) if samples[0].numel() == 1 else min(len(samples), _POINTS)
 
 
 def image_grid(images: Tensor) -> np.ndarray:
-    """Images ``(n, channels, height, width)`` side by side, with a pixel between them, as one
-    picture ``(rows, columns)`` or ``(rows, columns, 3)``."""
+    """Puts images ``(n, channels, height, width)`` side by side, with a pixel between them, into
+    one picture ``(rows, columns)`` or ``(rows, columns, 3)``."""
     n, channels, height, width = images.shape
     across = math.ceil(math.sqrt(n))
     down = math.ceil(n / across)
@@ -71,13 +73,13 @@ def image_grid(images: Tensor) -> np.ndarray:
 
 
 def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
-    """Every metric against the iteration, one panel each."""
+    """Plots every metric against the iteration, one panel each."""
     names = list(dict.fromkeys(name for m in metrics for name in m))
     names = [name for name in names if name not in ("iteration", "seconds")]
     figure = Figure(figsize=(7, 1.8 * len(names)))
     panels = figure.subplots(len(names), 1, sharex=True)
     for name, axes in zip(names, panels, strict=True):
-        seen = [m for m in metrics if name in m]  # a hook's are not of every iteration
+        seen = [m for m in metrics if name in m]  # some iterations lack the metrics of a hook
         axes.plot([m["iteration"] for m in seen], [m[name] for m in seen], linewidth=0.8)
         axes.set_ylabel(name.replace("_", " "))
     panels[-1].set_xlabel("iteration")

@@ -27,10 +27,10 @@ from effebm_ext.evaluation.ranking import auroc
 from effebm_ext.runs.evaluation import ClassEvaluation, Evaluation
 from effebm_ext.rng import generator_for
 
-_ROWS = 10_000  # at most so many are evaluated
+_ROWS = 10_000  # at most this many rows are evaluated
 _ROWS_OF_KERNEL = 1000
 _CHUNK = 1000
-_CHAINS_OF_A_CLASS = 8  # at least, so that its error can be estimated
+_CHAINS_OF_A_CLASS = 8  # the minimum, so that the error of a class can be estimated
 
 
 def evaluate(
@@ -46,32 +46,33 @@ def evaluate(
     two_sample: bool = False,
     ood: str | None = None,
 ) -> Evaluation:
-    """How good a density a run has learnt, on the data that it held out.
+    """Evaluates how good a density a run has learnt, on the data that it held out.
 
     An energy that is trained on data plus noise describes noisy data. So noise of
-    ``config.data_noise`` is added to the held-out data too, and the cross-entropy is that of the
-    sum; runs with other noise are not comparable.
+    ``config.data_noise`` is added to the held-out data too, and the cross-entropy belongs to the
+    sum. Runs with different noise cannot be compared.
 
-    Of a conditional run every class has a log Z of its own, found by its share of the chains, and
-    the density is that of the classes as frequent as in training
+    In a conditional run every class has a log Z of its own, found by its share of the chains. The
+    density is the mixture of the classes, each as frequent as in training
     (:mod:`effebm_ext.evaluation.mixture`).
 
     Args:
-        config: of the run, resolved.
-        dataset: all of the run's data.
-        energy: what it learnt; a conditional one takes labels, ``energy(x, y)``.
-        chains: ``(m, *event)`` on the energy's device, where it has them after training; the first
-            ``n_chains`` are the start of the way back, or all where there are fewer. Where there
-            are fewer than two (of a class), data are.
-        labels: of the chains of a conditional run, int64 ``(m,)``.
-        n_steps: temperatures; None: ``config.ais_steps``.
-        n_chains: of each direction, shared out among the classes, with at least 8 for each.
-        seed: of the noise and the chains; which rows are held out is the run's own affair.
+        config: the resolved configuration of the run.
+        dataset: all data of the run.
+        energy: the learnt energy; a conditional energy takes labels, ``energy(x, y)``.
+        chains: the chains after training, ``(m, *event)`` on the energy's device. The way back
+            begins at the first ``n_chains`` of them, or at all if there are fewer. If there are
+            fewer than two (of a class), it begins at data.
+        labels: the labels of the chains in a conditional run, int64 ``(m,)``.
+        n_steps: the number of temperatures; None: ``config.ais_steps``.
+        n_chains: the number of chains in each direction, shared out among the classes, with at
+            least 8 for each.
+        seed: the seed of the noise and the chains; the held-out rows do not depend on it.
         two_sample: whether to compare samples of the model with the data, by MMD; needs two rows.
         ood: data that the run should find unlikely, see :func:`out_of_distribution`.
 
     Raises:
-        ValueError: n_chains or n_steps is below 1, or ood is not to be had; chains or energies are
+        ValueError: n_chains or n_steps is below 1, or ood cannot be read; chains or energies are
             not finite; the run is conditional, and chains or data have no labels.
     """
     n_steps = config.ais_steps if n_steps is None else n_steps
@@ -155,8 +156,8 @@ def evaluate(
 
 
 class _Classes:
-    """The classes of a conditional run, or one of all rows; a class goes by its position among
-    those that the data have."""
+    """The classes of a conditional run, or one class of all rows. A class is named by its position
+    among the classes of the data."""
 
     def __init__(
         self,
@@ -176,13 +177,13 @@ class _Classes:
         self._energy, self._chains, self._chain_labels = energy, chains, labels
 
     def energy(self, x: Tensor, position: Tensor) -> Tensor:
-        """Of rows with the class at ``position``, int64 ``(n,)``."""
+        """Returns the energies of rows with the classes at ``position``, int64 ``(n,)``."""
         if not self.conditional:
             return self._energy(x)
         return self._energy(x, self.labels.to(x.device)[position])
 
     def energies(self, x: Tensor) -> Tensor:
-        """``(n, K)``: of every row with every class."""
+        """Returns the energies ``(n, K)`` of every row with every class."""
         columns = []
         with torch.no_grad():
             for k in range(len(self.labels)):
@@ -192,20 +193,20 @@ class _Classes:
         return torch.stack(columns, 1)
 
     def positions(self, rows: Dataset) -> Tensor:
-        """Of the classes of the rows, int64 ``(n,)``."""
+        """Returns the positions of the classes of the rows, int64 ``(n,)``."""
         assert rows.labels is not None
         return torch.searchsorted(self.labels, rows.labels)
 
     def shares(self, rows: Dataset) -> Tensor:
-        """How frequent the classes are, float64 ``(K,)``."""
+        """Returns the frequencies of the classes, float64 ``(K,)``."""
         counts = self.positions(rows).bincount(minlength=len(self.labels))
         return counts.double() / counts.sum()
 
     def starts(
         self, counts: Sequence[int], noisy: Callable[[Tensor], Tensor]
     ) -> tuple[list[Tensor], bool]:
-        """The first chains of every class, no more than its count; data where there are fewer than
-        two, and whether that was so of any class."""
+        """Returns the first chains of every class, at most its count, or data if there are fewer
+        than two; and whether any class got data."""
         starts, from_data = [], False
         for label, count in zip(self.labels.tolist(), counts, strict=True):
             start = self._chains[self._chain_labels == label][:count]
@@ -223,7 +224,7 @@ def _share_out(n_chains: int, shares: Tensor) -> list[int]:
 
 
 def _in_proportion(runs: Sequence[AIS], shares: Tensor) -> Tensor:
-    """As many samples as there are of the model that has the classes by their shares."""
+    """Returns as many samples as possible of the mixture in which classes have their shares."""
     of_class = [(run.samples, share) for run, share in zip(runs, shares.tolist(), strict=True)]
     n = min(_ROWS_OF_KERNEL, *(len(x) / share for x, share in of_class if share))
     return torch.cat([x[: int(n * share + 1e-9)] for x, share in of_class])

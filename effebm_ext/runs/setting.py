@@ -1,4 +1,4 @@
-"""What the objective of a run is made of."""
+"""The parts from which a recipe makes the objective of a run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from effebm_ext.samplers.divergence import OnDivergence
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """An energy, the data and the options from which a recipe makes its objective.
+    """Holds the energy, the data and the options from which a recipe makes its objective.
 
     Attributes:
         config: resolved options.
@@ -48,19 +48,20 @@ class Setting:
         return next(self.energy.parameters()).device
 
     def noise(self, n: int) -> Tensor:
-        """Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
+        """Draws Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
         shape = (n, *self.data.shape[1:])
         noise = torch.randn(shape, generator=self.generator)
         return self.data.mean() + self.data.std(correction=0) * noise
 
     def noise_kwargs(self, n: int) -> dict[str, Tensor]:
-        """``y``: labels as frequent as in the data; nothing if the run is not conditional."""
+        """Draws labels ``y`` as frequent as in the data; returns nothing if the run is not
+        conditional."""
         if self.labels is None:
             return {}
         return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
 
     def chains(self) -> PersistentChains | ReplayBuffer:
-        """Chains that start from noise, in a replay buffer if the options ask for one."""
+        """Makes chains that start from noise, in a replay buffer if the options ask for one."""
         config = self.config
         restart = None
         if config.restart_probability:
@@ -91,7 +92,8 @@ def langevin(
     *,
     compressed: bool = True,
 ) -> Langevin:
-    """The Langevin sampler that resolved options describe, without their compressor if asked."""
+    """Makes the Langevin sampler that resolved options describe, without their compressor if
+    asked."""
     compressor = config.chain_compressor if compressed else None
     return Langevin(
         energy,
@@ -104,11 +106,11 @@ def langevin(
 
 
 def on_divergence(config: CommonOptions) -> OnDivergence:
-    """What the samplers are told to do with chains that diverged."""
+    """Returns the option ``on_divergence`` with the type that samplers take."""
     return cast(OnDivergence, config.on_divergence)
 
 
 def gaussian_of(config: CommonOptions, data: Tensor) -> tuple[float, float]:
-    """The mean and the standard deviation of all elements of the data with their noise."""
-    assert config.data_noise is not None  # of resolved options
+    """Returns mean and standard deviation of all elements of the data with their noise."""
+    assert config.data_noise is not None  # the options are resolved
     return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)

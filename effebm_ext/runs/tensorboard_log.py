@@ -1,4 +1,4 @@
-"""The curves and pictures of a run as event files, for ``tensorboard --logdir RUN``."""
+"""Writes the curves and pictures of a run as event files, for ``tensorboard --logdir RUN``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 def check_installed() -> None:
-    """Raises ModuleNotFoundError, and says what to install, where TensorBoard is missing."""
+    """Raises ModuleNotFoundError, which says what to install, if TensorBoard is missing."""
     try:
         import torch.utils.tensorboard  # noqa: F401
     except ImportError as error:
@@ -19,17 +19,17 @@ def check_installed() -> None:
 
 
 def event_files(folder: Path) -> list[Path]:
-    """Those that are in the folder, which need not exist."""
+    """Returns the event files in the folder, which need not exist."""
     return list(folder.glob("events.out.tfevents.*"))
 
 
 class TensorBoardLog:
-    """Writes into a folder, as a context manager.
+    """Writes event files into a folder, as a context manager.
 
     Args:
-        folder: of the event files. What they tell of iterations after those of ``history`` is made
-            again, and TensorBoard shows it no longer (purge_step of SummaryWriter).
-        history: the metrics of all iterations so far; written where there are no event files yet.
+        folder: the folder of the event files. Iterations after ``history`` are made again, and
+            TensorBoard no longer shows their earlier events (purge_step of SummaryWriter).
+        history: the metrics of all iterations so far; written if there are no event files yet.
     """
 
     def __init__(self, folder: Path, history: Sequence[dict[str, float]]) -> None:
@@ -41,13 +41,13 @@ class TensorBoardLog:
             self.metrics(metrics)
 
     def metrics(self, metrics: dict[str, float]) -> None:
-        """A scalar for each; TensorBoard keeps the clock itself."""
+        """Writes a scalar for each metric; TensorBoard keeps the time itself."""
         for name, value in metrics.items():
             if name not in ("iteration", "seconds"):
                 self._writer.add_scalar(name, value, int(metrics["iteration"]))
 
     def samples(self, figure: Figure, iteration: int) -> None:
-        """The figure; on return everything given so far is in the file."""
+        """Writes the figure; on return everything given so far is in the file."""
         self._writer.add_figure("samples", figure, iteration)
         self._writer.flush()
 

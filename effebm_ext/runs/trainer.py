@@ -19,12 +19,12 @@ from effebm_ext.training import Hook, Trainer
 
 
 def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
-    """A trainer as the command line builds it: Adam with beta_1 = 0, or SGD; chains that start from
-    Gaussian noise of the data's mean and standard deviation, with labels as frequent as in the data
-    if the run is conditional.
+    """Makes a trainer as the command line does: with Adam with beta_1 = 0, or SGD; with chains that
+    start from Gaussian noise of the data's mean and standard deviation, and with labels as frequent
+    as in the data if the run is conditional.
 
     Args:
-        config: what the run depends on.
+        config: the configuration of the run.
         dataset: all of the data; the trainer sees the rows that are not held out.
         hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
             cross-entropy, :func:`effebm_ext.runs.hook.cross_entropy_hook`.
@@ -46,7 +46,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         )
     generator = torch.Generator().manual_seed(config.seed)
     device = _device(config.device)
-    with torch.random.fork_rng(devices=[]):  # parameters draw from the CPU's default generator
+    with torch.random.fork_rng(devices=[]):  # parameters are drawn from the default generator
         torch.default_generator.manual_seed(config.seed)
         n_classes = dataset.n_classes if config.conditional else None
         base = gaussian_of(config, data) if config.recipe.gaussian_base else None
@@ -78,7 +78,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
 
 
 def make_objective(config: TrainConfig, setting: Setting) -> Objective:
-    """The objective that the configuration names.
+    """Makes the objective that the configuration names.
 
     Raises:
         ValueError: the compressor does not fit the data (k > d), or the energy does not.
@@ -89,7 +89,8 @@ def make_objective(config: TrainConfig, setting: Setting) -> Objective:
 
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
-    """The Langevin sampler by which a resolved configuration draws samples of a trained energy."""
+    """Makes the Langevin sampler that draws samples of a trained energy, from a resolved
+    configuration."""
     compressed = config.recipe.compresses_samples
     return langevin(config, energy, config.step_sizes(), compressed=compressed)
 

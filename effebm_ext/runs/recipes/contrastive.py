@@ -1,4 +1,4 @@
-"""Runs by contrastive divergence with persistent chains (EFF-EBM, Algorithm 1)."""
+"""The recipe for contrastive divergence with persistent chains (EFF-EBM, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EnergyL2:
 
 
 def _make(setting: Setting, own: EnergyL2) -> Contrastive:
-    assert own.energy_l2 is not None  # of resolved options
+    assert own.energy_l2 is not None  # the options are resolved
     return Contrastive(
         setting.energy,
         setting.chains(),

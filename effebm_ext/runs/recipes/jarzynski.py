@@ -1,4 +1,4 @@
-"""Runs by weighted walkers."""
+"""The recipe for training by weighted walkers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
         resample_threshold=own.resample_threshold,
         on_divergence=on_divergence(config),
     )
-    assert own.energy_l2 is not None  # of resolved options
+    assert own.energy_l2 is not None  # the options are resolved
     return Jarzynski(
         setting.energy, walkers, langevin_steps=config.langevin_steps, energy_l2=own.energy_l2
     )
@@ -94,8 +94,8 @@ JARZYNSKI = Recipe(
     _make,
     options=JarzynskiOptions,
     check=_check,
-    # Without energy_l2 the walkers follow the gradient of the cross-entropy.
+    # Without energy_l2 the loss has the gradient of the cross-entropy.
     defaults=lambda is_image: {"compressor": "none", "error_feedback": False, "energy_l2": 0.0},
     gaussian_base=True,  # weights estimate log Z, which must be finite
-    compresses_samples=False,  # weights correct the compression in training, nothing in samples
+    compresses_samples=False,  # weights correct compression in training, but not in samples
 )

@@ -1,4 +1,4 @@
-"""Runs by particle dynamics."""
+"""The recipe for particle dynamics."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _check(config: CommonOptions, own: ParticleOptions) -> None:
 
 def _make(setting: Setting, own: ParticleOptions) -> ParticleDynamics:
     chains = setting.chains()
-    assert isinstance(chains, PersistentChains)  # as there is no buffer
-    assert own.energy_l2 is not None  # of resolved options
+    assert isinstance(chains, PersistentChains)  # there is no buffer
+    assert own.energy_l2 is not None  # the options are resolved
     return ParticleDynamics(
         setting.energy,
         chains,

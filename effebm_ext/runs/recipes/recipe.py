@@ -1,4 +1,4 @@
-"""What a configuration, the command line and a run must know about an objective."""
+"""Recipes hold what a configuration, the command line and a run must know about an objective."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """How runs train by one objective.
+    """Describes how runs train by one objective.
 
     Attributes:
         name: the value of the option ``objective``.
@@ -27,15 +27,15 @@ class Recipe:
             :func:`effebm_ext.runs.fields.option`. Recipes may share an option: it must be the same
             in all of them.
         check: raises ValueError for options that do not go with the objective.
-        defaults: options that a run of this objective chooses for None in place of the general
-            ones; called with whether the data are images.
-        shown: the metrics that the progress bar shows, where an iteration has them, with their
+        defaults: maps whether the data are images to the options that a run of this objective
+            chooses for None in place of the general defaults.
+        shown: the metrics that the progress bar shows, if an iteration has them, with their
             formats.
         gaussian_base: whether the energy has a :class:`effebm_ext.networks.GaussianBase`, so that
             its normalising constant is finite.
         adds_noise: whether the loss adds ``data_noise`` to the data itself.
-        moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations: for
-            samples, as the loss needs none.
+        moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations, since
+            the loss does not need them.
         compresses_samples: whether samples that are drawn after training are compressed as the
             chains were.
     """
@@ -54,12 +54,13 @@ class Recipe:
     compresses_samples: bool = True
 
     def own(self, config: CommonOptions) -> Any:
-        """The options in ``config`` that belong to this objective, as an object of ``options``."""
+        """Returns the options in ``config`` that belong to this objective, as an object of
+        ``options``."""
         names = (field.name for field in dataclasses.fields(self.options))
         return self.options(**{name: getattr(config, name) for name in names})
 
     def progress(self, metrics: Mapping[str, float]) -> str:
-        """What the progress bar shows of an iteration's metrics."""
+        """Returns the text that the progress bar shows for an iteration's metrics."""
         return ", ".join(
             f"{name.replace('_', ' ')} {metrics[name]:{form}}"
             for name, form in self.shown.items()

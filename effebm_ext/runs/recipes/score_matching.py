@@ -1,4 +1,4 @@
-"""Runs by score matching, one recipe for each of its losses."""
+"""The recipes for score matching, one for each of its losses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class FiniteDifferences:
 
 @dataclasses.dataclass(frozen=True)
 class FiniteDifferenceDenoising(FiniteDifferences, Denoising):
-    """Options of losses that do both."""
+    """Options of losses that take noise off by differences of energies."""
 
 
 def _check_denoising(config: CommonOptions, own: Denoising) -> None:
