@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 class RowsByClass:
-    """Finds rows of data of given classes.
+    """Finds rows of data that have given classes.
 
     Args:
-        labels: of all rows, int64 ``(n,)`` from 0 on, on the CPU.
+        labels: the labels of all rows, int64 ``(n,)`` from 0 on, on the CPU.
     """
 
     def __init__(self, labels: Tensor) -> None:
@@ -19,17 +19,18 @@ class RowsByClass:
         self._starts = self._counts.cumsum(0) - self._counts
 
     def draw(self, y: Tensor, generator: torch.Generator) -> Tensor:
-        """For every label in ``y`` (int64 ``(m,)``, CPU) one of the rows that have it, drawn with
-        replacement; every label must occur.
+        """Draws, with replacement, a row for every label in ``y`` (int64 ``(m,)``, CPU) that has
+        this label; every label must occur.
 
         Raises:
-            IndexError, RuntimeError: there is no row of some class.
+            IndexError, RuntimeError: a class has no row.
         """
         numbers = torch.randint(2**62, y.shape, generator=generator)
         return self._order[self._starts[y] + numbers % self._counts[y]]
 
 
 def spread_labels(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """``n`` labels in random order, each as frequent as among ``labels`` as far as n allows."""
+    """Returns ``n`` labels in random order, with the frequencies of ``labels`` as far as n
+    allows."""
     even = labels.sort().values[torch.arange(n) * len(labels) // n]
     return even[torch.randperm(n, generator=generator)]

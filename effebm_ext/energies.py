@@ -1,4 +1,4 @@
-"""What is asked of an energy, whichever it is: values per chain, gradients, scores."""
+"""Functions of any energy: values per chain, gradients, scores."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _LARGEST_ROUNDING = 0.1  # nats
 
 
 class NonFiniteError(RuntimeError):
-    """An energy, a state, a loss or a gradient is not finite, and the caller asked to stop there;
-    a training run always does."""
+    """Raised if an energy, a state, a loss or a gradient is not finite and the caller asked to stop
+    then; a training run always asks for this."""
 
 
 def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
-    """Energies ``(n,)`` from those of every class, ``values`` ``(n, n_classes)``.
+    """Returns energies ``(n,)`` from the energies of every class, ``values`` ``(n, n_classes)``.
 
-    With labels ``y``, int64 ``(n,)``, ``E(x, y) = values[x, y]``. Without, the marginal energy
-    ``-logsumexp_y(-E(x, y))``, whose density is the sum over the classes (JEM, Grathwohl et al.
-    2020, with f = -E): a conditional energy is an unconditional one too. Training where data and
-    chains have the same labels learns ``p(x | y)``; how the marginal weighs the classes against
-    each other depends on their normalising constants, which such training leaves free.
+    With labels ``y``, int64 ``(n,)``, it returns ``E(x, y) = values[x, y]``. Without labels it
+    returns the marginal energy ``-logsumexp_y(-E(x, y))``, whose density is the sum over the
+    classes (JEM, Grathwohl et al. 2020, with f = -E): a conditional energy is an unconditional
+    energy too. Training in which data and chains have the same labels learns ``p(x | y)``; the
+    weights of the classes in the marginal depend on their normalising constants, which such
+    training leaves free.
 
     Raises:
         ValueError: y has another shape or dtype.
@@ -42,7 +43,7 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
         )
     try:
         return values.gather(1, y[:, None])[:, 0]
-    except RuntimeError as error:  # on a GPU the error comes later, and is PyTorch's own
+    except RuntimeError as error:  # on a GPU PyTorch raises its own error, later
         raise RuntimeError(
             f"y: expected labels 0 to {values.shape[1] - 1}, got some out of bounds: the least is "
             f"{int(y.min())}, the largest {int(y.max())}"
@@ -52,10 +53,10 @@ def class_energy(values: Tensor, y: Tensor | None = None) -> Tensor:
 def energy_and_gradient(
     energy: Callable[..., Tensor], x: Tensor, energy_kwargs: Mapping[str, Any] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Energies ``(n,)`` at ``x`` ``(n, *event)`` and their gradient with respect to x.
+    """Returns energies ``(n,)`` at ``x`` ``(n, *event)`` and their gradient with respect to x.
 
     Nothing is added to the ``grad`` of the energy's parameters, and neither result carries a graph.
-    An energy may return ``(n,)`` or ``(n, 1)``; ``energy_kwargs``, such as labels, go to it.
+    An energy may return ``(n,)`` or ``(n, 1)``; it gets ``energy_kwargs``, such as labels.
 
     Raises:
         TypeError: the energy returns no tensor.
@@ -68,14 +69,14 @@ def energy_and_gradient(
         values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     values = values.detach()
-    return values.clone() if values._is_view() else values, gradient  # one of x would change with x
+    return values.clone() if values._is_view() else values, gradient  # a view of x changes with x
 
 
 class WithoutGraph:
     """Calls functions of ``x`` ``(n, *event)``, energies or scores, without building a graph.
 
-    A function that turns out to use autograd for itself is called once more with grad mode on, and
-    so is, at once, every function from then on.
+    A function that turns out to use autograd for itself is called once more with grad mode on. From
+    then on every function is called with grad mode on at once.
     """
 
     def __init__(self) -> None:
@@ -87,7 +88,7 @@ class WithoutGraph:
         x: Tensor,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """``function(x, **energy_kwargs)``."""
+        """Returns ``function(x, **energy_kwargs)``."""
         if not self._enable_grad:
             try:
                 with torch.no_grad():
@@ -103,10 +104,10 @@ class WithoutGraph:
 
 
 def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The score ``-grad E`` of an energy, as a function of ``x`` ``(n, *event)`` and the energy's
-    keyword arguments. It can be differentiated again, by x where that requires grad and by the
-    parameters, unless it is called under ``torch.no_grad()``. It raises RuntimeError inside the
-    transforms of torch.func."""
+    """Returns the score ``-grad E`` of an energy, as a function of ``x`` ``(n, *event)`` and the
+    energy's keyword arguments. The score can be differentiated again, with respect to x if it
+    requires grad and with respect to the parameters, unless it is called under
+    ``torch.no_grad()``. It raises RuntimeError inside the transforms of torch.func."""
 
     def score(x: Tensor, **energy_kwargs: Any) -> Tensor:
         check_outside_torch_func("score_of")
@@ -121,21 +122,21 @@ def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _leaf(x: Tensor, energy_kwargs: Mapping[str, Any] | None) -> tuple[Tensor, dict[str, Any]]:
-    """What a function of x can be differentiated at."""
+    """Returns a leaf of autograd with the values of x, and keyword arguments for autograd."""
     kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
     return _for_autograd(x.detach()).requires_grad_(), kwargs
 
 
 def _for_autograd(value: Any) -> Any:
-    """Autograd cannot save tensors made in inference mode, but it can their copies."""
+    """Copies tensors made in inference mode, which autograd cannot save."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
 def per_chain(values: Tensor, n_chains: int) -> Tensor:
-    """Energies as ``(n_chains,)``, whether they came as that or as ``(n_chains, 1)``.
+    """Returns energies as ``(n_chains,)``, also if they came as ``(n_chains, 1)``.
 
     Raises:
-        TypeError: they are no tensor.
+        TypeError: they are not a tensor.
         ValueError: they have another shape.
     """
     if not isinstance(values, Tensor):
@@ -151,10 +152,10 @@ def per_chain(values: Tensor, n_chains: int) -> Tensor:
 
 
 def like_state(score: Tensor, x: Tensor) -> Tensor:
-    """A score at ``x`` in x's dtype: under autocast networks give shorter numbers.
+    """Returns a score at ``x`` in x's dtype, as networks under autocast give shorter numbers.
 
     Raises:
-        TypeError: the score is no tensor of floating-point numbers.
+        TypeError: the score is not a tensor of floating-point numbers.
         ValueError: the score has another shape than x.
     """
     if not isinstance(score, Tensor) or not score.is_floating_point():
@@ -168,12 +169,12 @@ def like_state(score: Tensor, x: Tensor) -> Tensor:
 
 
 def warn_if_rounded(energies: Tensor, result: str) -> bool:
-    """Warns where differences of energies decide and rounding hides them: where the step between
-    neighbouring numbers of the energies' dtype is above 0.1 nats. Waits for a GPU.
+    """Warns if rounding hides differences of energies that matter: if the step between neighbouring
+    numbers of the energies' dtype is above 0.1 nats. Waits for a GPU.
 
     Args:
-        energies: as the energy returned them, any shape; their median magnitude counts.
-        result: what is wrong then, in words.
+        energies: energies as returned, of any shape; their median magnitude counts.
+        result: says in words what is wrong then.
 
     Returns:
         Whether it warned.
@@ -196,10 +197,11 @@ def denoise(
     noise_std: float,
     energy_kwargs: Mapping[str, Any] | None = None,
 ) -> Tensor:
-    """``x - noise_std**2 * grad E(x)``: the mean of the clean data behind noisy samples ``x``.
+    """Returns ``x - noise_std**2 * grad E(x)``: the mean of the clean data behind noisy samples
+    ``x``.
 
-    Exact if ``exp(-E)`` is the density of data plus Gaussian noise of ``noise_std`` (Tweedie's
-    formula), which is what an energy trained with data noise approximates. ``energy_kwargs`` as in
-    :func:`energy_and_gradient`.
+    This is exact if ``exp(-E)`` is the density of data plus Gaussian noise of ``noise_std``
+    (Tweedie's formula), which an energy trained with data noise approximates. ``energy_kwargs``
+    go to the energy, as in :func:`energy_and_gradient`.
     """
     return x - noise_std**2 * energy_and_gradient(energy, x, energy_kwargs)[1]

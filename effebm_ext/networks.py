@@ -1,10 +1,10 @@
-"""Energy networks: tensors ``(n, *event)`` to energies ``(n,)``; low energy means likely.
+"""Energy networks map tensors ``(n, *event)`` to energies ``(n,)``; low energy means likely.
 
-Activations are smooth, so that the gradient a sampler follows is continuous. The last layer has no
-bias: a constant in the energy changes nothing but the precision of differences.
+Activations are smooth, so that the gradient that a sampler follows is continuous. The last layer
+has no bias: a constant in the energy only changes the precision of differences.
 
-With ``n_classes`` the read-out has one output per class, ``f(x)[y]``, and
-:func:`effebm_ext.energies.class_energy` says what that means with labels and without.
+With ``n_classes`` the read-out has one output per class, ``f(x)[y]``;
+:func:`effebm_ext.energies.class_energy` says what the energy is with labels and without.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class MLPEnergy(nn.Module):
         event_shape: shape of one sample, without the batch axis.
         width: units per hidden layer.
         depth: hidden layers, at least 1.
-        n_classes: of labels ``y``; None: the energy takes none.
+        n_classes: number of classes of the labels ``y``; None: the energy takes no labels.
     """
 
     def __init__(
@@ -52,17 +52,17 @@ class MLPEnergy(nn.Module):
 class ConvEnergy(nn.Module):
     """A small convolutional network for images ``(channels, height, width)``.
 
-    A stride-1 convolution, then convolutions that halve the image while it is at least 4 pixels
-    wide and high (at most ``max_halvings``), then a linear read-out of all that is left.
+    It has a stride-1 convolution, then convolutions that halve the image while it is at least 4
+    pixels wide and high (at most ``max_halvings``), then a linear read-out of all features.
 
     Args:
         event_shape: ``(channels, height, width)``.
         width: features of the first layer; every halving doubles them.
         max_halvings: bounds the depth on large images.
-        n_classes: of labels ``y``; None: the energy takes none.
+        n_classes: number of classes of the labels ``y``; None: the energy takes no labels.
 
     Raises:
-        ValueError: event_shape has not three axes.
+        ValueError: event_shape does not have three axes.
     """
 
     def __init__(
@@ -91,14 +91,14 @@ class ConvEnergy(nn.Module):
 
 
 class ShiftedSoftplus(nn.Module):
-    """``log(1 + exp x) - log 2``: smooth, and zero at zero."""
+    """The activation ``log(1 + exp x) - log 2``, which is smooth, and zero at zero."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.softplus(x) - math.log(2)
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(act(conv(act(x))))`` of ``(n, width, height, breadth)``."""
+    """The block ``x + conv(act(conv(act(x))))`` for x ``(n, width, height, breadth)``."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -114,7 +114,8 @@ class ResidualBlock(nn.Module):
 
 
 class QuadraticHead(nn.Module):
-    """``(w1 h) (w2 h) + w3 h^2`` of features h ``(n, n_features)``: ``(n, n_outputs)``."""
+    """The read-out ``(w1 h) (w2 h) + w3 h^2``, from features h ``(n, n_features)`` to
+    ``(n, n_outputs)``."""
 
     def __init__(self, n_features: int, n_outputs: int) -> None:
         super().__init__()
@@ -128,23 +129,23 @@ class QuadraticHead(nn.Module):
 
 
 class ResNetEnergy(nn.Module):
-    """A residual network with a quadratic head for images ``(channels, height, width)``, as score
-    matching is done with (arXiv 1910.07762, 2007.03317).
+    """A residual network with a quadratic head for images ``(channels, height, width)``, as used in
+    score matching (arXiv 1910.07762, 2007.03317).
 
-    A convolution to ``width`` channels, then residual blocks, between which the image is halved by
-    averages while it is at least 8 pixels wide and high (at most ``max_halvings``). Of all features
-    h that are left the energy is ``(w1 h) (w2 h) + w3 h^2``. The activation is softplus, as smooth
-    as second differences could ask for.
+    It has a convolution to ``width`` channels, then residual blocks, between which averages halve
+    the image while it is at least 8 pixels wide and high (at most ``max_halvings``). From all final
+    features h the energy is ``(w1 h) (w2 h) + w3 h^2``. The activation is softplus, which is smooth
+    enough for second differences.
 
     Args:
         event_shape: ``(channels, height, width)``.
         width: channels of every layer.
         blocks: residual blocks of two convolutions each, at every size of the image.
         max_halvings: bounds the depth on large images.
-        n_classes: of labels ``y``; None: the energy takes none.
+        n_classes: number of classes of the labels ``y``; None: the energy takes no labels.
 
     Raises:
-        ValueError: event_shape has not three axes.
+        ValueError: event_shape does not have three axes.
     """
 
     def __init__(
@@ -191,15 +192,16 @@ def _read_out(values: Tensor, y: Tensor | None, n_classes: int | None) -> Tensor
 
 
 class GaussianBase(nn.Module):
-    """An energy beside that of a Gaussian: ``net(x) + |x - mean|^2 / (2 std^2)``.
+    """A network plus the energy of a Gaussian: ``net(x) + |x - mean|^2 / (2 std^2)``.
 
-    :class:`MLPEnergy` and :class:`ConvEnergy` grow linearly at most, so that ``exp(-E)`` then has a
-    finite integral, whatever their parameters. :class:`ResNetEnergy`, whose head is quadratic, may
+    :class:`MLPEnergy` and :class:`ConvEnergy` grow at most linearly, so ``exp(-E)`` has a finite
+    integral, whatever their parameters are. :class:`ResNetEnergy`, whose head is quadratic, may
     fall faster than the Gaussian rises.
 
     Args:
         net: maps ``(n, *event)`` to ``(n,)``.
-        mean, std: of every element; they are kept with the parameters, and not trained.
+        mean, std: mean and standard deviation of every element; they are kept with the parameters,
+            and not trained.
     """
 
     mean: Tensor
@@ -222,9 +224,9 @@ def make_energy(
     n_classes: int | None = None,
     base: tuple[float, float] | None = None,
 ) -> nn.Module:
-    """``mlp``, ``conv``, ``resnet``, or ``auto``: conv for images of at least 8 x 8 pixels, else
-    mlp. With ``n_classes`` it takes labels. ``base``: mean and standard deviation of a
-    :class:`GaussianBase`.
+    """Makes an energy of a kind: ``mlp``, ``conv``, ``resnet``, or ``auto``, which is conv for
+    images of at least 8 x 8 pixels and else mlp. With ``n_classes`` the energy takes labels.
+    ``base`` is the mean and the standard deviation of a :class:`GaussianBase`.
 
     Raises:
         ValueError: kind is none of these, or conv or resnet is asked for what is not an image.

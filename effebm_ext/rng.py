@@ -1,4 +1,4 @@
-"""Keys: which noise a step adds.
+"""Keys name the noise that a step adds.
 
 The noise of an element depends only on (seed, offset, chain, index in the chain), never on the
 device, the number of threads or how chains are split into batches (docs/numerics.md).
@@ -25,7 +25,7 @@ _MAX_CHAINS = 2**32
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """Names a stream of noise, the same on every device.
+    """Names a stream of noise, which is the same on every device.
 
     Args:
         seed: any 64-bit integer, signed or unsigned.
@@ -63,7 +63,8 @@ class Key:
             if not low <= value < high:
                 raise ValueError(f"{name}: expected {low} <= {name} < {high}, got {value}")
             object.__setattr__(self, name, value)
-        # As an int64 tensor holds it; no field. A compiled graph cannot compute it: 2**64 is none.
+        # The seed as an int64 tensor holds it; not a field. A compiled graph cannot compute it, as
+        # 2**64 is no 64-bit integer.
         object.__setattr__(self, "_signed_seed", _signed(self.seed))
 
     def __getstate__(self) -> dict[str, int]:
@@ -73,7 +74,7 @@ class Key:
         self.__dict__.update(state, _signed_seed=_signed(state["seed"]))
 
     def at(self, step: int) -> Key:
-        """The key ``step`` positions further on in the same stream."""
+        """Returns the key ``step`` positions further on in the same stream."""
         if type(step) is not int:
             step = as_int(step, "step")
         offset = self.offset + step
@@ -82,7 +83,7 @@ class Key:
             key = Key(self.seed, offset, self.first_chain)
             object.__setattr__(key, "_signed_seed", self.__dict__["_signed_seed"])
             return key
-        key = object.__new__(Key)  # without checking again what has not changed
+        key = object.__new__(Key)  # skips the checks, as only the offset has changed
         key.__dict__.update(self.__dict__, offset=offset)
         return key
 
@@ -91,11 +92,12 @@ Rng = Key | torch.Generator | None
 
 
 def uniforms(key: Key, n: int, purpose: int) -> Tensor:
-    """A uniform number in (0, 1) for each of ``n`` chains, float64 ``(n,)`` on the CPU: a multiple
-    of 2^-53 that depends on the key, the chain's number and the purpose alone (docs/numerics.md).
+    """Returns a uniform number in (0, 1) for each of ``n`` chains, float64 ``(n,)`` on the CPU: a
+    multiple of 2^-53 that depends only on the key, the chain's number and the purpose
+    (docs/numerics.md).
 
     Raises:
-        ValueError: a chain number of 2**32 or more.
+        ValueError: a chain number is 2**32 or more.
     """
     _check_chains(key, n)
     counter = torch.zeros(n, 4, dtype=torch.int64)
@@ -108,13 +110,13 @@ def uniforms(key: Key, n: int, purpose: int) -> Tensor:
 
 
 def generator_for(purpose: str, seed: int) -> torch.Generator:
-    """A CPU generator whose numbers are shared with no other purpose of the same seed."""
+    """Makes a CPU generator whose numbers are shared with no other purpose of the same seed."""
     return torch.Generator().manual_seed(_derived_seed(purpose, seed))
 
 
 def key_for(purpose: str, seed: int) -> Key:
-    """A key whose stream is shared with no other purpose of the same seed, nor with ``Key(seed)``,
-    whatever their offsets and chains."""
+    """Makes a key whose stream is shared with no other purpose of the same seed, nor with
+    ``Key(seed)``, whatever the offsets and chains are."""
     return Key(_derived_seed(purpose, seed))
 
 
@@ -128,8 +130,8 @@ def _seed_tensor(seed: int, device: torch.device) -> Tensor:
 
 
 def _captured_seed_tensor(seed: int, device: torch.device) -> Tensor:
-    """The same by kernels alone: a graph that is being captured must not copy from the host. The
-    graph keeps it, and makes it anew at every replay."""
+    """Makes the seed tensor by kernels only, as a graph that is being captured must not copy from
+    the host. The graph keeps it, and makes it again at every replay."""
     key = torch.zeros(2, dtype=torch.int64, device=device)
     key[:1].fill_(seed)
     return key
@@ -139,10 +141,11 @@ def _signed(seed: int) -> int:
     return seed - 2**64 if seed >= 2**63 else seed
 
 
-# Made once per seed and device: a new one at every step would be a copy to the device each time.
+# Seed tensors are made once per seed and device, as a new one at every step would be a copy to the
+# device each time.
 _MAX_SEED_TENSORS = 64
 _seed_tensors: dict[tuple[int, torch.device], Tensor] = {}
-# What a captured graph reads is never given up.
+# Seed tensors that a captured graph reads are never given up.
 _captured: list[Tensor] = []
 
 
@@ -153,7 +156,7 @@ def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
     if is_transformed():  # a tensor made within a transform belongs to it
         return _seed_tensor(seed, device)
     for oldest in list(_seed_tensors)[: 1 - _MAX_SEED_TENSORS]:
-        _seed_tensors.pop(oldest, None)  # which another thread may have done
+        _seed_tensors.pop(oldest, None)  # another thread may have removed it
     with torch.inference_mode(False):  # autograd may have to save it later
         made = _seed_tensors[seed, device] = _seed_tensor(seed, device)
     return made
@@ -173,10 +176,11 @@ def _seed_tensor_for(seed: int, x: Tensor) -> Tensor:
 
 
 def key_arguments(rng: Rng, x: Tensor, noiseless: bool = False) -> tuple[Tensor, int, int]:
-    """``(key, offset, first_chain)`` as the ops take them; ``key`` is int64 ``(2,)`` on x's device.
+    """Returns ``(key, offset, first_chain)`` as the ops take them; ``key`` is int64 ``(2,)`` on x's
+    device.
 
-    A generator, or torch's default one for ``None``, draws a fresh key at every call; but not under
-    the transforms of torch.func, which may refuse to draw, where the op is ``noiseless``.
+    A generator, or torch's default generator for ``None``, draws a fresh key at every call. Under
+    the transforms of torch.func, which may refuse to draw, it draws none for a ``noiseless`` op.
     """
     if isinstance(rng, Key):
         _check_chains(rng, x.size(0))

@@ -1,4 +1,4 @@
-"""Numbers as callers have them: Python's, NumPy's, and tensors or arrays without axes."""
+"""Conversion of callers' numbers: Python's, NumPy's, and tensors or arrays without axes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch
 
 
 def as_int(value: Any, name: str) -> int:
-    """The integer that ``value`` is: an int, a NumPy integer, or an integer tensor or array without
-    axes. A tensor on a GPU is waited for.
+    """Returns ``value`` as an int: it is an int, a NumPy integer, or an integer tensor or array
+    without axes. The host waits for a tensor on a GPU.
 
     Raises:
-        TypeError: it is none of these; a bool is none, and neither is a float that is whole.
+        TypeError: it is none of these; a bool or a whole float is none of them.
     """
     if type(value) is int:
         return value
-    if isinstance(value, torch.SymInt):  # of a trace with dynamic shapes
+    if isinstance(value, torch.SymInt):  # from a trace with dynamic shapes
         return cast("int", value)
     plain = _without_axes(value)
     if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, numbers.Integral):
@@ -29,16 +29,16 @@ def as_int(value: Any, name: str) -> int:
 
 
 def as_float(value: Any, name: str, expected: str = "a number") -> float:
-    """The real number that ``value`` is: a float, an int, a NumPy number, or a tensor or array
-    without axes. A tensor on a GPU is waited for. ``expected`` is what the message asks for.
+    """Returns ``value`` as a float: it is a float, an int, a NumPy number, or a tensor or array
+    without axes. The host waits for a tensor on a GPU. The message asks for ``expected``.
 
     Raises:
-        TypeError: it is none of these; a bool is none.
+        TypeError: it is none of these; a bool is none of them.
         ValueError: it is an integer that no float holds.
     """
     if type(value) is float:
         return value
-    if isinstance(value, (torch.SymFloat, torch.SymInt)):  # of a trace with dynamic shapes
+    if isinstance(value, (torch.SymFloat, torch.SymInt)):  # from a trace with dynamic shapes
         return cast("float", torch.sym_float(value))
     plain = _without_axes(value)
     if isinstance(plain, (bool, np.bool_)) or not isinstance(plain, numbers.Real):
@@ -50,7 +50,7 @@ def as_float(value: Any, name: str, expected: str = "a number") -> float:
 
 
 def as_positive(value: Any, name: str) -> float:
-    """The positive and finite number that ``value`` is, as :func:`as_float` takes numbers.
+    """Returns ``value`` as a float, like :func:`as_float`; it must be positive and finite.
 
     Raises:
         TypeError: it is no number.

@@ -32,15 +32,15 @@ class Trainer:
         batch_size: rows of data per iteration, drawn with replacement.
         data_noise: standard deviation of Gaussian noise added to the data.
         max_grad_norm: larger gradients of the parameters are scaled down to this norm.
-        schedule: of the optimiser's learning rate, stepped once per iteration.
+        schedule: schedule of the optimiser's learning rate, stepped once per iteration.
         ema: moving average of the energy's parameters, updated once per iteration.
         generator: CPU generator of the batches and the data noise.
-        labels: of the data, int64 ``(n,)`` on the CPU, passed to the energy as ``y``. Batches have
-            the classes that the objective asks for.
-        hook: called with the trainer after every ``hook_every`` iterations; what it returns joins
-            the metrics, under names of its own. It must not change the trainer; what it draws from
-            torch's default CPU generator is given back.
-        hook_every: iterations, at least 1.
+        labels: the labels of the data, int64 ``(n,)`` on the CPU, passed to the energy as ``y``.
+            Batches have the classes that the objective asks for.
+        hook: called with the trainer after every ``hook_every`` iterations. The numbers that it
+            returns join the metrics and must have names of their own. It must not change the
+            trainer; torch's default CPU generator is restored after it.
+        hook_every: iterations from one call of the hook to the next, at least 1.
 
     Raises:
         ValueError: hook_every is below 1.
@@ -76,30 +76,30 @@ class Trainer:
 
     @property
     def model(self) -> nn.Module:
-        """The energy that was learnt: that of the averaged parameters where they are kept."""
+        """The learnt energy; it has the averaged parameters if an average is kept."""
         return self.energy if self.ema is None else self.ema.module
 
     @property
     def chains(self) -> Chains | None:
-        """The objective's chains, if it has some."""
+        """The chains of the objective, or None."""
         return self.objective.chains
 
     @property
     def state(self) -> LangevinState:
-        """The state of the chains, of no chains if the objective has none."""
+        """The state of the chains, or a state without chains if the objective has none."""
         if self.chains is not None:
             return self.chains.state
         labels = {} if self.labels is None else {"y": self.labels[:0].to(self.data.device)}
         return LangevinState(self.data[:0], None, Key(0), 0, labels)
 
     def iteration(self) -> dict[str, float]:
-        """One iteration; what it saw: the loss, its gradient's norm, what the objective tells, and
-        what the hook returns.
+        """Makes one iteration and returns its metrics: the loss, the norm of its gradient, and the
+        metrics of the objective and of the hook.
 
         Raises:
-            NonFiniteError: one of these is not finite, or chains diverged whose sampler raises an
-                error then. Unless it is what was seen after they moved, the parameters are those
-                of the iteration before.
+            NonFiniteError: a metric is not finite, or chains diverged whose sampler raises an error
+                then. The parameters are as before the iteration, unless the error occurs after they
+                moved.
         """
         self.iterations += 1
         with self._naming_the_iteration():
@@ -119,7 +119,7 @@ class Trainer:
             moved = self.objective.parameters_moved()
         metrics |= self._finite(moved)
         if self.hook is not None and self.iterations % self.hook_every == 0:
-            with torch.random.fork_rng(devices=[]):  # the run may draw from it too
+            with torch.random.fork_rng(devices=[]):  # the run may use the default generator too
                 metrics |= self.hook(self)
         return metrics
 
@@ -137,8 +137,8 @@ class Trainer:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes while training, for :func:`effebm_ext.runs.checkpoint.save`. A
-        compiled energy is saved as what was compiled, so that others can load it."""
+        """Returns everything that changes while training, for a checkpoint. A compiled energy is
+        saved as the module that was compiled, so that other energies can load it."""
         return {
             "iterations": self.iterations,
             "energy": _unwrapped(self.energy).state_dict(),
@@ -150,11 +150,11 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where :meth:`state_dict` was taken, to the bit: parameters, optimiser, learning
-        rate, chains with their residuals and noise position, order of the data.
+        """Continues from where :meth:`state_dict` was taken, to the bit: parameters, optimiser,
+        learning rate, chains with their residuals and noise position, order of the data.
 
         Raises:
-            KeyError, RuntimeError, TypeError, ValueError: the state is of another kind of run.
+            KeyError, RuntimeError, TypeError, ValueError: the state belongs to another kind of run.
         """
         if self.chains is not None:
             self.chains.load_state_dict(state["chains"])
@@ -188,7 +188,7 @@ class Trainer:
 
 
 def _unwrapped(energy: nn.Module) -> nn.Module:
-    """What torch.compile or DataParallel made it of, whose parameters have no prefix."""
+    """Returns the module inside torch.compile or DataParallel, whose parameters have no prefix."""
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     inner = energy.module if isinstance(energy, parallel) else getattr(energy, "_orig_mod", None)
     return energy if inner is None else _unwrapped(inner)

@@ -49,7 +49,7 @@ _ADVICE = (
 
 
 class Followed(NamedTuple):
-    """What :meth:`WeightedWalkers.advance` reports.
+    """The report of :meth:`WeightedWalkers.advance`.
 
     Attributes:
         ess: effective sample size of the weights before resampling, 1 to n.
@@ -219,7 +219,7 @@ class WeightedWalkers:
             self.sampler.refresh_(state)
             log_weights = self._added(log_weights, energy.double() - state.energy.double())
             info = self.sampler.steps_(state, n_steps)
-            assert info.acceptance is not None  # of adjusted steps
+            assert info.acceptance is not None  # the steps are adjusted
             return log_weights, float(info.acceptance.mean())
         for _ in range(n_steps):
             proposal = self.sampler.propose(state)

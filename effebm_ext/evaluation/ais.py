@@ -200,7 +200,7 @@ class _Walk:
 
     def __init__(self, energy: Callable[[Tensor], Tensor], generator: torch.Generator) -> None:
         self.energy, self.generator = energy, generator
-        self.acceptances: list[float] = []  # those of the annealing, without the pilot
+        self.acceptances: list[float] = []  # from the annealing, without the pilot
 
     def at(self, z: Tensor) -> Point:
         return Point.at(self.energy, z)

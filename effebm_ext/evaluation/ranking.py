@@ -1,4 +1,4 @@
-"""How well a score tells two sets apart."""
+"""Measures of how well a score tells two sets apart."""
 
 from __future__ import annotations
 

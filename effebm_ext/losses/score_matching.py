@@ -101,7 +101,7 @@ def ssm_vr(
     """Returns the sliced loss with less variance, ``mean[|s|^2 / 2 + v.(grad s) v]`` (arXiv
     1905.07088).
 
-    The arguments are those of :func:`ssm`.
+    It has the same arguments as :func:`ssm`.
     """
     _, trace, s = _sliced(score, x, rng, energy_kwargs)
     return sum_of_terms(s.square().sum(1) / 2, trace, _factor(x, scaled))

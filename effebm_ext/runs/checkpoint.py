@@ -15,7 +15,7 @@ CHECKPOINT = "checkpoint.pt"  # in the folder of a run
 _FORMAT = "effebm_ext checkpoint"
 _VERSION = 1
 _FOLDER = 0x10  # among the external attributes of a zip entry
-_END_RECORD, _END_RECORD_SIZE = b"PK\x05\x06", 22  # of a zip archive without a comment
+_END_RECORD, _END_RECORD_SIZE = b"PK\x05\x06", 22  # a zip archive without a comment
 
 
 class CheckpointError(ValueError):

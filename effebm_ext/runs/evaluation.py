@@ -93,11 +93,11 @@ class Evaluation:
         return f"{self.n_data} {kind} rows{noise}"
 
     def bits_per_dimension(self, nats: float) -> float:
-        """Of a cross-entropy."""
+        """Converts a cross-entropy from nats per row to bits per dimension."""
         return nats / self.dimensions / math.log(2)
 
     def summary(self) -> str:
-        """Some lines on the cross-entropy."""
+        """Returns some lines on the cross-entropy."""
         low, high = self.cross_entropy_forward, self.cross_entropy_reverse
         bits = [f"{self.bits_per_dimension(nats):.4g}" for nats in (low, high)]
         model = f" under the conditional model of {len(self.classes)} classes"

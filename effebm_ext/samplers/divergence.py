@@ -170,7 +170,7 @@ class Watch:
         self._recent.append(probe(values))
         if self._divergence.on_divergence == "restart":
             seen = self._recent[-1]
-            if not (seen.is_cpu and surely_finite(seen)):  # a GPU is not waited for
+            if not (seen.is_cpu and surely_finite(seen)):  # does not wait for a GPU
                 state.begin_anew_(not_finite(seen))
         if len(self._recent) == _FOLDED:
             self._fold(state)

@@ -45,7 +45,7 @@ class MALA(LangevinProposal, Sampler[CachedState]):
     parameters have changed, :meth:`refresh_` the state. If energies are so large, or of so short a
     dtype, that their rounding is above 0.1 nats, acceptance is wrong, and a warning says so once.
 
-    Arguments and errors are those of :class:`effebm_ext.samplers.proposal.LangevinProposal`, and
+    It has the arguments and errors of :class:`effebm_ext.samplers.proposal.LangevinProposal`, and
 
     Args:
         on_divergence: keep diverged chains where they are, or raise a NonFiniteError at the end of

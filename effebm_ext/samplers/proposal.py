@@ -134,8 +134,8 @@ class LangevinProposal:
     def init(
         self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
     ) -> CachedState:
-        """Returns a state at a copy of ``x0`` ``(n_chains, *event)``, float32 or float64; the
-        arguments are those of :meth:`effebm_ext.samplers.Sampler.init`.
+        """Returns a state at a copy of ``x0`` ``(n_chains, *event)``, float32 or float64; it takes
+        the arguments of :meth:`effebm_ext.samplers.Sampler.init`.
 
         Raises:
             TypeError: as :meth:`effebm_ext.samplers.Sampler.init`, or x0 has 16 bits, whose

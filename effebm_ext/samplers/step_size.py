@@ -20,7 +20,7 @@ def as_step_size(value: Any) -> StepSize:
 
     Raises:
         TypeError: it is none of these.
-        ValueError: a number is not positive and finite. A tensor on a GPU is waited for.
+        ValueError: a number is not positive and finite. Waits for a GPU.
     """
     if isinstance(value, Tensor):
         if not bool(all_positive(value)):
