@@ -11,9 +11,9 @@ import numpy as np
 from effebm_ext.runs import plotting
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
-from effebm_ext.runs.report import evaluate as evaluate_energy
 from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.model import TrainedModel, load_model
+from effebm_ext.runs.report import evaluate as evaluate_energy
 from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64

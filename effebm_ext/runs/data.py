@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effebm_ext.rng import generator_for
 from effebm_ext.runs import image_files
 from effebm_ext.runs.array_files import read_arrays
-from effebm_ext.rng import generator_for
 from effebm_ext.scalars import as_float, as_int
 
 

@@ -14,14 +14,14 @@ from typing import TextIO
 import torch
 from matplotlib.figure import Figure
 
+from effebm_ext.energies import denoise
 from effebm_ext.runs import checkpoint, plotting
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
-from effebm_ext.energies import denoise
-from effebm_ext.runs.report import evaluate
 from effebm_ext.runs.evaluation import Evaluation
 from effebm_ext.runs.metrics_log import read_metrics
+from effebm_ext.runs.report import evaluate
 from effebm_ext.runs.tensorboard_log import TensorBoardLog, check_installed, event_files
 from effebm_ext.training import NonFiniteError, Trainer
 

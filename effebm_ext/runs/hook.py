@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.report import evaluate

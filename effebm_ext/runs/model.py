@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
-from effebm_ext.runs import checkpoint
-from effebm_ext.runs.config import TrainConfig
 from effebm_ext.energies import denoise
 from effebm_ext.networks import make_energy
-from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.rng import Key
+from effebm_ext.runs import checkpoint
 from effebm_ext.runs.checkpoint import CHECKPOINT
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
 
 

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
 from effebm_ext.energies import energy_and_gradient, per_chain
 from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
 from effebm_ext.evaluation.estimates import Estimate, error_of_mean
@@ -22,10 +20,12 @@ from effebm_ext.evaluation.mixture import (
     mixture_cross_entropy,
     negative_log_density,
 )
-from effebm_ext.runs.ood import out_of_distribution
 from effebm_ext.evaluation.ranking import auroc
-from effebm_ext.runs.evaluation import ClassEvaluation, Evaluation
 from effebm_ext.rng import generator_for
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.evaluation import ClassEvaluation, Evaluation
+from effebm_ext.runs.ood import out_of_distribution
 
 _ROWS = 10_000  # at most this many rows are evaluated
 _ROWS_OF_KERNEL = 1000

@@ -45,9 +45,7 @@ class Recipe:
     options: type = NoOptions
     check: Callable[[CommonOptions, Any], None] = lambda config, own: None
     defaults: Callable[[bool], Mapping[str, Any]] = lambda is_image: {}
-    shown: Mapping[str, str] = dataclasses.field(
-        default_factory=lambda: {"energy_gap": "+.3f"}
-    )
+    shown: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"energy_gap": "+.3f"})
     gaussian_base: bool = False
     adds_noise: bool = False
     moves_rarely: bool = False
