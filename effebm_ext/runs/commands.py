@@ -30,7 +30,7 @@ _N_SAMPLES = 64
 @click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
 @click.option("--denoise", is_flag=True, help="take the noise added to the data off the samples")
 @click.option("--label", type=int, help="samples of this class [default: of the chains' classes]")
-@click.option("--seed", type=int, help="of the noise that steps add [default: 0]")
+@click.option("--seed", type=int, help="seed of the noise that steps add [default: 0]")
 def sample(
     run: Path,
     out: Path,
@@ -87,7 +87,7 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 @click.option("--ood", metavar="SOURCE",
               help="what the energy should tell from the data: permuted (the data's elements), "
               "noise, or any source that --data of train takes")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="of the chains and the noise")
+@click.option("--seed", default=0, show_default=True, help="seed of the chains and the noise")
 def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
     """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
     model, folder = load_model(run), RunFolder(run, resume=True)

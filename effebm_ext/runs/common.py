@@ -48,7 +48,7 @@ class CommonOptions:
     conditional: bool = option(False, "learn an energy of data and labels, to sample by class")
     compressor: str | None = option(
         None,
-        "of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
+        "compressor of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
         "[default: block-sign:64, of weighted walkers none]",
     )
     error_feedback: bool | None = option(
@@ -58,16 +58,16 @@ class CommonOptions:
     )
     clip: str = option(
         "none",
-        "of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
+        "clip of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
     )
     chains: int = option(
         128, "persistent chains, or chains drawn from the replay buffer at a time", above=0
     )
     buffer_size: int = option(
-        0, "of the replay buffer; 0: no buffer, all chains persist and are moved", at_least=0
+        0, "chains in the replay buffer; 0: no buffer, all chains persist and are moved", at_least=0
     )
     restart_probability: float = option(
-        0.0, "of a chain, before it is moved", at_least=0, at_most=1
+        0.0, "probability that a chain begins anew before it is moved", at_least=0, at_most=1
     )
     langevin_steps: int = option(20, "steps of every chain per iteration", above=0)
     step_size: float | None = option(
@@ -84,7 +84,7 @@ class CommonOptions:
     )
     iterations: int = option(3000, "parameter updates", above=0)
     batch_size: int = option(128, "data per iteration", above=0)
-    learning_rate: float = option(1e-3, "of the parameters", above=0)
+    learning_rate: float = option(1e-3, "learning rate of the parameters", above=0)
     learning_rate_schedule: str | None = option(
         None,
         "cosine, linear (both to zero) or constant [default: cosine, with --verbatim constant]",
@@ -95,7 +95,7 @@ class CommonOptions:
     )
     ema_decay: float = option(
         0.0,
-        "of a moving average of the parameters, from which to sample later; 0: none",
+        "decay of a moving average of the parameters, from which to sample later; 0: none",
         at_least=0,
         below=1,
     )
@@ -124,7 +124,7 @@ class CommonOptions:
         "iterations between shorter evaluations, which join the metrics; 0: none",
         at_least=0,
     )
-    seed: int = option(0, "of everything random")
+    seed: int = option(0, "seed of everything random")
     device: str = option("cpu", "where the chains and the energy live")
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ class JarzynskiOptions(EnergyL2):
     moved_chains: int = option(0, "weighted walkers moved at a time; 0: all", at_least=0)
     resampling: str = option(
         "systematic",
-        "of weighted walkers: systematic, stratified or multinomial",
+        "resampling of weighted walkers: systematic, stratified or multinomial",
         names=("systematic", "stratified", "multinomial"),
     )
     resample_threshold: float = option(

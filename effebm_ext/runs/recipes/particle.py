@@ -19,7 +19,7 @@ class ParticleOptions(EnergyL2):
 
     particle_move: str = option(
         "alpha",
-        "of particles, with the change of the energy: alpha, by the difference of "
+        "how particles move with the change of the energy: alpha, by the difference of "
         "gradients, or beta, by a derivative of second order",
         names=("alpha", "beta"),
     )
