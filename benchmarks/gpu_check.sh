@@ -88,7 +88,7 @@ else
   echo "sanitizer      compute-sanitizer is not installed" | tee -a "$FOLDER/summary.txt"
 fi
 step tests "$LIMIT" "$PYTHON" -m pytest python_tests -k "cuda and not emulated" \
-  --deselect python_tests/test_cuda_build.py
+  --deselect python_tests/package/test_cuda_build.py
 wait
 cat "$FOLDER"/{bfloat16,launches,float32}.log "$FOLDER/summary.txt"
 ! grep -q ' rc [1-9]' "$FOLDER/summary.txt"

@@ -12,7 +12,7 @@ import effebm_ext
 from effebm_ext import _C
 from effebm_ext.source_digest import source_digest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 USE = """
 import torch, effebm_ext as eff
 from effebm_ext import _C

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import DTYPES, INF, LAYOUTS, NAN, normal
+from step_cases import NEUTRAL
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
@@ -138,12 +139,6 @@ def test_autograd_notices_what_the_step_overwrites():
     for loss in losses:
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
-
-
-NEUTRAL = {"key": torch.tensor([1, 2]), "offset": 0, "first_chain": 0, "step_size": 0.1,
-           "step_sizes": None, "noise_std": None, "noise_stds": None, "compressor": 0,
-           "compressor_size": 0, "block_offsets": None, "clip": 0, "clip_limit": 0.0, "bounds": 0,
-           "lower": 0.0, "upper": 0.0}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from helpers import named
 from scipy import integrate, special, stats
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.compression_bias import __main__ as compression_bias
 from experiments.compression_bias import chains

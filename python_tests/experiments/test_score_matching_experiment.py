@@ -8,7 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from effebm_ext.runs.data import load
 from experiments.score_matching import __main__ as score_matching

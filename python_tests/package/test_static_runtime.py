@@ -9,7 +9,7 @@ import static_runtime
 
 from effebm_ext import _C
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FAILING_CHECKS = """
 import torch, effebm_ext
 from effebm_ext import _C

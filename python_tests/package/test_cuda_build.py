@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import static_runtime
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 GATE = "-Werror all-warnings -Xptxas --warn-on-spills -Xptxas --warn-on-local-memory-usage"
 
 pytestmark = pytest.mark.skipif(

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import effebm_ext as eff
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import environment
 import forms

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 sys.path.insert(0, str(ROOT / "tools"))
 import imports  # noqa: E402

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import math
 
 import pytest
 import torch
@@ -10,16 +9,14 @@ from helpers import (
     DTYPES,
     INF,
     INTEGERS,
-    LAYOUTS,
     NAN,
-    SPECIAL,
     assert_same_bits,
     expected,
     normal,
     on,
 )
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from step_cases import BOUNDS, CLIPS, NOISES, STEP_SIZES, cases
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype
@@ -36,10 +33,6 @@ COMPRESSORS = [
     eff.BlockSign(1000),
     eff.BlockSign(block_offsets=[0, 1, 7, 10]),
 ]
-CLIPS = [None, eff.ClipValue(0.5), eff.ClipNorm(1.5)]
-BOUNDS = [None, (-1.0, 0.7), eff.Reflect(-0.3, 0.7)]
-STEP_SIZES = [0.1, torch.tensor(0.1, dtype=torch.float64), torch.tensor([0.0, 0.1, 1.5])]
-NOISES = [None, 0, 0.3, torch.tensor(0.3), torch.tensor([0.0, 0.5, 2.0])]
 
 
 def assert_same_state(got, want):
@@ -95,37 +88,6 @@ def combinations(dtype, compressor):
 def test_every_combination_of_options_equals_the_reference(device, dtype, compressor):
     for arguments, want in combinations(dtype, compressor):
         check_step(on(device, arguments), want)
-
-
-@st.composite
-def cases(draw):
-    shape = draw(
-        st.lists(st.integers(0, 6), min_size=1, max_size=4)
-        | st.tuples(st.integers(0, 3), st.sampled_from([1, 63, 65, 1023, 1024, 1025, 2051]))
-    )
-    dtype = draw(st.sampled_from(DTYPES))
-    layouts = st.sampled_from(sorted(LAYOUTS))
-    seed = draw(st.integers(0, 2**32))
-    x, grad = normal(*shape, seed=seed, dtype=dtype), normal(*shape, seed=seed + 1, dtype=dtype)
-    if draw(st.booleans()):
-        index = torch.randint(len(SPECIAL), shape, generator=torch.Generator().manual_seed(seed))
-        grad = SPECIAL[index].to(dtype)
-    x = LAYOUTS[draw(layouts)](x)
-    grad = {"expanded": grad[:1].expand_as(grad), "x": x}.get(
-        draw(layouts | st.sampled_from(["expanded", "x"])), LAYOUTS[draw(layouts)](grad)
-    )
-    dim = math.prod(shape[1:])
-    compressor = draw(
-        st.none()
-        | st.builds(eff.TopK, st.integers(0, dim))
-        | st.builds(eff.BlockSign, st.integers(max(1, dim // 50), 2 * dim + 2))
-    )
-    residual = None
-    if compressor is not None and draw(st.booleans()):
-        residual = LAYOUTS[draw(layouts)](normal(*shape, seed=seed + 2, dtype=compute_dtype(dtype)))
-    options = {"clip": CLIPS, "bounds": BOUNDS, "noise_std": NOISES[:-1]}
-    drawn = {name: draw(st.sampled_from(values)) for name, values in options.items()}
-    return x, grad, draw(st.sampled_from(STEP_SIZES[:-1])), residual, compressor, drawn
 
 
 def gaps(t):

@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from effebm_ext.objectives import Contrastive, ParticleDynamics
 from experiments.particle_dynamics import __main__ as experiment

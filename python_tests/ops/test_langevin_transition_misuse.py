@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import DTYPES, assert_same_bits, named, normal, on
-from test_langevin_step_misuse import NEUTRAL
+from step_cases import NEUTRAL
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype

@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, normal, on
 from hypothesis import given, settings
-from test_langevin_step import cases
+from step_cases import cases
 
 import effebm_ext as eff
 from effebm_ext.ops.checks import compute_dtype

@@ -16,7 +16,7 @@ import effebm_ext as eff
 from effebm_ext import _C, extension
 from effebm_ext.source_digest import source_digest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def script(path, *lines):
