@@ -110,9 +110,6 @@ class PackedEntries:
         return self.values.nbytes + self.indices.nbytes
 
 
-Packed = PackedSigns | PackedEntries
-
-
 def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> PackedSigns:
     """See :meth:`effebm_ext.BlockSign.pack`."""
     signs, zeros, scales, flags = torch.ops.effebm.signs_pack(c, block_size, block_offsets)

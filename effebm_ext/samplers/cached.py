@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effebm_ext.ops.compressor import Packed
 from effebm_ext.ops.packing import PackedEntries, PackedSigns
 from effebm_ext.samplers.state import LangevinState
 
-CachedDrift = Tensor | PackedEntries | PackedSigns
+CachedDrift = Tensor | Packed
 
 
 @dataclasses.dataclass
