@@ -20,6 +20,7 @@ from effebm_ext.transforms import (
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
+_LARGEST_FLOAT32 = _LARGEST[torch.float32]
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -76,13 +77,12 @@ def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Te
         if value.dtype == torch.bool or value.is_complex():
             raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
         return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
-    compiling = torch.compiler.is_compiling()
-    if type(value) is float and 0 <= value < _LARGEST[torch.float32] and not compiling:
+    if type(value) is float and 0 <= value < _LARGEST_FLOAT32 and not torch.compiler.is_compiling():
         return value, None  # what nearly every call has
     number, dtype = as_float(value, name, "a number or a tensor"), compute_dtype(x.dtype)
     if not 0 <= number <= _LARGEST[dtype]:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
-    if compiling:  # as a constant of the graph every value would recompile it
+    if torch.compiler.is_compiling():  # as a constant of the graph every value would recompile it
         return 0.0, torch.ones((), dtype=dtype, device=x.device) * number
     return number, None
 

@@ -62,11 +62,12 @@ def langevin_step_(
         step_size: gamma >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per chain.
         compressor: None, :class:`~effebm_ext.TopK`, :class:`~effebm_ext.BlockSign`, or any function
             that maps ``u``, x's shape and float32 (float64 for float64 states), to a tensor like
-            it; that one runs by itself, before the fused update.
+            it; such a function runs by itself, before the fused update.
         noise_std: standard deviation of the noise, >= 0, like step_size a number or a tensor;
             default ``sqrt(step_size)``. 0 draws no noise.
         clip: :class:`~effebm_ext.ClipValue` or :class:`~effebm_ext.ClipNorm`; comes first.
-        bounds: ``(lower, upper)`` clamps the new state, :class:`~effebm_ext.Reflect` mirrors it.
+        bounds: of the new state: :class:`~effebm_ext.Clamp`, for which ``(lower, upper)`` is short,
+            or :class:`~effebm_ext.Reflect`.
         residual: float32 (float64 for float64 states), x's shape; written. Needs a compressor.
         statistics: float32 (float64 for float64 states) ``(n_chains, 2)``, contiguous; written: the
             sum of squares of each chain's gradient, and how many of its elements clip changed.
@@ -95,15 +96,7 @@ def langevin_step_(
     if statistics is not None:
         _check_statistics(statistics, x)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(
-        x,
-        step_size,
-        compressor=compressor,
-        noise_std=noise_std,
-        clip=clip,
-        bounds=bounds,
-        rng=rng,
-    )
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
         _black_box_step_(x, grad, residual, statistics, call)
         return x
@@ -172,15 +165,7 @@ def langevin_step(
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(
-        x,
-        step_size,
-        compressor=compressor,
-        noise_std=noise_std,
-        clip=clip,
-        bounds=bounds,
-        rng=rng,
-    )
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
         return black_box_step(x, grad, None, call).x
     return differentiable_step(x, grad, call)

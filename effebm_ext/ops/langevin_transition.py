@@ -81,15 +81,7 @@ def langevin_transition(
     check_not_transformed("langevin_transition", x, grad, residual, step_size, noise_std)
     check_residual(residual, x, compressor)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(
-        x,
-        step_size,
-        compressor=compressor,
-        noise_std=noise_std,
-        clip=clip,
-        bounds=bounds,
-        rng=rng,
-    )
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
         with torch.no_grad():  # the function may have parameters
             step = black_box_step(x, grad, residual, call)

@@ -111,7 +111,6 @@ class StepCall:
         cls,
         x: Tensor,
         step_size: float | Tensor,
-        *,
         compressor: Compressor | None = None,
         noise_std: float | Tensor | None = None,
         clip: Clip | None = None,

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from effebm_ext.limits import Clamp
+
 
 def described(sampler: object) -> str:
     """The call that makes the sampler, without the arguments that are as by default."""
@@ -21,6 +23,8 @@ def described(sampler: object) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Clamp):
+        return repr((value.lower, value.upper))
     if isinstance(value, nn.Module):
         return type(value).__name__
     return getattr(value, "__name__", None) or repr(value)
