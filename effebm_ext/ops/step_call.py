@@ -89,10 +89,10 @@ class StepCall:
         key: int64 ``(2,)`` on the device of the state.
         offset, first_chain: which noise of the key it is.
         step_size: a number, 0 if there are ``step_sizes``.
+        drift: what is done to the gradient.
         step_sizes: None, or a tensor ``()`` or ``(n_chains,)`` in the compute dtype.
         noise_std: a number, 0 if there are ``noise_stds``; None stands for sqrt(step_size).
         noise_stds: None, or a tensor like step_sizes.
-        drift: what is done to the gradient.
         bounds: of the new state.
     """
 
@@ -100,10 +100,10 @@ class StepCall:
     offset: int
     first_chain: int
     step_size: float
+    drift: DriftCall
     step_sizes: Tensor | None = None
     noise_std: float | None = None
     noise_stds: Tensor | None = None
-    drift: DriftCall = AS_IT_IS
     bounds: Clamp | Reflect | None = None
 
     @classmethod
@@ -125,8 +125,8 @@ class StepCall:
         own["step_size"], own["step_sizes"] = chain_scalar(step_size, x, "step_size")
         if noise_std is not None:
             own["noise_std"], own["noise_stds"] = chain_scalar(noise_std, x, "noise_std")
-        if compressor is not None or clip is not None:
-            own["drift"] = DriftCall.of(x, compressor, clip)
+        drifts = compressor is not None or clip is not None
+        own["drift"] = DriftCall.of(x, compressor, clip) if drifts else AS_IT_IS
         if bounds is not None:
             own["bounds"] = as_bounds(bounds)
         noiseless = call.noise_std == 0 and call.noise_stds is None
