@@ -13,7 +13,7 @@ from forms import HALF_STEP, STEP_SIZE, Scratch, moves
 from torch import Tensor
 
 import effebm_ext as eff
-from effebm_ext.ops.step_arguments import Compressor
+from effebm_ext.ops.compressor import Compressor
 from effebm_ext.runs.options import parse_compressor
 
 OPS = ("plain", "block-sign:64", "topk:0.001", "topk:0.01", "topk:0.1", "topk:0.5")

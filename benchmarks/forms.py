@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 import effebm_ext as eff
-from effebm_ext.ops.step_arguments import Compressor
+from effebm_ext.ops.compressor import Compressor
 
 # Large, so that in a 16-bit state, too, a wrong move stands out from rounding.
 STEP_SIZE = 0.5

@@ -5,7 +5,7 @@ Every step is one fused pass over memory: compress the gradient, move, add noise
 
 from effebm_ext import extension, losses  # noqa: F401  (extension first: it finds _C)
 from effebm_ext.energies import NonFiniteError
-from effebm_ext.limits import ClipNorm, ClipValue, Reflect
+from effebm_ext.limits import Clamp, ClipNorm, ClipValue, Reflect
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress
 from effebm_ext.ops.drift import Drift, drift
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 __all__ = [
     "MALA",
     "BlockSign",
+    "Clamp",
     "ClipNorm",
     "ClipValue",
     "Drift",

@@ -1,61 +1,58 @@
-"""Any function of a tensor as a compressor: it runs, and the update goes along what it gives."""
+"""Any function of a tensor as a compressor: it runs, and the step goes along what it gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeGuard
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from effebm_ext.ops.checks import check_like
-from effebm_ext.ops.step_arguments import Compressor
-from effebm_ext.transforms import without_levels
+from effebm_ext.ops.checks import check_apart, check_like, check_not_negated
+from effebm_ext.ops.clip import clip_gradient
+from effebm_ext.ops.compressor import is_black_box
+from effebm_ext.ops.step_call import DriftCall, StepCall
+from effebm_ext.ops.step_derivative import step_along
 
 
-def is_black_box(compressor: Compressor | None) -> TypeGuard[Callable[[Tensor], Tensor]]:
-    """Whether a compressor is none that the kernels know."""
-    return callable(compressor)
+class BlackBoxStep(NamedTuple):
+    """What a step gives, in new tensors.
+
+    Attributes:
+        x: the new state.
+        drift: ``C(u)`` for ``u = clip(grad) + residual``, in the compute dtype.
+        residual: ``u - C(u)``; None without a residual.
+    """
+
+    x: Tensor
+    drift: Tensor
+    residual: Tensor | None
 
 
-def apply_black_box(
-    compressor: Callable[[Tensor], Tensor], gradient: Tensor, residual: Tensor | None = None
-) -> tuple[Tensor, Tensor | None]:
-    """``C(u)`` for ``u = gradient + residual``, both of the compute dtype; and the new residual
-    ``u - C(u)``. Nothing is written.
+def black_box_step(
+    x: Tensor, grad: Tensor, residual: Tensor | None, call: StepCall
+) -> BlackBoxStep:
+    """A step with a black box for a compressor. Nothing is written, so that a function that raises
+    changes nothing; the residual is checked as one that is going to be overwritten.
 
     Raises:
-        TypeError, ValueError: the function returns no tensor of the shape and dtype it was given.
+        TypeError, ValueError: the function returns no tensor of the shape and dtype it was given;
+            the residual is a negated view.
+        RuntimeError: the residual overlaps with x or grad in memory.
     """
-    if residual is None:
-        c = compressor(gradient)
-        check_like(c, gradient, "what compressor returned", gradient.dtype)
-        return c, None
-    u = gradient + residual
-    c = compressor(u.clone())  # which it may well write
+    check_apart(x, residual, "residual and x")
+    check_apart(grad, residual, "residual and grad")
+    check_not_negated(residual, "residual")
+    c, new_residual = black_box_drift(grad, residual, call.drift)
+    return BlackBoxStep(step_along(x, c, call), c, new_residual)
+
+
+def black_box_drift(
+    grad: Tensor, residual: Tensor | None, call: DriftCall
+) -> tuple[Tensor, Tensor | None]:
+    """The drift and the new residual of :func:`black_box_step`."""
+    function, u = call.compressor, clip_gradient(grad, call.clip)
+    assert is_black_box(function)
+    if residual is not None:
+        u = u + residual
+    c = function(u if residual is None else u.clone())  # which it may well write
     check_like(c, u, "what compressor returned", u.dtype)
-    return c, u - c
-
-
-def overwrite(old: Tensor | None, new: Tensor | None) -> None:
-    if old is not None and new is not None:
-        old.copy_(new)
-
-
-def check_apart(
-    a: Tensor | None, b: Tensor | None, names: str, *, may_be_same: bool = False
-) -> None:
-    """What the kernels ask of tensors of which one is written, where it is written without them."""
-    if type(a) is not Tensor or type(b) is not Tensor or torch.compiler.is_compiling():
-        return
-    (begin_a, end_a), (begin_b, end_b) = _extent(without_levels(a)), _extent(without_levels(b))
-    same = may_be_same and (begin_a, end_a) == (begin_b, end_b)
-    if not (same or end_a <= begin_b or end_b <= begin_a):
-        raise RuntimeError(f"{names}: expected tensors that do not overlap in memory")
-
-
-def _extent(t: Tensor) -> tuple[int, int]:
-    if t.numel() == 0 or t.is_meta:
-        return 0, 0
-    last = sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True))
-    return t.data_ptr(), t.data_ptr() + (last + 1) * t.element_size()
+    return c, None if residual is None else u - c

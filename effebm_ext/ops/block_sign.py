@@ -19,6 +19,7 @@ from effebm_ext.ops.checks import (
     is_differentiated,
     row_size,
 )
+from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum
@@ -59,7 +60,7 @@ def block_sign_compress(
 
 
 @dataclasses.dataclass(frozen=True, init=False)
-class BlockSign:
+class BlockSign(FusedCompressor):
     """Replace every entry by its sign times the mean magnitude of its block.
 
     Args:

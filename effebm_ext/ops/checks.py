@@ -9,14 +9,18 @@ from torch import Tensor
 from torch._ops import OpOverload
 
 from effebm_ext import extension
+from effebm_ext.scalars import as_float
 from effebm_ext.transforms import (
     is_transformed,
     needs_no_grad,
     refuse_derivatives,
     refuse_transforms,
+    without_levels,
 )
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+_LARGEST = {dtype: torch.finfo(dtype).max for dtype in (torch.float32, torch.float64)}
+_LARGEST_FLOAT32 = _LARGEST[torch.float32]
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -61,6 +65,28 @@ def check_like(other: Tensor, x: Tensor, name: str, dtype: torch.dtype) -> None:
         raise ValueError(f"{name}: expected a tensor on {x.device}, got one on {other.device}")
 
 
+def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
+    """A number as (number, None), a tensor as (0.0, tensor in the compute dtype). A tensor without
+    axes stays one, so that nobody waits for its device."""
+    if type(value) is not float and isinstance(value, Tensor):
+        if value.dim() > 1 or (value.dim() == 1 and value.shape[0] != x.shape[0]):
+            raise ValueError(
+                f"{name}: expected a number or a tensor of shape () or ({x.shape[0]},), "
+                f"got shape {tuple(value.shape)}"
+            )
+        if value.dtype == torch.bool or value.is_complex():
+            raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
+        return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
+    if type(value) is float and 0 <= value < _LARGEST_FLOAT32 and not torch.compiler.is_compiling():
+        return value, None  # what nearly every call has
+    number, dtype = as_float(value, name, "a number or a tensor"), compute_dtype(x.dtype)
+    if not 0 <= number <= _LARGEST[dtype]:
+        raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
+    if torch.compiler.is_compiling():  # as a constant of the graph every value would recompile it
+        return 0.0, torch.ones((), dtype=dtype, device=x.device) * number
+    return number, None
+
+
 def check_writable(x: Tensor, name: str) -> None:
     """An in-place op may write ``x``: no two elements share memory."""
     if x.is_contiguous():
@@ -85,6 +111,25 @@ def _refuse_negated(written: Tensor | None, name: str) -> None:
         )
 
 
+def check_apart(
+    a: Tensor | None, b: Tensor | None, names: str, *, may_be_same: bool = False
+) -> None:
+    """What the kernels ask of tensors of which one is written, where it is written without them."""
+    if type(a) is not Tensor or type(b) is not Tensor or torch.compiler.is_compiling():
+        return
+    (begin_a, end_a), (begin_b, end_b) = _extent(without_levels(a)), _extent(without_levels(b))
+    same = may_be_same and (begin_a, end_a) == (begin_b, end_b)
+    if not (same or end_a <= begin_b or end_b <= begin_a):
+        raise RuntimeError(f"{names}: expected tensors that do not overlap in memory")
+
+
+def _extent(t: Tensor) -> tuple[int, int]:
+    if t.numel() == 0 or t.is_meta:
+        return 0, 0
+    last = sum((n - 1) * stride for n, stride in zip(t.shape, t.stride(), strict=True))
+    return t.data_ptr(), t.data_ptr() + (last + 1) * t.element_size()
+
+
 _LIBRARY = torch.library.Library("effebm", "FRAGMENT")
 
 
@@ -100,6 +145,23 @@ def refuse_negated(op: OpOverload) -> None:
         return op(*(a.resolve_neg() if isinstance(a, Tensor) else a for a in arguments))
 
     _LIBRARY.impl(op._schema.name, run, "Negative")
+
+
+def check_residual(residual: Tensor | None, x: Tensor, compressor: object) -> None:
+    """The error-feedback memory of a step, which is written, fits ``x`` and has a compressor."""
+    if residual is None:
+        return
+    if compressor is None:
+        raise ValueError("residual: expected a compressor with it, got compressor=None")
+    check_like(residual, x, "residual", compute_dtype(x.dtype))
+    check_writable(residual, "residual")
+
+
+def increment_version(written: Tensor | None) -> None:
+    """Lets autograd know that an op wrote a tensor; torch.compile does this itself."""
+    if written is None or torch.compiler.is_compiling() or written.is_inference():
+        return
+    torch.autograd.graph.increment_version(written)
 
 
 def check_not_differentiated(op: str, *arguments: object) -> None:

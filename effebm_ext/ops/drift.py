@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from effebm_ext import _C
-from effebm_ext.ops.black_box import apply_black_box, is_black_box
-from effebm_ext.ops.checks import (
-    check_like,
-    check_not_differentiated,
-    check_state,
-    compute_dtype,
-    is_differentiated,
-)
-from effebm_ext.ops.step_arguments import Clip, Compressor, drift_arguments
+from effebm_ext.limits import Clip
+from effebm_ext.ops.black_box import black_box_drift
+from effebm_ext.ops.checks import check_like, check_not_differentiated, check_state, compute_dtype
+from effebm_ext.ops.compressor import Compressor, is_black_box
+from effebm_ext.ops.step_call import AS_IT_IS, DriftCall
 from effebm_ext.ops.vmap import rule_by_folding
-from effebm_ext.transforms import forward_formula, is_transformed
 
 _DRIFT = torch.ops.effebm.drift.default
 
@@ -60,66 +54,13 @@ def drift(
     check_not_differentiated("drift", grad, delta)
     if delta is not None:
         check_like(delta, grad, "delta", compute_dtype(grad.dtype))
+    call = DriftCall.of(grad, compressor, clip)
     if is_black_box(compressor):
         with torch.no_grad():  # the function may have parameters
-            grad, _ = apply_black_box(compressor, clip_gradient(grad, clip))
-        compressor = clip = None
-    arguments = drift_arguments(grad, compressor, clip)
-    applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)
+            grad, _ = black_box_drift(grad, None, call)
+        call = AS_IT_IS
+    applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *call.arguments())
     return Drift(applied, sums[:, 0], sums[:, 1])
-
-
-def clip_gradient(grad: Tensor, clip: Clip | None) -> Tensor:
-    """``clip(grad)`` in the compute dtype, differentiable almost everywhere."""
-    if is_transformed():
-        return _TransformableClip.apply(grad, clip)
-    if is_differentiated(grad):
-        return _DifferentiableClip.apply(grad, clip)
-    return clip_with_statistics(grad, clip)[0]
-
-
-def clip_with_statistics(grad: Tensor, clip: Clip | None) -> tuple[Tensor, Tensor]:
-    """The same, and the statistics that :func:`effebm_ext.langevin_step_` can be asked for."""
-    return _DRIFT(grad, None, _C.ROW_SUMS_STATISTICS, *drift_arguments(grad, None, clip))
-
-
-class _DifferentiableClip(torch.autograd.Function):
-    """In reverse mode only: torch.compile traces no function that has a forward mode."""
-
-    @staticmethod
-    def forward(grad: Tensor, clip: Clip | None) -> Tensor:
-        return clip_with_statistics(grad, clip)[0]
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        grad, ctx.clip = inputs
-        ctx.save_for_backward(grad)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (grad,) = ctx.saved_tensors
-        if ctx.clip is not None:
-            gradient = ctx.clip.vjp(grad.to(gradient.dtype), gradient)
-        return gradient.to(grad.dtype), None
-
-
-class _TransformableClip(_DifferentiableClip):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        grad, ctx.clip = inputs
-        ctx.save_for_backward(grad)
-        ctx.save_for_forward(grad)
-
-    @staticmethod
-    @forward_formula
-    def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, _: None) -> Tensor:
-        (grad,) = saved
-        tangent = tangent.to(compute_dtype(grad.dtype))
-        if ctx.clip is None:
-            return tangent.clone()
-        return ctx.clip.vjp(grad.to(tangent.dtype), tangent)
 
 
 @torch.library.register_fake("effebm::drift")
@@ -129,4 +70,6 @@ def _(grad: Tensor, delta: Tensor | None, *arguments: object) -> tuple[Tensor, T
     return applied, grad.new_empty((grad.shape[0], 2), dtype=dtype)
 
 
-torch.library.register_vmap("effebm::drift", rule_by_folding(_DRIFT, chains=(0, 1), axes=(0, 0)))
+torch.library.register_vmap(
+    "effebm::drift", rule_by_folding(_DRIFT, chains=("grad", "delta"), axes=(0, 0))
+)

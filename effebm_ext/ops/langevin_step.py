@@ -5,31 +5,29 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from effebm_ext.limits import ClipValue, Reflect, interval
-from effebm_ext.ops.black_box import apply_black_box, check_apart, is_black_box, overwrite
+from effebm_ext.limits import Bounds, Clip, as_bounds
+from effebm_ext.ops.black_box import black_box_step
 from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
+    check_apart,
     check_like,
     check_not_differentiated,
     check_not_negated,
     check_not_transformed,
+    check_residual,
     check_state,
     check_writable,
     compute_dtype,
+    increment_version,
     refuse_negated,
     row_size,
 )
-from effebm_ext.ops.drift import clip_gradient, clip_with_statistics
-from effebm_ext.ops.step_arguments import (
-    BOUNDS,
-    Bounds,
-    Clip,
-    Compressor,
-    step_arguments,
-)
+from effebm_ext.ops.clip import clip_with_statistics
+from effebm_ext.ops.compressor import Compressor, is_black_box
+from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import differentiable_step
 from effebm_ext.ops.topk import TopK, topk_compress_reference
-from effebm_ext.reference import canonical_sum, fma, normals, sqrt
+from effebm_ext.reference import fma, normals, sqrt
 from effebm_ext.rng import Rng
 
 _STEP_INPLACE = torch.ops.effebm.langevin_step_.default
@@ -64,11 +62,12 @@ def langevin_step_(
         step_size: gamma >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per chain.
         compressor: None, :class:`~effebm_ext.TopK`, :class:`~effebm_ext.BlockSign`, or any function
             that maps ``u``, x's shape and float32 (float64 for float64 states), to a tensor like
-            it; that one runs by itself, before the fused update.
+            it; such a function runs by itself, before the fused update.
         noise_std: standard deviation of the noise, >= 0, like step_size a number or a tensor;
             default ``sqrt(step_size)``. 0 draws no noise.
         clip: :class:`~effebm_ext.ClipValue` or :class:`~effebm_ext.ClipNorm`; comes first.
-        bounds: ``(lower, upper)`` clamps the new state, :class:`~effebm_ext.Reflect` mirrors it.
+        bounds: of the new state: :class:`~effebm_ext.Clamp`, for which ``(lower, upper)`` is short,
+            or :class:`~effebm_ext.Reflect`.
         residual: float32 (float64 for float64 states), x's shape; written. Needs a compressor.
         statistics: float32 (float64 for float64 states) ``(n_chains, 2)``, contiguous; written: the
             sum of squares of each chain's gradient, and how many of its elements clip changed.
@@ -96,63 +95,42 @@ def langevin_step_(
     check_residual(residual, x, compressor)
     if statistics is not None:
         _check_statistics(statistics, x)
+    check_like(grad, x, "grad", x.dtype)
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
-        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
-        check_apart(x, grad, "x and grad", may_be_same=True)
-        check_residual_apart(residual, x, grad)
-        for name, written in (("x", x), ("residual", residual), ("statistics", statistics)):
-            check_not_negated(written, name)
-        for other in (x, grad, residual):
-            check_apart(other, statistics, "statistics and x, grad or residual")
-        clipped, sums = clip_with_statistics(grad, clip)
-        with torch.no_grad():  # the function may have parameters
-            c, new_residual = apply_black_box(compressor, clipped, residual)
-        x.copy_(step_along(x, c, bounds, move))
-        overwrite(residual, new_residual)
-        overwrite(statistics, sums)
+        _black_box_step_(x, grad, residual, statistics, call)
         return x
-    arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    _STEP_INPLACE(x, grad, residual, statistics, *arguments)
+    _STEP_INPLACE(x, grad, residual, statistics, *call.arguments())
     for written in (x, residual, statistics):
         increment_version(written)
     return x
 
 
-def check_residual(residual: Tensor | None, x: Tensor, compressor: Compressor | None) -> None:
-    if residual is None:
-        return
-    if compressor is None:
-        raise ValueError("residual: expected a compressor with it, got compressor=None")
-    check_like(residual, x, "residual", compute_dtype(x.dtype))
-    check_writable(residual, "residual")
-
-
-def check_residual_apart(residual: Tensor | None, x: Tensor, grad: Tensor) -> None:
-    check_apart(x, residual, "residual and x")
-    check_apart(grad, residual, "residual and grad")
+def _black_box_step_(
+    x: Tensor,
+    grad: Tensor,
+    residual: Tensor | None,
+    statistics: Tensor | None,
+    call: StepCall,
+) -> None:
+    check_apart(x, grad, "x and grad", may_be_same=True)
+    check_not_negated(x, "x")
+    check_not_negated(statistics, "statistics")
+    for other in (x, grad, residual):
+        check_apart(other, statistics, "statistics and x, grad or residual")
+    with torch.no_grad():  # the function may have parameters
+        step = black_box_step(x, grad, residual, call)
+        if statistics is not None:
+            statistics.copy_(clip_with_statistics(grad, call.drift.clip)[1])
+        x.copy_(step.x)
+        if residual is not None and step.residual is not None:
+            residual.copy_(step.residual)
 
 
 def _check_statistics(statistics: Tensor, x: Tensor) -> None:
     check_like(statistics, x.new_empty(x.shape[0], 2), "statistics", compute_dtype(x.dtype))
     if not statistics.is_contiguous():
         raise ValueError("statistics: expected a contiguous tensor")
-
-
-def increment_version(written: Tensor | None) -> None:
-    """Lets autograd know that an op wrote a tensor; torch.compile does this itself."""
-    if written is None or torch.compiler.is_compiling() or written.is_inference():
-        return
-    torch.autograd.graph.increment_version(written)
-
-
-def step_along(x: Tensor, c: Tensor, bounds: Bounds | None, arguments: list[object]) -> Tensor:
-    """The step from ``x`` along a drift ``c`` of the compute dtype, to the bit the one that a
-    compressor which gives ``c`` makes. ``arguments`` are the step's, without the drift's."""
-    if x.dtype == c.dtype or bounds is None:
-        return differentiable_step(x.to(c.dtype), c, None, None, arguments).to(x.dtype)
-    # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
-    free = differentiable_step(x.to(c.dtype), c, None, None, arguments[:BOUNDS])
-    return _bound(free, bounds, x.dtype).to(x.dtype)
 
 
 def langevin_step(
@@ -186,12 +164,11 @@ def langevin_step(
     """
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
+    check_like(grad, x, "grad", x.dtype)
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
-        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
-        c, _ = apply_black_box(compressor, clip_gradient(grad, clip))
-        return step_along(x, c, bounds, move)
-    arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    return differentiable_step(x, grad, compressor, clip, arguments)
+        return black_box_step(x, grad, None, call).x
+    return differentiable_step(x, grad, call)
 
 
 refuse_negated(_STEP_INPLACE)
@@ -231,12 +208,7 @@ def langevin_step_reference(
     state = x.reshape(n_chains, dim).to(dtype)
     u = grad.reshape(n_chains, dim).to(dtype)
     if clip is not None:
-        limit = torch.tensor(clip.limit, dtype=dtype)
-        if isinstance(clip, ClipValue):
-            u = _clamp(u, -limit, limit)
-        else:
-            norm = sqrt(canonical_sum(u * u))
-            u = u * torch.where(norm > limit, limit / norm, 1.0)[:, None]
+        u = clip.apply(u)
     if residual is not None:
         u = u + residual.reshape(n_chains, dim)
     c = u
@@ -251,21 +223,8 @@ def langevin_step_reference(
     noise = noise.reshape(-1, 1)
     xi = normals(n_chains, dim, seed, offset, first_chain).to(dtype)
     state = torch.where(noise != 0, fma(noise, xi, state), state)
-    if bounds is not None:
-        state = _bound(state, bounds, x.dtype)
+    limits = as_bounds(bounds)
+    if limits is not None:
+        state = limits.apply(state, x.dtype)
     new_residual = None if residual is None else (u - c).reshape(x.shape)
     return state.to(x.dtype).reshape(x.shape), new_residual
-
-
-def _bound(state: Tensor, bounds: Bounds, dtype: torch.dtype) -> Tensor:
-    """A state in the compute dtype within bounds, which are rounded as states of ``dtype`` are."""
-    exact = (torch.full((), b, dtype=torch.float64, device=state.device) for b in interval(bounds))
-    lower, upper = (b.to(state.dtype).to(dtype).to(state.dtype) for b in exact)
-    if isinstance(bounds, Reflect):
-        mirrored = torch.where(state > upper, (upper + upper) - state, state)
-        state = torch.where(state < lower, (lower + lower) - state, mirrored)
-    return _clamp(state, lower, upper)
-
-
-def _clamp(v: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    return torch.where(v < lower, lower, torch.where(v > upper, upper, v))

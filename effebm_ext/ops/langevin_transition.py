@@ -7,22 +7,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.black_box import apply_black_box, is_black_box, overwrite
+from effebm_ext.limits import Bounds, Clip
+from effebm_ext.ops.black_box import black_box_step
 from effebm_ext.ops.checks import (
-    check_not_negated,
+    check_like,
     check_not_transformed,
+    check_residual,
     check_state,
     compute_dtype,
+    increment_version,
     refuse_negated,
 )
-from effebm_ext.ops.drift import clip_gradient, drift
-from effebm_ext.ops.langevin_step import (
-    check_residual,
-    check_residual_apart,
-    increment_version,
-    step_along,
-)
-from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, step_arguments
+from effebm_ext.ops.compressor import Compressor, is_black_box
+from effebm_ext.ops.drift import drift
+from effebm_ext.ops.step_call import StepCall
 from effebm_ext.rng import Rng
 
 _TRANSITION = torch.ops.effebm.langevin_transition.default
@@ -82,18 +80,16 @@ def langevin_transition(
     check_state(x)
     check_not_transformed("langevin_transition", x, grad, residual, step_size, noise_std)
     check_residual(residual, x, compressor)
+    check_like(grad, x, "grad", x.dtype)
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
-        move = step_arguments(x, grad, step_size, None, noise_std, None, bounds, rng)
-        check_residual_apart(residual, x, grad)
-        check_not_negated(residual, "residual")
         with torch.no_grad():  # the function may have parameters
-            c, new_residual = apply_black_box(compressor, clip_gradient(grad, clip), residual)
-        new_x = step_along(x, c, bounds, move)
-        delta = new_x.to(c.dtype) - x.to(c.dtype)
-        overwrite(residual, new_residual)
-        return Transition(new_x, *drift(c, delta=delta))
-    arguments = step_arguments(x, grad, step_size, compressor, noise_std, clip, bounds, rng)
-    new_x, applied, sums = _TRANSITION(x, grad, residual, *arguments)
+            step = black_box_step(x, grad, residual, call)
+            if residual is not None and step.residual is not None:
+                residual.copy_(step.residual)
+        delta = step.x.to(step.drift.dtype) - x.to(step.drift.dtype)
+        return Transition(step.x, *drift(step.drift, delta=delta))
+    new_x, applied, sums = _TRANSITION(x, grad, residual, *call.arguments())
     increment_version(residual)
     return Transition(new_x, applied, sums[:, 0], sums[:, 1])
 

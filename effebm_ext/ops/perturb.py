@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from effebm_ext.ops.checks import (
+    chain_scalar,
     check_not_differentiated,
     check_state,
     compute_dtype,
     row_size,
 )
-from effebm_ext.ops.step_arguments import chain_scalar
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum, fma, normals, sqrt
 from effebm_ext.rng import Rng, key_arguments
@@ -95,7 +95,7 @@ def _(x: Tensor, *arguments: object) -> tuple[Tensor, Tensor]:
 
 torch.library.register_vmap(
     "effebm::perturbed_pair",
-    rule_by_folding(_PERTURBED_PAIR, scalars=(5, 7), key=1, axes=(1, 0)),
+    rule_by_folding(_PERTURBED_PAIR, scalars=("radii", "noise_stds"), key="key", axes=(1, 0)),
 )
 
 

@@ -2,82 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype, is_differentiated
-from effebm_ext.ops.drift import clip_gradient
-from effebm_ext.ops.step_arguments import (
-    BOUNDS,
-    STEP_SIZE,
-    STEP_SIZES,
-    Clip,
-    Compressor,
-)
+from effebm_ext.ops.clip import clip_gradient
+from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.transforms import forward_formula, is_transformed
 
+_NONE = (None, None, None, None)  # in place of the tensors of a call
 _STEP = torch.ops.effebm.langevin_step.default
 
 
-def differentiable_step(
-    x: Tensor,
-    grad: Tensor,
-    compressor: Compressor | None,
-    clip: Clip | None,
-    arguments: list[object],
-) -> Tensor:
-    """langevin_step by ``arguments`` in the order of the schema, which the others repeat."""
+def differentiable_step(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
+    """The new state. The compressor of the call, if any, is one that the kernels know."""
     if is_transformed():
-        return _Transformable.apply(x, grad, compressor, clip, *arguments)
+        return _Transformable.apply(x, grad, call.with_tensors(*_NONE), *call.tensors())
     if is_differentiated(x, grad):
-        return _Differentiable.apply(x, grad, compressor, clip, *arguments)
-    return _STEP(x, grad, *arguments)
+        return _Differentiable.apply(x, grad, call.with_tensors(*_NONE), *call.tensors())
+    return _STEP(x, grad, *call.arguments())
+
+
+def step_along(x: Tensor, c: Tensor, call: StepCall) -> Tensor:
+    """The step from ``x`` along a drift ``c`` of the compute dtype, in the bits of a step whose
+    compressor gives ``c``."""
+    call = call.without_drift()
+    if x.dtype == c.dtype or call.bounds is None:
+        return differentiable_step(x.to(c.dtype), c, call).to(x.dtype)
+    # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
+    free = differentiable_step(x.to(c.dtype), c, call.without_bounds())
+    return call.bounds.apply(free, x.dtype).to(x.dtype)
 
 
 class _Differentiable(torch.autograd.Function):
-    """Keeps x and grad only: what bounds did is found by making the step again without them.
+    """Keeps x, grad and the call only: what bounds did is found by making the step again without
+    them.
 
     In reverse mode only: torch.compile traces no function that has a forward mode."""
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        grad: Tensor,
-        compressor: Compressor | None,
-        clip: Clip | None,
-        *arguments: Any,
-    ) -> Tensor:
-        return _STEP(x, grad, *arguments)
+    def forward(x: Tensor, grad: Tensor, call: StepCall, *tensors: Tensor | None) -> Tensor:
+        return _STEP(x, grad, *call.with_tensors(*tensors).arguments())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, grad, ctx.compressor, ctx.clip, *arguments = inputs
-        tensors = [a for a in arguments if isinstance(a, Tensor)]
+        x, grad, ctx.call, *tensors = inputs
         ctx.save_for_backward(x, grad, *tensors)
-        ctx.arguments = [None if isinstance(a, Tensor) else a for a in arguments]
-        ctx.positions = [i for i, a in enumerate(arguments) if isinstance(a, Tensor)]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, grad, arguments = _inputs(ctx, ctx.saved_tensors)
+        x, grad, *tensors = ctx.saved_tensors
+        call = ctx.call.with_tensors(*tensors)
         dtype = compute_dtype(x.dtype)
         to_x = gradient.to(dtype)
-        if arguments[BOUNDS:]:
-            to_x = to_x * _bounds_derivative(x, grad, arguments)
+        if call.bounds is not None:
+            to_x = call.bounds.vjp(_free(x, grad, call), to_x)
         to_grad = None
         if ctx.needs_input_grad[1]:
             to_u = to_x
-            if ctx.compressor is not None:
-                to_u = ctx.compressor.vjp(clip_gradient(grad, ctx.clip), to_u)
-            if ctx.clip is not None:
-                to_u = ctx.clip.vjp(grad.to(dtype), to_u)
-            to_grad = (-0.5 * _step_size(x, arguments) * to_u).to(grad.dtype)
-        return (to_x.to(x.dtype), to_grad, *[None] * (2 + len(arguments)))
+            if call.drift.compressor is not None:
+                to_u = call.drift.compressor.vjp(clip_gradient(grad, call.drift.clip), to_u)
+            if call.drift.clip is not None:
+                to_u = call.drift.clip.vjp(grad.to(dtype), to_u)
+            to_grad = (-0.5 * call.step_size_for(x) * to_u).to(grad.dtype)
+        return to_x.to(x.dtype), to_grad, None, *_NONE
 
 
 class _Transformable(_Differentiable):
@@ -86,60 +78,42 @@ class _Transformable(_Differentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _Differentiable.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(*(i for i in inputs if isinstance(i, Tensor)))
+        x, grad, _, *tensors = inputs
+        ctx.save_for_forward(x, grad, *tensors)
 
     @staticmethod
     @forward_formula
     def jvp(ctx: Any, saved: Sequence[Tensor], of_x: Tensor, of_grad: Tensor, *_: None) -> Tensor:
-        x, grad, arguments = _inputs(ctx, saved)
+        x, grad, *tensors = saved
+        call = ctx.call.with_tensors(*tensors)
         dtype = compute_dtype(x.dtype)
         of_u = of_grad.to(dtype)
-        if ctx.clip is not None:
-            of_u = ctx.clip.vjp(grad.to(dtype), of_u)  # its derivative is symmetric
-        if ctx.compressor is not None:
-            of_u = ctx.compressor.vjp(clip_gradient(grad, ctx.clip), of_u)
-        moved = of_x.to(dtype) - 0.5 * _step_size(x, arguments) * of_u
-        if arguments[BOUNDS:]:
-            moved = moved * _bounds_derivative(x, grad, arguments)
+        if call.drift.clip is not None:
+            of_u = call.drift.clip.vjp(grad.to(dtype), of_u)  # its derivative is symmetric
+        if call.drift.compressor is not None:
+            of_u = call.drift.compressor.vjp(clip_gradient(grad, call.drift.clip), of_u)
+        moved = of_x.to(dtype) - 0.5 * call.step_size_for(x) * of_u
+        if call.bounds is not None:
+            moved = call.bounds.vjp(_free(x, grad, call), moved)
         return moved.to(x.dtype)
 
 
-def _inputs(ctx: Any, saved: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[Any]]:
-    """x, grad and the arguments of the step, whose tensors autograd keeps by themselves."""
-    x, grad, *tensors = saved
-    arguments = list(ctx.arguments)
-    for position, t in zip(ctx.positions, tensors, strict=True):
-        arguments[position] = t
-    return x, grad, arguments
+def _free(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
+    """The new state before the bounds, in the compute dtype."""
+    return _STEP(x, grad, *call.without_bounds().arguments()).to(compute_dtype(x.dtype))
 
 
-def _step_size(x: Tensor, arguments: list[Any]) -> float | Tensor:
-    """A number, or a tensor against the axes of x."""
-    values = arguments[STEP_SIZES]
-    if values is None:
-        return arguments[STEP_SIZE]
-    return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() else values
-
-
-def _bounds_derivative(x: Tensor, grad: Tensor, arguments: list[Any]) -> Tensor:
-    """Of a state after the bounds by the state before them."""
-    free = _STEP(x, grad, *arguments[:BOUNDS]).to(compute_dtype(x.dtype))
-    kind, low, high = arguments[BOUNDS:]
-    inside = (free >= low) & (free <= high)
-    if kind != _C.BOUNDS_REFLECT:
-        return inside.to(free.dtype)
-    mirrored = torch.where(free < low, 2 * low - free, 2 * high - free)
-    back = (mirrored >= low) & (mirrored <= high)
-    return torch.where(inside, 1.0, torch.where(back, -1.0, 0.0)).to(free.dtype)
+def _draws(arguments: Mapping[str, Any]) -> bool:
+    return arguments["noise_std"] != 0 or arguments["noise_stds"] is not None
 
 
 torch.library.register_vmap(
     "effebm::langevin_step",
     rule_by_folding(
         _STEP,
-        chains=(0, 1),
-        scalars=(6, 8),
-        key=2,
-        draws=lambda a: a[7] != 0 or a[8] is not None,  # noise_std and its values for each chain
+        chains=("x", "grad"),
+        scalars=("step_sizes", "noise_stds"),
+        key="key",
+        draws=_draws,
     ),
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from effebm_ext import _C
 from effebm_ext.ops.checks import check_state, is_differentiated, row_size
+from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.scalars import as_float, as_int
@@ -90,7 +91,7 @@ def checked_k(k: Any, dim: int) -> int:
 
 
 @dataclasses.dataclass(frozen=True, init=False)
-class TopK:
+class TopK(FusedCompressor):
     """Keep the entries of largest magnitude of every chain's gradient.
 
     Args:

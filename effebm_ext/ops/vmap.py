@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,26 +15,29 @@ Rule = Callable[..., tuple[Any, Any]]
 def rule_by_folding(
     op: OpOverload,
     *,
-    chains: Sequence[int] = (0,),
-    scalars: Sequence[int] = (),
-    key: int | None = None,
-    draws: Callable[[list[Any]], bool] = lambda arguments: True,
+    chains: Sequence[str] = ("x",),
+    scalars: Sequence[str] = (),
+    key: str | None = None,
+    draws: Callable[[Mapping[str, Any]], bool] = lambda arguments: True,
     axes: Sequence[int] = (0,),
 ) -> Rule:
     """The rule of an op, as torch.library.register_vmap takes it.
 
     Args:
-        chains: places among the arguments of tensors ``(n_chains, *event)``.
-        scalars: places of tensors ``()`` or ``(n_chains,)``.
-        key: place of the key, if the op has one, and
+        op: the op, whose schema has the names of its arguments.
+        chains: names of the tensors ``(n_chains, *event)``, the first of which is always given.
+        scalars: names of the tensors ``()`` or ``(n_chains,)``.
+        key: name of the key, if the op has one, and
         draws: whether a call with these arguments makes noise by it.
         axes: the axis of each result that the chains are along.
     """
+    schema = {a.name: a for a in op._schema.arguments}
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *given: Any) -> tuple[Any, Any]:
         # PyTorch leaves out arguments that are their defaults.
-        defaults = [a.default_value for a in op._schema.arguments[len(given) :]]
-        arguments, dims = [*given, *defaults], [*in_dims, *[None] * len(defaults)]
+        arguments: dict[str, Any] = {name: a.default_value for name, a in schema.items()}
+        arguments.update(zip(schema, given, strict=False))
+        dims = dict.fromkeys(schema) | dict(zip(schema, in_dims, strict=False))
         n = info.batch_size
         if key is not None and draws(arguments) and dims[key] is None:
             if info.randomness == "same" and n > 1:
@@ -47,17 +50,15 @@ def rule_by_folding(
         if key is not None and dims[key] is not None:
             # Drawn anew for each slice: one serves all, as their chains have different numbers.
             arguments[key] = arguments[key].select(dims[key], 0)
-        for i in (*chains, *scalars):
-            if arguments[i] is not None:
-                arguments[i] = _slices_in_front(arguments[i], dims[i], n)
+        folded = [name for name in (*chains, *scalars) if arguments[name] is not None]
+        for name in folded:
+            arguments[name] = _slices_in_front(arguments[name], dims[name], n)
         n_chains = arguments[chains[0]].shape[1]
-        for i in scalars:
-            if arguments[i] is not None and arguments[i].dim() == 1:  # one for all chains
-                arguments[i] = arguments[i][:, None].expand(n, n_chains)
-        for i in (*chains, *scalars):
-            if arguments[i] is not None:
-                arguments[i] = arguments[i].flatten(0, 1)
-        results = op(*arguments)
+        for name in folded:
+            if name in scalars and arguments[name].dim() == 1:  # one for all chains
+                arguments[name] = arguments[name][:, None].expand(n, n_chains)
+            arguments[name] = arguments[name].flatten(0, 1)
+        results = op(*arguments.values())
         if isinstance(results, Tensor):
             return results.unflatten(axes[0], (n, n_chains)), axes[0]
         pairs = zip(results, axes, strict=True)
@@ -71,13 +72,11 @@ def _slices_in_front(t: Tensor, dim: int | None, n: int) -> Tensor:
 
 
 def _slice_by_slice(
-    op: OpOverload, n: int, dims: Sequence[int | None], arguments: Sequence[Any]
+    op: OpOverload, n: int, dims: Mapping[str, int | None], arguments: Mapping[str, Any]
 ) -> tuple[Any, Any]:
     """By a call for each slice, so that all take the noise of the same chains."""
-    calls = [
-        op(*(a if d is None else a.select(d, i) for a, d in zip(arguments, dims, strict=True)))
-        for i in range(n)
-    ]
+    pairs = [(a, dims[name]) for name, a in arguments.items()]
+    calls = [op(*(a if d is None else a.select(d, i) for a, d in pairs)) for i in range(n)]
     if isinstance(calls[0], Tensor):
         return torch.stack(calls), 0
     return tuple(torch.stack(parts) for parts in zip(*calls, strict=True)), (0,) * len(calls[0])

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 
 from effebm_ext.limits import ClipNorm, ClipValue
-from effebm_ext.ops.step_arguments import FusedCompressor
+from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.runs.data import TOYS
 from effebm_ext.runs.fields import check_options, option
 from effebm_ext.runs.options import parse_clip, parse_compressor

@@ -7,7 +7,7 @@ import warnings
 
 from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.block_sign import BlockSign
-from effebm_ext.ops.step_arguments import FusedCompressor
+from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.ops.topk import TopK
 
 

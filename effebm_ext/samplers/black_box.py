@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from effebm_ext.ops.black_box import is_black_box
-from effebm_ext.ops.step_arguments import Compressor
+from effebm_ext.ops.compressor import Compressor, is_black_box
 
 
 @dataclasses.dataclass(frozen=True)

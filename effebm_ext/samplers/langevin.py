@@ -9,8 +9,8 @@ from typing import Any, Literal
 from torch import Tensor
 
 from effebm_ext.energies import WithoutGraph
-from effebm_ext.limits import Reflect, interval
-from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
+from effebm_ext.limits import Bounds, Clip, as_bounds
+from effebm_ext.ops.compressor import Compressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.divergence import Divergence, OnDivergence
@@ -94,7 +94,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.step_size, self.temperature = as_step_size(step_size), temperature
         self.compressor, self.error_feedback = compressor, error_feedback
         self._keeping_dtype = keeping_dtype(compressor)
-        self.clip, self.bounds, self.statistics = clip, _own_bounds(bounds), statistics
+        self.clip, self.bounds, self.statistics = clip, as_bounds(bounds), statistics
         self.on_divergence = on_divergence
         self._divergence = Divergence(on_divergence, _ADVICE)
         self._without_graph = WithoutGraph()
@@ -192,8 +192,3 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         if diverged is not None:
             info = info._replace(diverged=diverged.reshape(len(infos), len(state.x)))
         return Run(state.x, kept, info)
-
-
-def _own_bounds(bounds: Bounds | None) -> Bounds | None:
-    """Turns bounds into numbers that the caller cannot change any more."""
-    return bounds if bounds is None or isinstance(bounds, Reflect) else interval(bounds)

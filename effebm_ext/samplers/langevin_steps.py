@@ -8,11 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from effebm_ext.energies import WithoutGraph, energy_and_gradient, like_state, per_chain
+from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import compute_dtype
-from effebm_ext.ops.drift import clip_with_statistics
+from effebm_ext.ops.clip import clip_with_statistics
+from effebm_ext.ops.compressor import Compressor, FusedCompressor
 from effebm_ext.ops.langevin_step import langevin_step_
 from effebm_ext.ops.langevin_transition import langevin_transition
-from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompressor
 from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
 from effebm_ext.samplers.state import LangevinState, StepInfo
 from effebm_ext.samplers.step_size import StepSize

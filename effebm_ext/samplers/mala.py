@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from effebm_ext.energies import warn_if_rounded
-from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor
+from effebm_ext.limits import Bounds, Clip
+from effebm_ext.ops.compressor import Compressor
 from effebm_ext.rng import ACCEPTANCE, uniforms
 from effebm_ext.samplers.cached import CachedState, dense
 from effebm_ext.samplers.divergence import Divergence, is_readable, not_finite, probe

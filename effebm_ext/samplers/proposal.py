@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from effebm_ext.energies import energy_and_gradient
+from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
+from effebm_ext.ops.compressor import Compressor, FusedCompressor
 from effebm_ext.ops.drift import drift
 from effebm_ext.ops.langevin_transition import langevin_transition
-from effebm_ext.ops.step_arguments import Bounds, Clip, Compressor, FusedCompressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.cached import CachedDrift, CachedState, dense

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
+from effebm_ext.limits import Clamp
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.divergence import OnDivergence
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
@@ -131,6 +132,8 @@ def checked_thin(thin: int, n_steps: int) -> int:
 def _short(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Clamp):
+        return repr((value.lower, value.upper))
     if isinstance(value, nn.Module):
         return type(value).__name__
     return getattr(value, "__name__", None) or repr(value)

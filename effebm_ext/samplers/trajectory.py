@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from effebm_ext.ops.langevin_step import step_along
+from effebm_ext.limits import Bounds
+from effebm_ext.ops.compressor import Compressor, FusedCompressor
 from effebm_ext.ops.packing import Packed
-from effebm_ext.ops.step_arguments import Bounds, Compressor, FusedCompressor, step_arguments
+from effebm_ext.ops.step_call import StepCall
+from effebm_ext.ops.step_derivative import step_along
 from effebm_ext.rng import Key
 
 T = TypeVar("T")
@@ -59,9 +61,10 @@ class PackedTrajectory:
         x = self.x0
         steps = zip(self.drifts, self.step_sizes, self.noise_stds, strict=True)
         for step, (drift, step_size, noise_std) in enumerate(steps):
-            key = self.key.at(step)
-            move = step_arguments(x, x, step_size, None, noise_std, None, self.bounds, key)
-            x = step_along(x, drift.unpack(), self.bounds, move)
+            call = StepCall.of(
+                x, step_size, noise_std=noise_std, bounds=self.bounds, rng=self.key.at(step)
+            )
+            x = step_along(x, drift.unpack(), call)
             if (step + 1) % self.thin == 0:
                 yield x
 

@@ -195,8 +195,9 @@ def clip(draw: random.Random, *, bad: bool) -> Argument:
 
 
 def bounds(draw: random.Random, *, bad: bool) -> Argument:
-    """``means`` is a pair of floats or a Reflect."""
-    kind = draw.choice([lambda low, high: (low, high), lambda *pair: list(pair), eff.Reflect])
+    """``means`` is a Clamp or a Reflect."""
+    pairs = [lambda low, high: (low, high), lambda *pair: list(pair)]
+    kind = draw.choice([*pairs, eff.Clamp, eff.Reflect])
     if bad:
         low, high = draw.choice([(1, -1), (NAN, 1), (0, NAN), (None, 1.0), ("0", "1"), (0, True),
                                  (torch.zeros(3), torch.ones(3)), (0, np.zeros(1))])  # fmt: skip
@@ -205,5 +206,5 @@ def bounds(draw: random.Random, *, bad: bool) -> Argument:
     low, high = draw.choice([(-1.0, 2.0), (0.0, 0.0), (-INF, 1.0), (-3.0, INF), (-0.0, 1.0)])
     kinds = [float, np.float32, np.float64, np.array, torch.tensor]
     given = draw.choice(kinds)(low), draw.choice(kinds)(high)
-    means = eff.Reflect(low, high) if kind is eff.Reflect else (low, high)
+    means = (eff.Reflect if kind is eff.Reflect else eff.Clamp)(low, high)
     return Argument(lambda: kind(*given), means)

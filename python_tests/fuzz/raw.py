@@ -61,7 +61,7 @@ def _step_arguments(s: Step) -> dict[str, Any]:
         own["bounds"] = _C.BOUNDS_CLAMP
         if isinstance(bounds, eff.Reflect):
             own["bounds"] = _C.BOUNDS_REFLECT
-        own["lower"], own["upper"] = eff.limits.interval(bounds)
+        own["lower"], own["upper"] = bounds.lower, bounds.upper
     return own
 
 

@@ -237,7 +237,7 @@ def _slack(s: Step, c: Tensor) -> Tensor | float:
     xi = normals(len(x), row_size(x), stream.seed, stream.offset, stream.first_chain)
     terms = x.abs() + (steps * c).abs() + (noises.reshape(shape) * xi.reshape(x.shape)).abs()
     if s.bounds.means is not None:
-        limits = eff.limits.interval(s.bounds.means)
+        limits = s.bounds.means.lower, s.bounds.means.upper
         terms = terms + sum(abs(limit) for limit in limits if abs(limit) < draws.INF)
     return torch.where(terms.isfinite(), 8 * _ULP * terms + 1e-320, 0.0)
 

@@ -1,0 +1,87 @@
+"""The arguments of a step: by name, in the order of the schemas, without trailing defaults."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from helpers import named, normal
+
+import effebm_ext as eff
+from effebm_ext import _C
+from effebm_ext.ops.step_call import DriftCall, StepCall
+
+X = normal(3, 8)
+KEY = eff.Key(17, offset=5, first_chain=3)
+OPS = torch.ops.effebm
+STEP_OPS = {OPS.langevin_step.default: 2, OPS.langevin_step_.default: 4,
+            OPS.langevin_transition.default: 3}  # fmt: skip
+EACH = torch.tensor([0.1, 0.2, 0.3])
+COMPRESSORS = {None: {}, eff.TopK(3): {"compressor": _C.COMPRESSOR_TOPK, "compressor_size": 3},
+               eff.BlockSign(4): {"compressor": _C.COMPRESSOR_BLOCK_SIGN, "compressor_size": 4},
+               torch.tanh: {}}  # fmt: skip
+CLIPS = {None: {}, eff.ClipValue(0.5): {"clip": _C.CLIP_VALUE, "clip_limit": 0.5},
+         eff.ClipNorm(2.0): {"clip": _C.CLIP_NORM, "clip_limit": 2.0}}  # fmt: skip
+ENDS = {"lower": -1.0, "upper": 2.0}
+BOUNDS = {None: {}, (-1, 2): {"bounds": _C.BOUNDS_CLAMP, **ENDS},
+          eff.Reflect(-1, 2): {"bounds": _C.BOUNDS_REFLECT, **ENDS}}  # fmt: skip
+
+
+def check(op, n_tensors, given, expected):
+    """What is given is expected, and the last of it is no default."""
+    schema = op._schema.arguments[n_tensors:]
+    by_name = dict(zip((a.name for a in schema), given, strict=False))
+    wanted = {a.name: a.default_value for a in schema} | expected
+    assert {name: wanted.pop(name) for name in by_name} == by_name
+    assert wanted == {a.name: a.default_value for a in schema[len(given) :]}
+    if len(given) > 5:
+        last = schema[len(given) - 1]
+        assert last.name in ("noise_stds", "block_offsets") or given[-1] != last.default_value
+
+
+@pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
+@pytest.mark.parametrize("noise_std", [None, 0.0, 0.5])
+def test_the_arguments_of_a_step_are_those_of_its_schema(compressor, noise_std):
+    for clip, bounds in itertools.product(CLIPS, BOUNDS):
+        options = {"compressor": compressor, "clip": clip, "bounds": bounds}
+        call = StepCall.of(X, 0.25, noise_std=noise_std, rng=KEY, **options)
+        expected = {"key": call.key, "offset": 5, "first_chain": 3, "step_size": 0.25,
+                    "noise_std": noise_std} | COMPRESSORS[compressor] | CLIPS[clip]  # fmt: skip
+        for op, n_tensors in STEP_OPS.items():
+            check(op, n_tensors, call.arguments(), expected | BOUNDS[bounds])
+            check(op, n_tensors, call.without_bounds().arguments(), expected)
+        for name in ("compressor", "compressor_size", "clip", "clip_limit"):
+            expected.pop(name, None)
+        along = call.without_drift()
+        check(OPS.langevin_step.default, 2, along.arguments(), expected | BOUNDS[bounds])
+        drift = DriftCall.of(X, compressor, clip)
+        check(OPS.drift.default, 3, drift.arguments(), COMPRESSORS[compressor] | CLIPS[clip])
+
+
+def test_tensors_stay_tensors_under_their_names():
+    compressor = eff.BlockSign(block_offsets=[0, 3, 8])
+    call = StepCall.of(X, EACH, compressor=compressor, noise_std=EACH, rng=KEY)
+    names = [a.name for a in OPS.langevin_step.default._schema.arguments[2:]]
+    given = dict(zip(names, call.arguments(), strict=False))
+    assert torch.equal(given["step_sizes"], EACH)
+    assert torch.equal(given["noise_stds"], EACH)
+    assert given["block_offsets"].tolist() == [0, 3, 8]
+    kept = call.with_tensors(*[None] * 4)
+    assert not any(isinstance(a, torch.Tensor) for a in kept.arguments())
+    assert kept.with_tensors(*call.tensors()) == call
+
+
+def test_a_call_is_frozen():
+    call = StepCall.of(X, 0.25, rng=KEY)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        call.step_size = 0.5
+
+
+def test_a_generator_draws_no_key_for_a_call_that_is_refused():
+    generator = torch.Generator().manual_seed(3)
+    before = generator.get_state()
+    for bad in ({"clip": 1.0}, {"bounds": (1, 0)}, {"compressor": eff.TopK(9)}, {"noise_std": -1}):
+        for compressed in (bad, {"compressor": torch.tanh} | bad):
+            with pytest.raises((TypeError, ValueError), match=r"expected"):
+                eff.langevin_step(X, X, 0.1, rng=generator, **compressed)
+    assert torch.equal(generator.get_state(), before)
