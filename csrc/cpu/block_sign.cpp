@@ -5,7 +5,7 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 void block_sign(const BlockSignParams& p, const cpu::Threads& threads) {
-  compress_rows<BlockSignRow>(p, blocks_of(p), threads);
+  compress_rows<BlockSignCompressor>(p, blocks_of(p), threads);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -5,7 +5,7 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 void topk(const TopkParams& p, const cpu::Threads& threads) {
-  compress_rows<TopkRow>(p, p.k, threads);
+  compress_rows<TopkCompressor>(p, p.k, threads);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -3,6 +3,7 @@
 // then the tile's elements.
 #pragma once
 
+#include "../core/block_sign.h"
 #include "resident.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

@@ -30,7 +30,7 @@ BlockSignPlan block_sign_plan(const Params& p, const Blocks& blocks, int64_t n_o
   // Segments end where blocks do, and where quads and, if the row has sums, groups of them do.
   int64_t segment = p.dim;
   if (blocks.size() > 0 && blocks.size() < p.dim) {
-    const int64_t unit = std::lcm(blocks.size(), Row::kNotes ? int64_t(kSumWidth) : 1);
+    const int64_t unit = std::lcm(blocks.size(), Row::kSharedSums ? int64_t(kSumWidth) : 1);
     if (unit % kQuad == 0 && unit < p.dim && p.dim > kSegment)
       segment = unit * (unit < kSegment ? kSegment / unit : 1);
   }

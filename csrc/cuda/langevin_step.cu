@@ -1,16 +1,16 @@
 #include "block_sign_launch.cuh"
+#include "gradient_squares.cuh"
 #include "launch.h"
-#include "row_sums.cuh"
 #include "topk_launch.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// How a step is launched, and what of the workspace is whose. `kTold`: see StepRow.
-template <class T, bool kTold>
+// How a step is launched, and how its parts share the workspace. `kReports`: see StepRow.
+template <class T, bool kReports>
 class StepLaunch {
  public:
   using A = Compute<T>;
-  using Row = StepRow<T, kTold>;
+  using Row = StepRow<T, kReports>;
 
   StepLaunch(const LangevinStepParams& params, void* workspace)
       : p_{params, nullptr, nullptr}, space_(workspace), blocks_(blocks_of(params)) {
@@ -23,11 +23,11 @@ class StepLaunch {
       p_.group_sums = groups > 1 ? space_.take<A>(p_.rows * kRowSums * groups) : p_.row_sums;
     if (p_.compressor == Compressor::topk) {
       topk_ = topk_plan<Row>(p_, p_.compressor_size);
-      beside_ = take_counters(space_, topk_);
+      compressor_space_ = take_counters(space_, topk_);
     }
     if (p_.compressor == Compressor::block_sign) {
       block_sign_ = block_sign_plan<Row>(p_, blocks_, p_.n_blocks);
-      beside_ = take_group_sums<A>(space_, block_sign_, p_.rows);
+      compressor_space_ = take_group_sums<A>(space_, block_sign_, p_.rows);
     }
   }
 
@@ -49,10 +49,10 @@ class StepLaunch {
         launch_tiles<Row>(p_, Keep<true>(), vector, stream);
         break;
       case Compressor::topk:
-        launch_topk_rows<Row>(p_, p_.compressor_size, vector, topk_, beside_, stream);
+        launch_topk_rows<Row>(p_, p_.compressor_size, vector, topk_, compressor_space_, stream);
         break;
       case Compressor::block_sign:
-        launch_block_sign_rows<Row>(p_, blocks_, vector, block_sign_, beside_, stream);
+        launch_block_sign_rows<Row>(p_, blocks_, vector, block_sign_, compressor_space_, stream);
         break;
     }
     if (p_.row_sums_of != RowSums::none && groups > 1)
@@ -67,7 +67,7 @@ class StepLaunch {
   A* squares_ = nullptr;
   TopkPlan topk_ = {};
   BlockSignPlan block_sign_ = {};
-  void* beside_ = nullptr;
+  void* compressor_space_ = nullptr;
 };
 
 // f(the step's launch)

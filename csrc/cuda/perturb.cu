@@ -1,8 +1,9 @@
 // The perturbed pair: a warp per group of 1024 elements of a row, whose normals it draws for the
 // row's norm and again for the values. A row of one group is done by one launch.
+#include "../core/normal.h"
 #include "../core/perturb.h"
+#include "join_groups.cuh"
 #include "launch.h"
-#include "row_sums.cuh"
 #include "workspace.h"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

@@ -2,14 +2,13 @@
 // takes the compressed c of four elements and does with it what the op is for. load() may be called
 // again and again, also in two parts, of which fetch() asks memory and waits for nothing; read() is
 // for the last pass, once for every element, just before its put(). All threads of a block call
-// end_tile() when those of a tile are through, or have been read where notes_on_read(); a tile is a
+// end_tile() when those of a tile are through, or have been read where sums_on_read(); a tile is a
 // quad of every thread, in their order.
 #pragma once
 
 #include <type_traits>
 
-#include "../core/block_sign.h"
-#include "../core/topk.h"
+#include "../core/dtype.h"
 #include "block.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
@@ -29,6 +28,7 @@ template <class V>
 struct Quad {
   using Vector = std::conditional_t<kQuad * sizeof(V) < 16, uint2, uint4>;
   static constexpr int kVectors = kQuad * sizeof(V) / sizeof(Vector);
+  static_assert(kVectors > 0, "four values of one byte would need a vector of 4 bytes");
   Vector vector[kVectors];
 };
 
@@ -95,7 +95,8 @@ template <class T>
 class CompressRow {
  public:
   using A = Compute<T>;
-  static constexpr int kNotes = 0;  // sums whose terms thread blocks gather in shared memory
+  static constexpr int kSharedSums =
+      0;  // sums over a row whose terms are gathered in shared memory
 
   template <class Params>
   __device__ CompressRow(const Params& p, int64_t r, bool vector, const Slice& = {})
@@ -128,7 +129,7 @@ class CompressRow {
 
   __device__ void end_tile(int64_t, int64_t) const {}
   __device__ void end_tile(int64_t, int64_t, const Band&) const {}
-  static __device__ bool notes_on_read() { return false; }
+  static __device__ bool sums_on_read() { return false; }
 
  private:
   const T* in_;

@@ -1,4 +1,4 @@
-// Thread blocks that share a row: each has a slice of it, and together they count digits and ties.
+// Thread blocks that share a row: each has a slice of it, and they count its digits and ties.
 // A team is one block, a cluster, or a part of a grid.
 #pragma once
 
@@ -49,9 +49,9 @@ __device__ inline Slice slice_of(const TeamShape& shape, int rank, int64_t dim) 
   return {begin < dim ? begin : dim, end < dim ? end : dim};
 }
 
-class Alone {
+class SingleBlock {
  public:
-  __device__ explicit Alone(const TeamShape&) {}
+  __device__ explicit SingleBlock(const TeamShape&) {}
   __device__ int64_t index() const { return blockIdx.x; }
   __device__ int64_t count() const { return gridDim.x; }
   __device__ Slice slice(int64_t dim) const { return {0, dim}; }
@@ -65,8 +65,8 @@ class Alone {
                       [=](int digit) { return count[digit]; }, wanted);
   }
 
-  // The sum of what the blocks before this one of its team say.
-  __device__ uint32_t before(uint32_t) const { return 0; }
+  // The sum of `own` over the blocks before this one of its team.
+  __device__ uint32_t before(uint32_t /*own*/) const { return 0; }
 };
 
 // A cluster: each block reads what the others have counted from their shared memory.
@@ -100,11 +100,11 @@ class Cluster {
   }
 
   __device__ uint32_t before(uint32_t own) const {
-    EFFEBM_SHARED(uint32_t, said, 1);
-    if (threadIdx.x == 0) said[0] = own;
+    EFFEBM_SHARED(uint32_t, ties, 1);
+    if (threadIdx.x == 0) ties[0] = own;
     sync();
     uint32_t sum = 0;
-    for (int block = 0; block < rank(); ++block) sum += *of(said, block);
+    for (int block = 0; block < rank(); ++block) sum += *of(ties, block);
     return sum;
   }
 
@@ -134,7 +134,7 @@ class Grid {
   struct Counters {
     uint32_t digits[kSets][kDigits];
     uint32_t groups[kSets][kDigitGroups];
-    uint32_t said[kMostBlocks];
+    uint32_t ties[kMostBlocks];
   };
 
   __device__ explicit Grid(const TeamShape& shape)
@@ -169,11 +169,11 @@ class Grid {
   }
 
   __device__ uint32_t before(uint32_t own) const {
-    if (threadIdx.x == 0) counters_->said[rank()] = own;
+    if (threadIdx.x == 0) counters_->ties[rank()] = own;
     sync();
     uint32_t sum = 0;
     for (int block = int(threadIdx.x); block < rank(); block += threads())
-      sum += counters_->said[block];
+      sum += counters_->ties[block];
     return block_scan(sum).total;
   }
 

@@ -43,7 +43,7 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
   using A = typename Row::A;
   using std::max, std::min;
   if (k == 0 || k == p.dim) return {TopkTier::tiles};
-  if (!Row::kNotes && p.dim <= kMostQuads * kWarpQuads) return {TopkTier::warp};
+  if (!Row::kSharedSums && p.dim <= kMostQuads * kWarpQuads) return {TopkTier::warp};
 
   constexpr int64_t kCounts = kDigits * sizeof(uint32_t) + 256;
   const int threads = p.dim > kLongRow ? kMostThreads<A> : kThreads;
@@ -91,22 +91,22 @@ void launch_topk_rows(const Params& p, int64_t k, bool vector, const TopkPlan& p
     TeamShape shape = plan.shape;
     shape.counters = counters;
     if (plan.bytes) cuda::allow_shared_memory(kernel, plan.bytes);
-    cuda::launch_together(kernel,
-                          {unsigned(plan.teams * shape.size), plan.threads, plan.bytes, cluster},
-                          stream, p, k, vector, shape);
+    cuda::launch_cooperative(kernel,
+                             {unsigned(plan.teams * shape.size), plan.threads, plan.bytes, cluster},
+                             stream, p, k, vector, shape);
   };
   switch (plan.tier) {
     case TopkTier::tiles:
       return k == 0 ? launch_tiles<Row>(p, Keep<false>(), vector, stream)
                     : launch_tiles<Row>(p, Keep<true>(), vector, stream);
     case TopkTier::warp:
-      if constexpr (!Row::kNotes)
+      if constexpr (!Row::kSharedSums)
         return p.dim <= kFewQuads * kWarpQuads
                    ? launch_topk_warps<Row, kFewQuads>(p, k, vector, stream)
                    : launch_topk_warps<Row, kMostQuads>(p, k, vector, stream);
       return;
     case TopkTier::block: {
-      constexpr auto kernel = &topk_rows<Resident<Row>, Alone, Params>;
+      constexpr auto kernel = &topk_rows<Resident<Row>, SingleBlock, Params>;
       cuda::allow_shared_memory(kernel, plan.bytes);
       EFFEBM_LAUNCH_SHARED(kernel, grid_for(plan.teams), plan.threads, plan.bytes, stream, p, k,
                            vector, plan.shape);

@@ -3,6 +3,7 @@
 // keys.
 #pragma once
 
+#include "../core/topk.h"
 #include "rows.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

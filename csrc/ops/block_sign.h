@@ -20,7 +20,7 @@ inline BlockArguments block_arguments(const Tensor& x, int64_t dim, int64_t bloc
     STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
     return {};
   }
-  check_beside(x, *offsets, ScalarType::Long, "block_offsets");
+  check_dtype_and_device(x, *offsets, ScalarType::Long, "block_offsets");
   STD_TORCH_CHECK(offsets->dim() == 1 && offsets->size(0) >= 2 && offsets->is_contiguous(),
                   "block_offsets: expected int64 (n_blocks + 1,)");
   const BlockArguments blocks{offsets->const_data_ptr<int64_t>(), offsets->size(0) - 1};

@@ -59,7 +59,8 @@ inline void check_same_shape(const Tensor& x, const Tensor& other, const char* n
 }
 
 // What kernels are given beside x: its dtype is the expected one, and it is where x is.
-inline void check_beside(const Tensor& x, const Tensor& t, ScalarType expected, const char* name) {
+inline void check_dtype_and_device(const Tensor& x, const Tensor& t, ScalarType expected,
+                                   const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == expected, name, ": expected ",
                   torch::headeronly::toString(expected), ", got ",
                   torch::headeronly::toString(t.scalar_type()));
@@ -127,7 +128,7 @@ struct ChainScalar {
 // A 0-d tensor serves every chain, a 1-d tensor has one value per chain.
 inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const char* name) {
   if (!t) return {};
-  check_beside(x, *t, compute_type_of(x), name);
+  check_dtype_and_device(x, *t, compute_type_of(x), name);
   STD_TORCH_CHECK(t->dim() == 0 || (t->dim() == 1 && t->size(0) == x.size(0)), name,
                   ": expected shape () or (n_chains,)");
   const Tensor values = dense(*t);
@@ -137,7 +138,7 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
 // Whether a key has noise for these rows.
 inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain) {
   const Rows rows = rows_of(x);
-  check_beside(x, key, ScalarType::Long, "key");
+  check_dtype_and_device(x, key, ScalarType::Long, "key");
   STD_TORCH_CHECK(key.numel() == 2 && key.is_contiguous(), "key: expected int64[2]");
   STD_TORCH_CHECK(first_chain >= 0 && first_chain <= (int64_t(1) << 32) - rows.count,
                   "first_chain: expected chains below 2**32, got ", first_chain);

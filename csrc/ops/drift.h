@@ -20,7 +20,7 @@ inline void drift(StableIValue* stack, RunStep run) {
   OptionalTensor dense_delta;
   if (delta) {
     check_same_shape(grad, *delta, "delta");
-    check_beside(grad, *delta, compute_type_of(grad), "delta");
+    check_dtype_and_device(grad, *delta, compute_type_of(grad), "delta");
     dense_delta = dense(*delta);
     p.delta = dense_delta->const_data_ptr();
   }

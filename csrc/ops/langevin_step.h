@@ -27,6 +27,10 @@ struct KeyArguments {
   Tensor key = from.take<Tensor>();
   int64_t offset = from.take<int64_t>();
   int64_t first_chain = from.take<int64_t>();
+};
+
+struct ScaleArguments {
+  Arguments& from;
   double step_size = from.take<double>();
   OptionalTensor step_sizes = from.take<OptionalTensor>();
   std::optional<double> noise_std = from.take<std::optional<double>>();
@@ -90,7 +94,7 @@ inline void* data_of(const OptionalTensor& t) { return t ? t->mutable_data_ptr()
 
 // t, or a copy of it where the step writes into it: rows are written before the scalars of others
 // are read.
-inline OptionalTensor apart(const OptionalTensor& t, const StepOutputs& out) {
+inline OptionalTensor unaliased(const OptionalTensor& t, const StepOutputs& out) {
   if (!t) return t;
   const Extent read(*t);
   const auto writes = [&](const OptionalTensor& o) { return o && Extent(*o).overlaps(read); };
@@ -103,18 +107,19 @@ inline OptionalTensor apart(const OptionalTensor& t, const StepOutputs& out) {
 inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next,
                  RunStep run) {
   const KeyArguments k{next};
+  const ScaleArguments scales{next};
   const DriftArguments drift{next};
   const BoundsArguments b{next};
   check_same_shape(x, grad, "grad");
-  check_beside(x, grad, x.scalar_type(), "grad");
+  check_dtype_and_device(x, grad, x.scalar_type(), "grad");
   check_chains(x, k.key, k.first_chain);
   STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
   STD_TORCH_CHECK(b.bounds == Bounds::none || b.lower <= b.upper,
                   "bounds: expected lower <= upper, got ", b.lower, " and ", b.upper);
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);
-  const ChainScalar steps = chain_scalar(apart(k.step_sizes, out), x, "step_size");
-  const ChainScalar noises = chain_scalar(apart(k.noise_stds, out), x, "noise_std");
+  const ChainScalar steps = chain_scalar(unaliased(scales.step_sizes, out), x, "step_size");
+  const ChainScalar noises = chain_scalar(unaliased(scales.noise_stds, out), x, "noise_std");
   LangevinStepParams p = drift_params(dense_grad, drift);
   p.x = x.const_data_ptr();
   p.out = out.x.mutable_data_ptr();
@@ -125,11 +130,11 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   p.key = k.key.const_data_ptr<int64_t>();
   p.offset = k.offset;
   p.first_chain = k.first_chain;
-  p.step_size = k.step_size;
+  p.step_size = scales.step_size;
   p.step_sizes = steps.data;
   p.step_sizes_stride = steps.stride;
-  p.has_noise_std = k.noise_std.has_value();
-  p.noise_std = k.noise_std.value_or(0.0);
+  p.has_noise_std = scales.noise_std.has_value();
+  p.noise_std = scales.noise_std.value_or(0.0);
   p.noise_stds = noises.data;
   p.noise_stds_stride = noises.stride;
   p.bounds = b.bounds;
@@ -140,7 +145,7 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
 
 inline void check_residual(const Tensor& residual, const Tensor& x, const Tensor& grad) {
   check_same_shape(x, residual, "residual");
-  check_beside(x, residual, compute_type_of(x), "residual");
+  check_dtype_and_device(x, residual, compute_type_of(x), "residual");
   check_no_overlap(residual, x, "residual and x", false);
   check_no_overlap(residual, grad, "residual and grad", false);
 }
@@ -168,7 +173,7 @@ inline void langevin_step_inplace(StableIValue* stack, RunStep run) {
     out.residual = memory->tensor();
   }
   if (statistics) {
-    check_beside(x, *statistics, compute_type_of(x), "statistics");
+    check_dtype_and_device(x, *statistics, compute_type_of(x), "statistics");
     STD_TORCH_CHECK(statistics->dim() == 2 && statistics->size(0) == x.size(0) &&
                         statistics->size(1) == kRowSums && statistics->is_contiguous(),
                     "statistics: expected a contiguous tensor of shape (n_chains, 2)");

@@ -65,7 +65,7 @@ inline Tensor signs_unpack(const Tensor& signs, std::optional<Tensor> zeros, con
   check_compute_type(scales);
   SignsParams p = signs_params(scales, dim, block_size, block_offsets);
   const auto check_words = [&](const Tensor& t, const char* name) {
-    check_beside(scales, t, ScalarType::Int, name);
+    check_dtype_and_device(scales, t, ScalarType::Int, name);
     STD_TORCH_CHECK(t.dim() == 2 && t.size(0) == p.rows && t.size(1) == core::words_of(dim) &&
                         t.is_contiguous(),
                     name, ": expected contiguous int32 (n_chains, ceil(dim / 32))");

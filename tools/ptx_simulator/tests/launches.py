@@ -117,7 +117,7 @@ def topk_rows(
     """By teams of so many blocks; a grid's have fewer where slices would be less than a tile."""
     teams, tile = teams or work.rows, threads * QUAD
     shape, size, slice_ = TeamShape(1), 1, work.dim
-    if team != "Alone":
+    if team != "SingleBlock":
         slice_ = parts(parts(work.dim, blocks), tile) * tile
         size = blocks if team == "Cluster" else parts(work.dim, slice_)
         shape = TeamShape(size, slice_)

@@ -34,7 +34,7 @@ two_teams = functools.partial(topk_rows, teams=2)
 TOPK, SIGN = eff.TopK(ratio=0.3), eff.BlockSign(512)
 TIERS: dict[str, tuple[Compressor | None, Tier]] = {
     "no compressor": (None, keep_all),
-    "block": (TOPK, functools.partial(two_teams, team="Alone")),
+    "block": (TOPK, functools.partial(two_teams, team="SingleBlock")),
     "cluster": (TOPK, functools.partial(two_teams, team="Cluster", blocks=4)),
     "resident grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3)),
     "grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3, resident=False)),
@@ -80,7 +80,7 @@ def test_statistics_equal_the_cpu_kernel(tier: str, dim: int, clip: Any) -> None
 
 @dtypes
 def test_statistics_of_every_dtype_equal_the_cpu_kernel(dtype: torch.dtype) -> None:
-    by_blocks = functools.partial(two_teams, team="Alone")
+    by_blocks = functools.partial(two_teams, team="SingleBlock")
     Step(ROWS, 1030, dtype, clip=CLIPS[0], sums=STATISTICS).check(keep_all)
     Step(ROWS, 1030, dtype, TOPK, clip=CLIPS[1], sums=STATISTICS).check(by_blocks)
 
