@@ -1,10 +1,9 @@
 """Runs the tests of an op on every set of kernels there is."""
 
 import ctypes
-import os
 import sys
-from pathlib import Path
 
+import native
 import pytest
 import stand_in
 import torch
@@ -14,12 +13,6 @@ from effebm_ext import _C, extension
 # What torch.compile keeps on disk is not told apart by the schemas of the ops.
 torch._inductor.config.force_disable_caches = True
 
-_EMULATED = Path(
-    os.environ.get(
-        "EFFEBM_EMULATED_KERNELS",
-        Path(__file__).parents[1] / "build" / "cmake" / "libeffebm_emulated.so",
-    )
-)
 HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
 
 
@@ -66,9 +59,11 @@ def kernels(request):
     if request.param != "emulated cuda":
         yield request.param
         return
-    if not _EMULATED.exists():
-        pytest.skip(f"the emulated CUDA kernels are not built: make test-cpp ({_EMULATED})")
-    library = ctypes.CDLL(str(_EMULATED))
+    if not native.LIBRARY.exists():
+        pytest.skip(
+            f"the emulated CUDA kernels are not built: make test-library ({native.LIBRARY})"
+        )
+    library = native.library()
     library.effebm_emulated_kernels.restype = ctypes.c_void_p
     _C.use_cpu_kernels(library.effebm_emulated_kernels())
     yield request.param
