@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 
 #ifdef EFFEBM_CUDA_EMULATOR
 #include "emulator.h"

@@ -43,7 +43,7 @@ class Resident {
       });
     else
       for (int64_t begin = slice.begin + int(threadIdx.x) * kQuad; begin < slice.end;
-           begin += kAhead * threads() * kQuad)
+           begin += kAheadOfRow * threads() * kQuad)
         hold_tiles(slice, begin);
     __syncthreads();
   }
@@ -61,19 +61,17 @@ class Resident {
   }
 
  private:
-  // Quads that a thread asks global memory for before it waits for the first: a block alone on a
-  // multiprocessor would else not keep the memory busy. Sums take registers of their own.
-  static constexpr int kAhead = Row::kSharedSums ? 2 : 4;
+  static constexpr int kAheadOfRow = kAhead<(Row::kSharedSums > 0)>;
 
   __device__ void hold_tiles(const Slice& slice, int64_t begin) {
-    typename Row::Fetched fetched[kAhead] = {};
+    typename Row::Fetched fetched[kAheadOfRow] = {};
 #pragma unroll
-    for (int tile = 0; tile < kAhead; ++tile) {
+    for (int tile = 0; tile < kAheadOfRow; ++tile) {
       const int64_t at = begin + tile * threads() * kQuad, left = slice.end - at;
       if (left > 0) fetched[tile] = row_.fetch(at, left < kQuad ? int(left) : kQuad);
     }
 #pragma unroll
-    for (int tile = 0; tile < kAhead; ++tile) {
+    for (int tile = 0; tile < kAheadOfRow; ++tile) {
       const int64_t at = begin + tile * threads() * kQuad;
       if (at >= slice.end) return;
       A u[kQuad];

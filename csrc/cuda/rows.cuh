@@ -13,15 +13,6 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-constexpr int kQuad = 4;  // elements of one random draw, and of one thread's turn
-constexpr int kTile = kThreads * kQuad;
-// The most threads of a block that gathers values of type A in shared memory.
-template <class A>
-constexpr int kMostThreads = sizeof(A) == 8 ? kThreads : kManyThreads;
-template <class A>
-constexpr int kMostTile = kMostThreads<A> * kQuad;
-constexpr int kWarpQuads = kWarpSize * kQuad;  // elements that a warp reads at a time
-
 // Four values as the vectors that memory takes at once, 8 or 16 bytes each. Stores of them are
 // spelt out: the compiler makes four of one where the same values may also be stored one by one.
 template <class V>
@@ -149,9 +140,6 @@ bool can_vectorise(const Params& p) {
 }
 
 // Blocks of a grid that walks over `work` items with a stride.
-inline unsigned grid_for(int64_t work) {
-  constexpr int64_t kMaxBlocks = 1 << 16;
-  return unsigned(work < kMaxBlocks ? work : kMaxBlocks);
-}
+inline unsigned grid_for(int64_t work) { return unsigned(work < kMaxBlocks ? work : kMaxBlocks); }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -6,10 +6,6 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-constexpr int kDigitBits = 11, kDigits = 1 << kDigitBits;
-constexpr int kDigitGroup = 8, kDigitGroups = kDigits / kDigitGroup;
-static_assert(kDigitGroups <= kThreads);
-
 struct TeamShape {
   int size = 1;              // in blocks
   int64_t slice = 0;         // elements of a block, but for the row's last
@@ -72,8 +68,6 @@ class SingleBlock {
 // A cluster: each block reads what the others have counted from their shared memory.
 class Cluster {
  public:
-  static constexpr int kMostBlocks = 16;
-
   __device__ explicit Cluster(const TeamShape& shape) : shape_(shape) {}
   __device__ int64_t index() const { return int(blockIdx.x) / shape_.size; }
   __device__ int64_t count() const { return int(gridDim.x) / shape_.size; }
@@ -130,11 +124,11 @@ class Cluster {
 // to one, the one before is set to zero, and the next is zero since then.
 class Grid {
  public:
-  static constexpr int kMostBlocks = 1024, kSets = 3;
+  static constexpr int kSets = 3;
   struct Counters {
     uint32_t digits[kSets][kDigits];
     uint32_t groups[kSets][kDigitGroups];
-    uint32_t ties[kMostBlocks];
+    uint32_t ties[kMostGridBlocks];
   };
 
   __device__ explicit Grid(const TeamShape& shape)

@@ -29,8 +29,8 @@ void order_keys(const A* x, int64_t n, core::Key<A>* keys) {
 EFFEBM_EXPORT void effebm_philox4x32_10(const uint32_t* counters, int64_t n, const uint32_t* key,
                                         uint32_t* words) {
   for (int64_t i = 0; i < n; ++i, counters += 4, words += 4) {
-    const core::Words r = core::philox4x32_10(
-        {{counters[0], counters[1], counters[2], counters[3]}}, key[0], key[1]);
+    const core::Words r =
+        core::philox4x32_10({{counters[0], counters[1], counters[2], counters[3]}}, key[0], key[1]);
     std::copy(r.w, r.w + 4, words);
   }
 }
