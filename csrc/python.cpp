@@ -1,10 +1,11 @@
 // The extension module. Importing it registers the ops with torch; what it binds itself needs no
-// torch: build information, and the codes of the schemas.
+// torch: build information, the codes of the schemas, and a capsule by which _C_cuda adds kernels.
 #include <pybind11/pybind11.h>
 
 #include "build_record.h"
 #include "core/langevin_step.h"
 #include "cpu/kernels.h"
+#include "ops/kernels.h"
 
 namespace py = pybind11;
 using namespace effebm;
@@ -33,11 +34,8 @@ PYBIND11_MODULE(_C, m) {
       "cpu_capability", [] { return cpu::kernels().name; },
       "The instruction set of the CPU kernels in use: baseline, avx2 or avx512.");
 
-  m.def(
-      "use_cpu_kernels",
-      [](uintptr_t table) { cpu::use_kernels(reinterpret_cast<const cpu::Kernels*>(table)); },
-      "For tests: runs the table of kernels at this address on CPU tensors, or the own ones for "
-      "0.");
+  m.attr("register_kernels") =
+      py::capsule(reinterpret_cast<void*>(&ops::register_kernels), ops::kRegisterKernels);
 
   m.attr("COMPRESSOR_NONE") = int(Compressor::none);
   m.attr("COMPRESSOR_TOPK") = int(Compressor::topk);

@@ -1,6 +1,5 @@
 """Runs the tests of an op on every set of kernels there is."""
 
-import ctypes
 import sys
 
 import native
@@ -8,7 +7,7 @@ import pytest
 import stand_in
 import torch
 
-from effebm_ext import _C, extension
+from effebm_ext import extension
 
 # What torch.compile keeps on disk is not told apart by the schemas of the ops.
 torch._inductor.config.force_disable_caches = True
@@ -63,11 +62,8 @@ def kernels(request):
         pytest.skip(
             f"the emulated CUDA kernels are not built: make test-library ({native.LIBRARY})"
         )
-    library = native.library()
-    library.effebm_emulated_kernels.restype = ctypes.c_void_p
-    _C.use_cpu_kernels(library.effebm_emulated_kernels())
-    yield request.param
-    _C.use_cpu_kernels(0)
+    with native.emulated_kernels():
+        yield request.param
 
 
 @pytest.fixture(scope="module")

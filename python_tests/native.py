@@ -3,12 +3,15 @@ emulator. CMake builds it; the library that is shipped has neither."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import os
 from pathlib import Path
 
 import numpy as np
+
+from effebm_ext import _C
 
 LIBRARY = Path(
     os.environ.get(
@@ -25,6 +28,22 @@ def library() -> ctypes.CDLL:
             f"the library of the tests is not built: make test-library ({LIBRARY})"
         )
     return ctypes.CDLL(str(LIBRARY))
+
+
+@contextlib.contextmanager
+def emulated_kernels():
+    """CPU tensors are computed by the CUDA kernels under the emulator."""
+    kernels = library().effebm_emulated_kernels
+    kernels.restype = ctypes.c_void_p
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsule = address(_C.register_kernels, b"effebm_ext._C.register_kernels")
+    register = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p)(capsule)
+    register(_CPU, kernels())
+    try:
+        yield
+    finally:
+        register(_CPU, None)
 
 
 def philox4x32_10(counter, key):
@@ -76,6 +95,7 @@ def order_keys(x):
     return keys
 
 
+_CPU = 0  # effebm::ops::Backend::cpu
 _size = ctypes.c_int64
 
 

@@ -9,7 +9,7 @@ namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 // `options` are the compressor's own: k, or the blocks.
 template <template <class> class RowCompressor, class Params, class Options>
-void compress_rows(const Params& p, const Options& options, const cpu::Threads& threads) {
+void compress_rows(const Params& p, const Options& options, const Threads& threads) {
   dispatch(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     using A = Compute<T>;

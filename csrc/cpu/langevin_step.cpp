@@ -80,7 +80,7 @@ class Mover {
 };
 
 template <class T, template <class> class RowCompressor, class Options>
-void step_rows(const LangevinStepParams& p, const Options& options, const cpu::Threads& threads) {
+void step_rows(const LangevinStepParams& p, const Options& options, const Threads& threads) {
   using A = Compute<T>;
   const Stream stream = noise_stream(p);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
@@ -115,16 +115,16 @@ void step_rows(const LangevinStepParams& p, const Options& options, const cpu::T
 
 }  // namespace
 
-void langevin_step(const LangevinStepParams& p, const cpu::Threads& threads) {
+void langevin_step(const LangevinStepParams& p, const Execution& on) {
   dispatch(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     switch (p.compressor) {
       case Compressor::none:
-        return step_rows<T, NoCompressor>(p, 0, threads);
+        return step_rows<T, NoCompressor>(p, 0, on.threads);
       case Compressor::topk:
-        return step_rows<T, TopkCompressor>(p, p.compressor_size, threads);
+        return step_rows<T, TopkCompressor>(p, p.compressor_size, on.threads);
       case Compressor::block_sign:
-        return step_rows<T, BlockSignCompressor>(p, blocks_of(p), threads);
+        return step_rows<T, BlockSignCompressor>(p, blocks_of(p), on.threads);
     }
   });
 }

@@ -1,6 +1,6 @@
 #include "block_sign_launch.cuh"
 #include "gradient_squares.cuh"
-#include "launch.h"
+#include "kernels.h"
 #include "topk_launch.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
@@ -12,26 +12,24 @@ class StepLaunch {
   using A = Compute<T>;
   using Row = StepRow<T, kReports>;
 
-  StepLaunch(const LangevinStepParams& params, void* workspace)
-      : p_{params, nullptr, nullptr}, space_(workspace), blocks_(blocks_of(params)) {
+  StepLaunch(const LangevinStepParams& params, Workspace& space)
+      : p_{params, nullptr, nullptr}, blocks_(blocks_of(params)) {
     const int64_t groups = groups_of(p_.dim);
     if (p_.clip == Clip::norm) {
-      p_.norm_scales = space_.take<A>(p_.rows);
-      squares_ = space_.take<A>(p_.rows * groups);
+      p_.norm_scales = space.take<A>(p_.rows);
+      squares_ = space.take<A>(p_.rows * groups);
     }
     if (p_.row_sums_of != RowSums::none)
-      p_.group_sums = groups > 1 ? space_.take<A>(p_.rows * kRowSums * groups) : p_.row_sums;
+      p_.group_sums = groups > 1 ? space.take<A>(p_.rows * kRowSums * groups) : p_.row_sums;
     if (p_.compressor == Compressor::topk) {
       topk_ = topk_plan<Row>(p_, p_.compressor_size);
-      compressor_space_ = take_counters(space_, topk_);
+      compressor_space_ = take_counters(space, topk_);
     }
     if (p_.compressor == Compressor::block_sign) {
       block_sign_ = block_sign_plan<Row>(p_, blocks_, p_.n_blocks);
-      compressor_space_ = take_group_sums<A>(space_, block_sign_, p_.rows);
+      compressor_space_ = take_group_sums<A>(space, block_sign_, p_.rows);
     }
   }
-
-  int64_t workspace() const { return space_.bytes(); }
 
   void run(void* stream) const {
     const int64_t groups = groups_of(p_.dim);
@@ -62,7 +60,6 @@ class StepLaunch {
 
  private:
   StepParams p_;
-  cuda::Workspace space_;
   Blocks blocks_;
   A* squares_ = nullptr;
   TopkPlan topk_ = {};
@@ -70,30 +67,25 @@ class StepLaunch {
   void* compressor_space_ = nullptr;
 };
 
-// f(the step's launch)
-template <class F>
-void with_launch(const LangevinStepParams& p, void* workspace, const F& f) {
-  dispatch(p.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    if (p.x && !p.drift && p.row_sums_of == RowSums::none)
-      f(StepLaunch<T, false>(p, workspace));
-    else
-      f(StepLaunch<T, true>(p, workspace));
-  });
+template <class T, bool kReports>
+void launch_step(const LangevinStepParams& p, const Execution& on) {
+  const auto make = [&](Workspace& space) { return StepLaunch<T, kReports>(p, space); };
+  cuda::with_workspace(on, make).run(on.stream);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
 
 namespace effebm::cuda {
 
-int64_t workspace_of(const LangevinStepParams& p) {
-  int64_t bytes = 0;
-  cuda_kernels::with_launch(p, nullptr, [&](const auto& step) { bytes = step.workspace(); });
-  return bytes;
-}
-
-void launch_langevin_step(const LangevinStepParams& p, void* workspace, void* stream) {
-  cuda_kernels::with_launch(p, workspace, [&](const auto& step) { step.run(stream); });
+void langevin_step(const LangevinStepParams& p, const Execution& on) {
+  using namespace cuda_kernels;
+  dispatch(p.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (p.x && !p.drift && p.row_sums_of == RowSums::none)
+      launch_step<T, false>(p, on);
+    else
+      launch_step<T, true>(p, on);
+  });
 }
 
 }  // namespace effebm::cuda

@@ -2,9 +2,9 @@
 // from another. Plain C++, for hosts and devices alike; what a number means for a kernel is said
 // here, how the kernel uses it, in the kernel's own file.
 //
-// By type: A is the type of the arithmetic, double for states of float64 and else float. A block that
-// gathers values in shared memory has half as many threads for double, whose values take twice the
-// room.
+// By type: A is the type of the arithmetic, double for states of float64 and else float. A block
+// that gathers values in shared memory has half as many threads for double, whose values take twice
+// the room.
 //
 // By architecture: the numbers are the same for sm_80, sm_90 and sm_100. What differs between cards
 // is asked of the card at launch (cuda::Device): its multiprocessors, the shared memory of a block,

@@ -1,4 +1,4 @@
-// block_sign_compress on any device.
+// The blocks of Block-Sign, checked.
 #pragma once
 
 #include "../core/block_sign.h"
@@ -31,26 +31,6 @@ inline BlockArguments block_arguments(const Tensor& x, int64_t dim, int64_t bloc
                     ", the elements of a row, got block ", b, " from ", found.begin(b), " to ",
                     found.end(b));
   return blocks;
-}
-
-// `run` does the work on the device of x; there is at least one element.
-inline Tensor block_sign_compress(const Tensor& x, int64_t block_size,
-                                  const OptionalTensor& block_offsets,
-                                  void (*run)(const BlockSignParams&, const Tensor& x)) {
-  const Rows rows = rows_of(x);
-  const BlockArguments blocks = block_arguments(x, rows.dim, block_size, block_offsets);
-  const Tensor in = dense(x);
-  const Tensor out = new_contiguous(in);
-  const BlockSignParams params{dtype_of(in),
-                               rows.count,
-                               rows.dim,
-                               block_size,
-                               blocks.offsets,
-                               blocks.count,
-                               in.const_data_ptr(),
-                               out.mutable_data_ptr()};
-  if (x.numel() > 0) run(params, in);
-  return out;
 }
 
 }  // namespace effebm::ops

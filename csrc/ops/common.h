@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "../core/dtype.h"
-#include "../cpu/kernels.h"
 
 namespace effebm::ops {
 
@@ -145,14 +144,11 @@ inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain
   STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
 }
 
-// torch's threads, as the CPU kernels take them.
-inline cpu::Threads torch_threads() {
-  const auto deal = [](int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t),
-                       void* context) {
-    torch::stable::parallel_for(0, n, grain,
-                                [&](int64_t begin, int64_t end) { body(context, begin, end); });
-  };
-  return {int(torch::stable::get_num_threads()), deal};
-}
-
 }  // namespace effebm::ops
+
+// What implements ops, for tensors of every backend alike: run() of kernels.h looks the kernels up.
+#define EFFEBM_IMPLEMENTATIONS(m)                                          \
+  static void implement(torch::stable::detail::StableLibrary&);            \
+  STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, library) { implement(library); }  \
+  STABLE_TORCH_LIBRARY_IMPL(effebm, CUDA, library) { implement(library); } \
+  static void implement(torch::stable::detail::StableLibrary& m)

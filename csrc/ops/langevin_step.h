@@ -1,10 +1,9 @@
-// What makes a Langevin step or a part of it, on any device: arguments, checks, and the parameters
-// of the kernel; langevin_step_ and langevin_step.
+// What makes a Langevin step or a part of it: arguments, checks, and the parameters of the kernel.
 #pragma once
 
 #include "../core/langevin_step.h"
 #include "block_sign.h"
-#include "common.h"
+#include "kernels.h"
 
 namespace effebm::ops {
 
@@ -80,9 +79,6 @@ inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments&
   return p;
 }
 
-// Runs the kernel on the device of the tensor; there is at least one element.
-using RunStep = void (*)(const LangevinStepParams&, const Tensor&);
-
 // Where a step writes. Rows are contiguous.
 struct StepOutputs {
   Tensor x;
@@ -104,8 +100,7 @@ inline OptionalTensor unaliased(const OptionalTensor& t, const StepOutputs& out)
 }
 
 // Steps x, whose rows are contiguous; takes the arguments from the key on.
-inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next,
-                 RunStep run) {
+inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next) {
   const KeyArguments k{next};
   const ScaleArguments scales{next};
   const DriftArguments drift{next};
@@ -140,7 +135,7 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   p.bounds = b.bounds;
   p.lower = b.lower;
   p.upper = b.upper;
-  if (x.numel() > 0) run(p, x);
+  if (x.numel() > 0) run(&Kernels::langevin_step, p, x);
 }
 
 inline void check_residual(const Tensor& residual, const Tensor& x, const Tensor& grad) {
@@ -155,53 +150,6 @@ inline Tensor new_row_sums(const Tensor& x) {
   Tensor sums = torch::stable::new_empty(x, {x.size(0), kRowSums}, compute_type_of(x));
   if (x.numel() == 0) torch::stable::zero_(sums);
   return sums;
-}
-
-// The boxed langevin_step_ of a device.
-inline void langevin_step_inplace(StableIValue* stack, RunStep run) {
-  Arguments next(stack);
-  const Tensor x = next.take<Tensor>();
-  const Tensor grad = next.take<Tensor>();
-  const OptionalTensor residual = next.take<OptionalTensor>();
-  const OptionalTensor statistics = next.take<OptionalTensor>();
-  Writable state(x, "x");
-  StepOutputs out{state.tensor()};
-  std::optional<Writable> memory;
-  if (residual) {
-    check_residual(*residual, x, grad);
-    memory.emplace(*residual, "residual");
-    out.residual = memory->tensor();
-  }
-  if (statistics) {
-    check_dtype_and_device(x, *statistics, compute_type_of(x), "statistics");
-    STD_TORCH_CHECK(statistics->dim() == 2 && statistics->size(0) == x.size(0) &&
-                        statistics->size(1) == kRowSums && statistics->is_contiguous(),
-                    "statistics: expected a contiguous tensor of shape (n_chains, 2)");
-    for (const Tensor& other : {x, grad})
-      check_no_overlap(*statistics, other, "statistics and x or grad", false);
-    if (residual) check_no_overlap(*statistics, *residual, "statistics and residual", false);
-    out.row_sums = statistics;
-    out.row_sums_of = RowSums::statistics;
-  }
-  step(state.tensor(), grad, out, next, run);
-  if (statistics && x.numel() == 0) torch::stable::zero_(*out.row_sums);
-  state.write_back();
-  if (memory) memory->write_back();
-}
-
-// The boxed langevin_step of a device.
-inline void langevin_step_functional(StableIValue* stack, RunStep run) {
-  Arguments next(stack);
-  const Tensor x = next.take<Tensor>();
-  const Tensor grad = next.take<Tensor>();
-  const Tensor in = dense(x);
-  const Tensor out = new_contiguous(in);
-  step(in, grad, {out}, next, run);
-  stack[0] = torch::stable::detail::from(out);
-}
-
-inline void run_step_on_cpu(const LangevinStepParams& params, const Tensor&) {
-  cpu::kernels().langevin_step(params, torch_threads());
 }
 
 }  // namespace effebm::ops
