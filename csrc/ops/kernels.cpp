@@ -9,10 +9,6 @@ namespace {
 
 std::atomic<const Kernels*> registered[2] = {};
 
-const Kernels* registered_for(Backend backend) {
-  return registered[int(backend)].load(std::memory_order_acquire);
-}
-
 void* allocate(void* owner, int64_t bytes) {
   Memory& memory = *static_cast<Memory*>(owner);
   memory.tensor = torch::stable::new_empty(memory.x, {bytes}, ScalarType::Byte);
@@ -34,15 +30,15 @@ void register_kernels(Backend backend, const Kernels* kernels) {
   registered[int(backend)].store(kernels, std::memory_order_release);
 }
 
-const Kernels& kernels_of(const Tensor& x) {
-  const Kernels* kernels = registered_for(x.is_cpu() ? Backend::cpu : Backend::cuda);
-  if (!kernels && x.is_cpu()) return cpu::kernels();
+const Kernels& kernels_of(Backend backend) {
+  const Kernels* kernels = registered[int(backend)].load(std::memory_order_acquire);
+  if (!kernels && backend == Backend::cpu) return cpu::kernels();
   STD_TORCH_CHECK(kernels, "x: expected a CPU tensor, as the CUDA kernels are not loaded");
   return *kernels;
 }
 
-Execution execution_on(Memory& memory) {
-  if (memory.x.is_cpu()) return {.threads = torch_threads()};
+Execution execution_on(Backend backend, Memory& memory) {
+  if (backend == Backend::cpu) return {.threads = torch_threads()};
   return {.gpu = memory.x.get_device_index(), .allocator = &allocate, .owner = &memory};
 }
 

@@ -17,7 +17,7 @@ void register_kernels(Backend backend, const Kernels* kernels);
 using RegisterKernels = decltype(&register_kernels);
 constexpr char kRegisterKernels[] = "effebm_ext._C.register_kernels";
 
-const Kernels& kernels_of(const Tensor& x);
+const Kernels& kernels_of(Backend backend);
 
 // Memory on x's device, for one kernel. It may be freed once the kernel is launched: later kernels
 // that get it wait for this one, on the same stream.
@@ -27,13 +27,14 @@ struct Memory {
 };
 
 // torch's threads, or the GPU of x, where the kernel allocates its memory.
-Execution execution_on(Memory& memory);
+Execution execution_on(Backend backend, Memory& memory);
 
 // Runs a kernel of x's device there; there is at least one element.
 template <class Params>
 void run(Kernel<Params> Kernels::* kernel, const Params& params, const Tensor& x) {
+  const Backend backend = x.is_cpu() ? Backend::cpu : Backend::cuda;
   Memory memory{x};
-  (kernels_of(x).*kernel)(params, execution_on(memory));
+  (kernels_of(backend).*kernel)(params, execution_on(backend, memory));
 }
 
 }  // namespace effebm::ops
