@@ -10,7 +10,7 @@ PLAIN ?= build/plain
 SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc tools -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint test-cpp test-python test-ptx test-torch test-install faults build clean
+.PHONY: demo test lint test-cpp test-library test-python test-ptx test-torch test-install faults build clean
 
 demo: build
 	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
@@ -23,8 +23,10 @@ lint: build
 	$(BIN)/clang-format --dry-run --Werror $(CXX_FILES)
 	$(BIN)/mypy
 
+CMAKE := $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja
+
 define CTEST
-$(BIN)/cmake -S . -B $(1) -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN))/ninja -DEFFEBM_SANITIZE=$(2)
+$(CMAKE) -B $(1) -DEFFEBM_SANITIZE=$(2)
 $(BIN)/cmake --build $(1)
 $(BIN)/ctest --test-dir $(1) --output-on-failure -j2
 endef
@@ -35,12 +37,17 @@ test-cpp: build
 	$(call CTEST,build/address,address)
 	$(call CTEST,build/thread,thread)
 
+# What the Python tests load: the emulated CUDA kernels and the numerical core.
+test-library: build
+	$(CMAKE) -B build/cmake -DEFFEBM_SANITIZE=
+	$(BIN)/cmake --build build/cmake --target effebm_emulated
+
 # One process per core, each with one thread but where a test asks for more.
-test-python: build
+test-python: test-library
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 # What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
-test-ptx: build
+test-ptx: test-library
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tools/ptx_simulator/tests
 
 # Do the tests notice broken CUDA kernels? All the seeded faults, or FAULTS="--random 5" of them.
@@ -49,7 +56,7 @@ faults: build
 
 # The tests of the ops under another torch, with a wheel built against $(WHEEL_TORCH):
 # make test-torch TORCH=torch==2.11.0
-test-torch: build/wheel/made
+test-torch: build/wheel/made test-library
 	$(BIN)/python tools/torch_versions.py "$(TORCH)" --wheel build/wheel --venvs $(TORCH_VENVS)
 
 build/wheel/made: $(SOURCES) $(shell find effebm_ext -name '*.py*')

@@ -1,25 +1,17 @@
 """Runs the tests of an op on every set of kernels there is."""
 
-import ctypes
-import os
 import sys
-from pathlib import Path
 
+import native
 import pytest
 import stand_in
 import torch
 
-from effebm_ext import _C, extension
+from effebm_ext import extension
 
 # What torch.compile keeps on disk is not told apart by the schemas of the ops.
 torch._inductor.config.force_disable_caches = True
 
-_EMULATED = Path(
-    os.environ.get(
-        "EFFEBM_EMULATED_KERNELS",
-        Path(__file__).parents[1] / "build" / "cmake" / "libeffebm_emulated.so",
-    )
-)
 HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
 
 
@@ -66,13 +58,12 @@ def kernels(request):
     if request.param != "emulated cuda":
         yield request.param
         return
-    if not _EMULATED.exists():
-        pytest.skip(f"the emulated CUDA kernels are not built: make test-cpp ({_EMULATED})")
-    library = ctypes.CDLL(str(_EMULATED))
-    library.effebm_emulated_kernels.restype = ctypes.c_void_p
-    _C.use_cpu_kernels(library.effebm_emulated_kernels())
-    yield request.param
-    _C.use_cpu_kernels(0)
+    if not native.LIBRARY.exists():
+        pytest.skip(
+            f"the emulated CUDA kernels are not built: make test-library ({native.LIBRARY})"
+        )
+    with native.emulated_kernels():
+        yield request.param
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,13 @@
 
 #include "arith.h"
 #include "block_sign.h"
+#include "clip.h"
 #include "dtype.h"
 #include "philox.h"
 
 namespace effebm {
 
 enum class Compressor : int { none, topk, block_sign };
-enum class Clip : int { none, value, norm };
 enum class Bounds : int { none, clamp, reflect };
 
 // Two sums over each row. statistics: of g^2, and of 1 for every element that the clip changed;
@@ -54,34 +54,11 @@ struct LangevinStepParams {
 
 namespace effebm::inline EFFEBM_ISA::core {
 
-template <class A>
-EFFEBM_HD A clamp(A v, A lower, A upper) {
-  return v < lower ? lower : (v > upper ? upper : v);
-}
-
 // Mirrors once at the bound that was passed, then clamps what is still outside.
 template <class A>
 EFFEBM_HD A reflect(A v, A lower, A upper) {
   const A mirrored = v < lower ? (lower + lower) - v : (v > upper ? (upper + upper) - v : v);
   return clamp(mirrored, lower, upper);
-}
-
-// The factor that brings a row of the given sum of squares down to Euclidean norm `limit`.
-template <class A>
-EFFEBM_HD A norm_scale(A sum_of_squares, A limit) {
-  const A norm = sqrt(sum_of_squares);
-  return norm > limit ? divide(limit, norm) : A(1);
-}
-
-// `limit` is that of clip by value, or the row's factor of clip by norm.
-template <class A>
-EFFEBM_HD A clipped(Clip clip, A g, A limit) {
-  return clip == Clip::value ? clamp(g, -limit, limit) : clip == Clip::norm ? g * limit : g;
-}
-
-template <class A>
-EFFEBM_HD bool is_clipped(Clip clip, A g, A limit) {
-  return clip == Clip::value ? g < -limit || g > limit : clip == Clip::norm && limit != A(1);
 }
 
 // The scalars of one chain's step, in the compute type.

@@ -4,8 +4,8 @@
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-void block_sign(const BlockSignParams& p, const cpu::Threads& threads) {
-  compress_rows<BlockSignRow>(p, blocks_of(p), threads);
+void block_sign(const BlockSignParams& p, const Execution& on) {
+  compress_rows<BlockSignCompressor>(p, blocks_of(p), on.threads);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -9,12 +9,12 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 template <class T>
-class BlockSignRow {
+class BlockSignCompressor {
  public:
   using A = Compute<T>;
 
-  BlockSignRow(const RowInput<T>& row, int64_t dim, const Blocks& blocks, const Team& team,
-               Scratch& scratch)
+  BlockSignCompressor(const RowInput<T>& row, int64_t dim, const Blocks& blocks, const Team& team,
+                      Scratch& scratch)
       : row_(row), dim_(dim), blocks_(blocks) {
     if (team.parts() == 1) return;
     if (blocks.from(dim) * kChunk < dim)  // of which there are fewer than chunks
@@ -26,11 +26,14 @@ class BlockSignRow {
   // Compresses one part of the row from its begin to its end.
   class Walk {
    public:
-    Walk(const BlockSignRow& row, int part, int64_t begin)
-        : row_(row), part_(size_t(part)), block_(row.blocks_.from(begin) - 1), block_end_(begin) {
-      if (begin == row.dim_ || block_ < 0 || row.blocks_.end(block_) == begin) return;
-      block_end_ = row.blocks_.end(block_);
-      scale_ = row.scales_.empty() ? row.carried_[part_] : row.scales_[size_t(block_)];
+    Walk(const BlockSignCompressor& whole, int part, int64_t begin)
+        : whole_(whole),
+          part_(size_t(part)),
+          block_(whole.blocks_.from(begin) - 1),
+          block_end_(begin) {
+      if (begin == whole.dim_ || block_ < 0 || whole.blocks_.end(block_) == begin) return;
+      block_end_ = whole.blocks_.end(block_);
+      scale_ = whole.scales_.empty() ? whole.carried_[part_] : whole.scales_[size_t(block_)];
     }
 
     // The compressed n <= kChunk elements from `at` on, of input u: in `room`, or where they are.
@@ -47,20 +50,20 @@ class BlockSignRow {
     // Of the next block; u are the n elements from `at` on, in which the block may lie.
     void start_block(int64_t at, int n, const A* u) {
       ++block_;
-      const int64_t begin = row_.blocks_.begin(block_);
-      block_end_ = row_.blocks_.end(block_);
+      const int64_t begin = whole_.blocks_.begin(block_);
+      block_end_ = whole_.blocks_.end(block_);
       const int64_t size = block_end_ - begin;
-      if (!row_.scales_.empty())
-        scale_ = row_.scales_[size_t(block_)];
+      if (!whole_.scales_.empty())
+        scale_ = whole_.scales_[size_t(block_)];
       else if (block_end_ <= at + n)
         scale_ = core::divide(sum_of_magnitudes(u + (begin - at), int(size)), A(size));
-      else if (part_ + 1 < row_.carried_.size() && block_end_ > row_.starts_[part_ + 1])
-        scale_ = row_.carried_[part_ + 1];
+      else if (part_ + 1 < whole_.carried_.size() && block_end_ > whole_.starts_[part_ + 1])
+        scale_ = whole_.carried_[part_ + 1];
       else
-        scale_ = row_.scale_of(block_);
+        scale_ = whole_.scale_of(block_);
     }
 
-    const BlockSignRow& row_;
+    const BlockSignCompressor& whole_;
     size_t part_;
     int64_t block_, block_end_;
     A scale_ = 0;

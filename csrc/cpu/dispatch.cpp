@@ -1,5 +1,4 @@
 // Which table of kernels this machine runs.
-#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>
@@ -7,21 +6,19 @@
 #include "kernels.h"
 
 namespace effebm::inline baseline::cpu_kernels {
-extern const cpu::Kernels table;
+extern const Kernels table;
 }
 #ifdef EFFEBM_X86
 namespace effebm::avx2::cpu_kernels {
-extern const cpu::Kernels table;
+extern const Kernels table;
 }
 namespace effebm::avx512::cpu_kernels {
-extern const cpu::Kernels table;
+extern const Kernels table;
 }
 #endif
 
 namespace effebm::cpu {
 namespace {
-
-std::atomic<const Kernels*> substitute = nullptr;
 
 const Kernels& choose() {
   const char* wish = std::getenv("ATEN_CPU_CAPABILITY");
@@ -52,10 +49,7 @@ const Kernels* kernels_for(const char* name) {
 
 const Kernels& kernels() {
   static const Kernels& chosen = choose();
-  const Kernels* instead = substitute.load(std::memory_order_relaxed);
-  return instead ? *instead : chosen;
+  return chosen;
 }
-
-void use_kernels(const Kernels* instead) { substitute = instead; }
 
 }  // namespace effebm::cpu

@@ -4,21 +4,22 @@
 
 #include "block_sign.h"
 #include "noise.h"
+#include "step_sums.h"
 #include "topk.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 namespace {
 
-// No compression, in the shape of the compressors.
+// No compression, with the interface of a RowCompressor.
 template <class T>
-class WholeRow {
+class NoCompressor {
  public:
   using A = Compute<T>;
-  WholeRow(const RowInput<T>&, int64_t, int64_t, const Team&, Scratch&) {}
+  NoCompressor(const RowInput<T>&, int64_t, int64_t, const Team&, Scratch&) {}
 
   class Walk {
    public:
-    Walk(const WholeRow&, int, int64_t) {}
+    Walk(const NoCompressor&, int, int64_t) {}
     const A* compress(int64_t, int, const A* u, A*) { return u; }
   };
 };
@@ -78,8 +79,8 @@ class Mover {
   A lower_, upper_;
 };
 
-template <class T, template <class> class Row, class How>
-void step_rows(const LangevinStepParams& p, const How& how, const cpu::Threads& threads) {
+template <class T, template <class> class RowCompressor, class Options>
+void step_rows(const LangevinStepParams& p, const Options& options, const Threads& threads) {
   using A = Compute<T>;
   const Stream stream = noise_stream(p);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
@@ -92,10 +93,10 @@ void step_rows(const LangevinStepParams& p, const How& how, const cpu::Threads& 
     if (p.clip == Clip::norm) limit = norm_scale_of(grad, p.dim, limit, team, scratch);
     const RowInput<T> input{grad, residual, p.clip, limit};
     const Mover<T> mover(p, stream, r);
-    const Row<T> row(input, p.dim, how, team, scratch);
+    const RowCompressor<T> compressor(input, p.dim, options, team, scratch);
     const StepSums<T> sums(p, r, input, scratch);
     team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
-      typename Row<T>::Walk walk(row, part, begin);
+      typename RowCompressor<T>::Walk walk(compressor, part, begin);
       for_chunks(begin, end, [&](int64_t at, int n) {
         A buffer[kChunk], room[kChunk];
         const A* u = input.load(at, n, buffer);
@@ -103,9 +104,9 @@ void step_rows(const LangevinStepParams& p, const How& how, const cpu::Threads& 
         if (residual)
           for (int i = 0; i < n; ++i) residual[at + i] = u[i] - c[i];
         if (drift) std::copy(c, c + n, drift + at);
-        sums.note_gradient(at, n);
+        sums.add_gradient(at, n);
         if (p.x) mover.move(at, n, x + at, c, out + at);
-        sums.note_move(at, n, c);
+        sums.add_move(at, n, c);
       });
     });
     sums.finish();
@@ -114,16 +115,16 @@ void step_rows(const LangevinStepParams& p, const How& how, const cpu::Threads& 
 
 }  // namespace
 
-void langevin_step(const LangevinStepParams& p, const cpu::Threads& threads) {
+void langevin_step(const LangevinStepParams& p, const Execution& on) {
   dispatch(p.dtype, [&](auto zero) {
     using T = decltype(zero);
     switch (p.compressor) {
       case Compressor::none:
-        return step_rows<T, WholeRow>(p, 0, threads);
+        return step_rows<T, NoCompressor>(p, 0, on.threads);
       case Compressor::topk:
-        return step_rows<T, TopkRow>(p, p.compressor_size, threads);
+        return step_rows<T, TopkCompressor>(p, p.compressor_size, on.threads);
       case Compressor::block_sign:
-        return step_rows<T, BlockSignRow>(p, blocks_of(p), threads);
+        return step_rows<T, BlockSignCompressor>(p, blocks_of(p), on.threads);
     }
   });
 }

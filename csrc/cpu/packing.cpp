@@ -42,7 +42,7 @@ bool pack_word(const A* c, int n, uint32_t& signs, uint32_t& zeros) {
 void raise_flag(int32_t& flag) { __atomic_store_n(&flag, 1, __ATOMIC_RELAXED); }
 
 template <class A>
-void pack_signs(const SignsParams& p, const cpu::Threads& threads) {
+void pack_signs(const SignsParams& p, const Threads& threads) {
   const Blocks blocks = blocks_of(p);
   const int64_t words = words_of(p.dim);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
@@ -67,7 +67,7 @@ void pack_signs(const SignsParams& p, const cpu::Threads& threads) {
 }
 
 template <class A>
-void unpack_signs(const SignsParams& p, const cpu::Threads& threads) {
+void unpack_signs(const SignsParams& p, const Threads& threads) {
   const Blocks blocks = blocks_of(p);
   const int64_t words = words_of(p.dim);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
@@ -87,7 +87,7 @@ void unpack_signs(const SignsParams& p, const cpu::Threads& threads) {
 }
 
 template <class A>
-void pack_entries(const EntriesParams& p, const cpu::Threads& threads) {
+void pack_entries(const EntriesParams& p, const Threads& threads) {
   const auto rows = [&](int64_t first, int64_t last) {
     const KeepDenormals keep_denormals;
     for (int64_t r = first; r < last; ++r) {
@@ -117,16 +117,16 @@ void pack_entries(const EntriesParams& p, const cpu::Threads& threads) {
 
 }  // namespace
 
-void pack_signs(const SignsParams& p, const cpu::Threads& threads) {
-  dispatch_compute(p.dtype, [&](auto zero) { pack_signs<decltype(zero)>(p, threads); });
+void pack_signs(const SignsParams& p, const Execution& on) {
+  dispatch_compute(p.dtype, [&](auto zero) { pack_signs<decltype(zero)>(p, on.threads); });
 }
 
-void unpack_signs(const SignsParams& p, const cpu::Threads& threads) {
-  dispatch_compute(p.dtype, [&](auto zero) { unpack_signs<decltype(zero)>(p, threads); });
+void unpack_signs(const SignsParams& p, const Execution& on) {
+  dispatch_compute(p.dtype, [&](auto zero) { unpack_signs<decltype(zero)>(p, on.threads); });
 }
 
-void pack_entries(const EntriesParams& p, const cpu::Threads& threads) {
-  dispatch_compute(p.dtype, [&](auto zero) { pack_entries<decltype(zero)>(p, threads); });
+void pack_entries(const EntriesParams& p, const Execution& on) {
+  dispatch_compute(p.dtype, [&](auto zero) { pack_entries<decltype(zero)>(p, on.threads); });
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -24,7 +24,7 @@ A sum_over_chunks(int64_t dim, const Team& team, A* sums, const F& f) {
 }
 
 template <class T>
-void perturb_rows(const PerturbParams& p, const cpu::Threads& threads) {
+void perturb_rows(const PerturbParams& p, const Threads& threads) {
   using A = Compute<T>;
   const Stream directions = stream_of(p, Purpose::directions),
                noises = stream_of(p, Purpose::noise);
@@ -73,8 +73,8 @@ void perturb_rows(const PerturbParams& p, const cpu::Threads& threads) {
 
 }  // namespace
 
-void perturb(const PerturbParams& p, const cpu::Threads& threads) {
-  dispatch(p.dtype, [&](auto zero) { perturb_rows<decltype(zero)>(p, threads); });
+void perturb(const PerturbParams& p, const Execution& on) {
+  dispatch(p.dtype, [&](auto zero) { perturb_rows<decltype(zero)>(p, on.threads); });
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

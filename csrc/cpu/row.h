@@ -4,8 +4,8 @@
 #include <type_traits>
 
 #include "../core/canonical_sum.h"
+#include "../core/clip.h"
 #include "../core/dtype.h"
-#include "../core/langevin_step.h"
 
 // For loops that write what they read at the same index, and nothing else.
 #define EFFEBM_INDEPENDENT _Pragma("GCC ivdep")

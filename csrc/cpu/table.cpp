@@ -3,17 +3,11 @@
 
 #define EFFEBM_STRING_(s) #s
 #define EFFEBM_STRING(s) EFFEBM_STRING_(s)
+#define EFFEBM_ENTRY(name, Params) &name,
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-extern const cpu::Kernels table;
-const cpu::Kernels table = {EFFEBM_STRING(EFFEBM_ISA),
-                            &langevin_step,
-                            &topk,
-                            &block_sign,
-                            &pack_signs,
-                            &unpack_signs,
-                            &pack_entries,
-                            &perturb};
+extern const Kernels table;
+const Kernels table = {EFFEBM_STRING(EFFEBM_ISA), EFFEBM_KERNELS(EFFEBM_ENTRY)};
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -14,7 +14,7 @@ namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 class Team {
  public:
   Team() = default;
-  explicit Team(const cpu::Threads& threads) : threads_(&threads), parts_(threads.count) {}
+  explicit Team(const Threads& threads) : threads_(&threads), parts_(threads.count) {}
 
   int parts() const { return parts_; }
 
@@ -35,7 +35,7 @@ class Team {
   }
 
  private:
-  const cpu::Threads* threads_ = nullptr;
+  const Threads* threads_ = nullptr;
   int parts_ = 1;
 };
 
@@ -61,7 +61,7 @@ class Scratch {
 // f(row, team, scratch) for all rows: rows are dealt out to the threads where there are enough of
 // them, and otherwise all threads work on one row after the other.
 template <class F>
-void for_rows(int64_t rows, int64_t dim, const cpu::Threads& threads, const F& f) {
+void for_rows(int64_t rows, int64_t dim, const Threads& threads, const F& f) {
   constexpr int64_t kElementsPerThread = 8192, kSharedRow = 32768;
   const bool uneven = rows < 4 * threads.count && rows % threads.count != 0;
   if (uneven && dim >= kSharedRow) {

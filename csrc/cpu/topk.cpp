@@ -4,8 +4,8 @@
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-void topk(const TopkParams& p, const cpu::Threads& threads) {
-  compress_rows<TopkRow>(p, p.k, threads);
+void topk(const TopkParams& p, const Execution& on) {
+  compress_rows<TopkCompressor>(p, p.k, on.threads);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cpu_kernels

@@ -8,11 +8,12 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 template <class T>
-class TopkRow {
+class TopkCompressor {
  public:
   using A = Compute<T>;
 
-  TopkRow(const RowInput<T>& row, int64_t dim, int64_t k, const Team& team, Scratch& scratch) {
+  TopkCompressor(const RowInput<T>& row, int64_t dim, int64_t k, const Team& team,
+                 Scratch& scratch) {
     if (k == dim) selection_ = {0, kAll};
     if (k == 0 || k == dim) return;
     const Found<Key<A>> found = Selector<T>(row, dim, team, scratch).run(k);
@@ -23,9 +24,9 @@ class TopkRow {
   // Compresses one part of the row from its begin to its end.
   class Walk {
    public:
-    Walk(const TopkRow& row, int part, int64_t)
-        : threshold_(row.selection_.threshold), ties_(row.selection_.ties) {
-      if (!row.ties_before_.empty()) ties_ -= row.ties_before_[size_t(part)];
+    Walk(const TopkCompressor& whole, int part, int64_t)
+        : threshold_(whole.selection_.threshold), ties_(whole.selection_.ties) {
+      if (!whole.ties_before_.empty()) ties_ -= whole.ties_before_[size_t(part)];
     }
 
     // The compressed n <= kChunk elements from `at` on, of input u: in `room`, or where they are.

@@ -3,14 +3,12 @@
 
 #include "../core/canonical_sum.h"
 #include "device.h"
+#include "policy.h"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 using namespace core;
 
-// Threads of a block: many where a block has a multiprocessor to itself.
-constexpr int kThreads = 256, kManyThreads = 512;
-constexpr int kWarpSize = 32, kWarps = kThreads / kWarpSize, kMostWarps = kManyThreads / kWarpSize;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
 __device__ inline int threads() { return int(blockDim.x); }

@@ -4,6 +4,7 @@
 
 #include <cassert>
 
+#include "../core/block_sign.h"
 #include "rows.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

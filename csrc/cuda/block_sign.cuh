@@ -3,11 +3,10 @@
 // then the tile's elements.
 #pragma once
 
+#include "../core/block_sign.h"
 #include "resident.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
-
-constexpr int kResidentLevels = 2;  // of a sum over what fits into shared memory
 
 // One block per multiprocessor is enough: with more asked for, the compiler spills registers.
 // A segment begins where a block of entries does.

@@ -2,6 +2,7 @@
 // warp and nothing but registers.
 #pragma once
 
+#include "../core/block_sign.h"
 #include "tiles.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

@@ -11,17 +11,12 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// A row is read once by all but the last.
-enum class BlockSignTier { lanes, segments, windows };
-
 struct BlockSignPlan {
   BlockSignTier tier;
   int lanes = 0;
   int64_t segment = 0;  // elements that a thread block takes
   int64_t group_sums = 0;
 };
-
-constexpr int64_t kSegment = 8192;  // about as long as that, where blocks allow it
 
 template <class Row, class Params>
 BlockSignPlan block_sign_plan(const Params& p, const Blocks& blocks, int64_t n_offset_blocks) {
@@ -30,11 +25,12 @@ BlockSignPlan block_sign_plan(const Params& p, const Blocks& blocks, int64_t n_o
   // Segments end where blocks do, and where quads and, if the row has sums, groups of them do.
   int64_t segment = p.dim;
   if (blocks.size() > 0 && blocks.size() < p.dim) {
-    const int64_t unit = std::lcm(blocks.size(), Row::kNotes ? int64_t(kSumWidth) : 1);
+    const int64_t unit = std::lcm(blocks.size(), Row::kSharedSums ? int64_t(kSumWidth) : 1);
     if (unit % kQuad == 0 && unit < p.dim && p.dim > kSegment)
       segment = unit * (unit < kSegment ? kSegment / unit : 1);
   }
-  constexpr int64_t kStatic = (kMostTile<A> + kSumTerms<kResidentLevels>)*int64_t(sizeof(A)) + 256;
+  constexpr int64_t kStatic =
+      (kMostTile<A> + kSumTerms<kResidentLevels>)*int64_t(sizeof(A)) + kStaticReserve;
   if (segment <= most_resident<Row>(kStatic)) return {BlockSignTier::segments, 0, segment};
   const int64_t n_blocks =
       blocks.size() > 0 ? (p.dim + blocks.size() - 1) / blocks.size() : n_offset_blocks;

@@ -3,6 +3,7 @@
 // from them; then the tiles. A row is read twice.
 #pragma once
 
+#include "../core/block_sign.h"
 #include "tiles.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 
 #ifdef EFFEBM_CUDA_EMULATOR
 #include "emulator.h"
@@ -30,8 +29,9 @@ struct Device {
   bool clusters;
 };
 
-// Thread blocks that wait for each other: clusters of them, or, where cluster is 1, all.
-struct Together {
+// The launch of thread blocks that wait for each other: clusters of them, or, where `cluster` is 1,
+// the whole grid, all of which runs at the same time.
+struct CooperativeLaunch {
   unsigned blocks;
   int threads;
   int64_t bytes;  // of dynamic shared memory
@@ -54,13 +54,13 @@ int blocks_at_once(Kernel, int, int64_t) {
 }
 
 template <class Kernel>
-bool can_cluster(Kernel, const Together&) {
+bool can_cluster(Kernel, const CooperativeLaunch&) {
   return true;
 }
 
 template <class... Parameters, class... Arguments>
-void launch_together(void (*kernel)(Parameters...), const Together& shape, void*,
-                     Arguments&&... arguments) {
+void launch_cooperative(void (*kernel)(Parameters...), const CooperativeLaunch& shape, void*,
+                        Arguments&&... arguments) {
   emulator::launch_kernel(shape.blocks, dim3(unsigned(shape.threads)), size_t(shape.bytes),
                           shape.cluster, shape.cluster == 1, kernel, arguments...);
 }
@@ -95,9 +95,9 @@ int blocks_at_once(Kernel kernel, int threads, int64_t bytes) {
 }
 
 // The launch of a cluster, or of a grid whose blocks all run at the same time.
-class TogetherConfig {
+class CooperativeConfig {
  public:
-  TogetherConfig(const Together& shape, void* stream) {
+  CooperativeConfig(const CooperativeLaunch& shape, void* stream) {
     attribute_.id =
         shape.cluster > 1 ? cudaLaunchAttributeClusterDimension : cudaLaunchAttributeCooperative;
     if (shape.cluster > 1)
@@ -111,7 +111,7 @@ class TogetherConfig {
     config_.attrs = &attribute_;
     config_.numAttrs = 1;
   }
-  TogetherConfig(const TogetherConfig&) = delete;
+  CooperativeConfig(const CooperativeConfig&) = delete;
   const cudaLaunchConfig_t& operator*() const { return config_; }
 
  private:
@@ -121,19 +121,19 @@ class TogetherConfig {
 
 // Whether the device has room for one such cluster; above 8 blocks not every device has.
 template <class Kernel>
-bool can_cluster(Kernel kernel, const Together& shape) {
+bool can_cluster(Kernel kernel, const CooperativeLaunch& shape) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
   int clusters = 0;
-  const TogetherConfig config(shape, nullptr);
+  const CooperativeConfig config(shape, nullptr);
   const cudaError_t error = cudaOccupancyMaxActiveClusters(&clusters, kernel, &*config);
   if (error != cudaSuccess) cudaGetLastError();  // not an error of the launch that follows
   return error == cudaSuccess && clusters > 0;
 }
 
 template <class... Parameters, class... Arguments>
-void launch_together(void (*kernel)(Parameters...), const Together& shape, void* stream,
-                     const Arguments&... arguments) {
-  const TogetherConfig config(shape, stream);
+void launch_cooperative(void (*kernel)(Parameters...), const CooperativeLaunch& shape, void* stream,
+                        const Arguments&... arguments) {
+  const CooperativeConfig config(shape, stream);
   cudaLaunchKernelEx(&*config, kernel, Parameters(arguments)...);
 }
 

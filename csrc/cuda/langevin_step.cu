@@ -1,37 +1,35 @@
 #include "block_sign_launch.cuh"
-#include "launch.h"
-#include "row_sums.cuh"
+#include "gradient_squares.cuh"
+#include "kernels.h"
 #include "topk_launch.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// How a step is launched, and what of the workspace is whose. `kTold`: see StepRow.
-template <class T, bool kTold>
+// How a step is launched, and how its parts share the workspace. `kReports`: see StepRow.
+template <class T, bool kReports>
 class StepLaunch {
  public:
   using A = Compute<T>;
-  using Row = StepRow<T, kTold>;
+  using Row = StepRow<T, kReports>;
 
-  StepLaunch(const LangevinStepParams& params, void* workspace)
-      : p_{params, nullptr, nullptr}, space_(workspace), blocks_(blocks_of(params)) {
+  StepLaunch(const LangevinStepParams& params, Workspace& space)
+      : p_{params, nullptr, nullptr}, blocks_(blocks_of(params)) {
     const int64_t groups = groups_of(p_.dim);
     if (p_.clip == Clip::norm) {
-      p_.norm_scales = space_.take<A>(p_.rows);
-      squares_ = space_.take<A>(p_.rows * groups);
+      p_.norm_scales = space.take<A>(p_.rows);
+      squares_ = space.take<A>(p_.rows * groups);
     }
     if (p_.row_sums_of != RowSums::none)
-      p_.group_sums = groups > 1 ? space_.take<A>(p_.rows * kRowSums * groups) : p_.row_sums;
+      p_.group_sums = groups > 1 ? space.take<A>(p_.rows * kRowSums * groups) : p_.row_sums;
     if (p_.compressor == Compressor::topk) {
       topk_ = topk_plan<Row>(p_, p_.compressor_size);
-      beside_ = take_counters(space_, topk_);
+      compressor_space_ = take_counters(space, topk_);
     }
     if (p_.compressor == Compressor::block_sign) {
       block_sign_ = block_sign_plan<Row>(p_, blocks_, p_.n_blocks);
-      beside_ = take_group_sums<A>(space_, block_sign_, p_.rows);
+      compressor_space_ = take_group_sums<A>(space, block_sign_, p_.rows);
     }
   }
-
-  int64_t workspace() const { return space_.bytes(); }
 
   void run(void* stream) const {
     const int64_t groups = groups_of(p_.dim);
@@ -49,10 +47,10 @@ class StepLaunch {
         launch_tiles<Row>(p_, Keep<true>(), vector, stream);
         break;
       case Compressor::topk:
-        launch_topk_rows<Row>(p_, p_.compressor_size, vector, topk_, beside_, stream);
+        launch_topk_rows<Row>(p_, p_.compressor_size, vector, topk_, compressor_space_, stream);
         break;
       case Compressor::block_sign:
-        launch_block_sign_rows<Row>(p_, blocks_, vector, block_sign_, beside_, stream);
+        launch_block_sign_rows<Row>(p_, blocks_, vector, block_sign_, compressor_space_, stream);
         break;
     }
     if (p_.row_sums_of != RowSums::none && groups > 1)
@@ -62,38 +60,32 @@ class StepLaunch {
 
  private:
   StepParams p_;
-  cuda::Workspace space_;
   Blocks blocks_;
   A* squares_ = nullptr;
   TopkPlan topk_ = {};
   BlockSignPlan block_sign_ = {};
-  void* beside_ = nullptr;
+  void* compressor_space_ = nullptr;
 };
 
-// f(the step's launch)
-template <class F>
-void with_launch(const LangevinStepParams& p, void* workspace, const F& f) {
-  dispatch(p.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    if (p.x && !p.drift && p.row_sums_of == RowSums::none)
-      f(StepLaunch<T, false>(p, workspace));
-    else
-      f(StepLaunch<T, true>(p, workspace));
-  });
+template <class T, bool kReports>
+void launch_step(const LangevinStepParams& p, const Execution& on) {
+  const auto make = [&](Workspace& space) { return StepLaunch<T, kReports>(p, space); };
+  cuda::with_workspace(on, make).run(on.stream);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
 
 namespace effebm::cuda {
 
-int64_t workspace_of(const LangevinStepParams& p) {
-  int64_t bytes = 0;
-  cuda_kernels::with_launch(p, nullptr, [&](const auto& step) { bytes = step.workspace(); });
-  return bytes;
-}
-
-void launch_langevin_step(const LangevinStepParams& p, void* workspace, void* stream) {
-  cuda_kernels::with_launch(p, workspace, [&](const auto& step) { step.run(stream); });
+void langevin_step(const LangevinStepParams& p, const Execution& on) {
+  using namespace cuda_kernels;
+  dispatch(p.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if (p.x && !p.drift && p.row_sums_of == RowSums::none)
+      launch_step<T, false>(p, on);
+    else
+      launch_step<T, true>(p, on);
+  });
 }
 
 }  // namespace effebm::cuda

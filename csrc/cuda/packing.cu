@@ -1,6 +1,6 @@
 #include "../core/packing.h"
 #include "block_offsets.cuh"
-#include "launch.h"
+#include "kernels.h"
 #include "rows.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
@@ -94,34 +94,34 @@ __global__ void __launch_bounds__(kThreads) pack_entries(EntriesParams p) {
 
 namespace effebm::cuda {
 
-void launch_pack_signs(const SignsParams& p, void* stream) {
+void pack_signs(const SignsParams& p, const Execution& on) {
   using namespace cuda_kernels;
-  launch_offsets_check(blocks_of(p), stream);
+  launch_offsets_check(blocks_of(p), on.stream);
   dispatch_compute(p.dtype, [&](auto zero) {
     using A = decltype(zero);
-    constexpr auto scales = &find_scales<A>, pack = &pack_signs<A>;
+    constexpr auto scales = &find_scales<A>, pack = &cuda_kernels::pack_signs<A>;
     EFFEBM_LAUNCH(scales, grid_for((p.rows * p.n_blocks + kThreads - 1) / kThreads), kThreads,
-                  stream, p);
+                  on.stream, p);
     EFFEBM_LAUNCH(pack, grid_for((p.rows * words_of(p.dim) + kWarps - 1) / kWarps), kThreads,
-                  stream, p);
+                  on.stream, p);
   });
 }
 
-void launch_unpack_signs(const SignsParams& p, void* stream) {
+void unpack_signs(const SignsParams& p, const Execution& on) {
   using namespace cuda_kernels;
-  launch_offsets_check(blocks_of(p), stream);
+  launch_offsets_check(blocks_of(p), on.stream);
   dispatch_compute(p.dtype, [&](auto zero) {
-    constexpr auto unpack = &unpack_signs<decltype(zero)>;
+    constexpr auto unpack = &cuda_kernels::unpack_signs<decltype(zero)>;
     EFFEBM_LAUNCH(unpack, grid_for((p.rows * words_of(p.dim) + kWarps - 1) / kWarps), kThreads,
-                  stream, p);
+                  on.stream, p);
   });
 }
 
-void launch_pack_entries(const EntriesParams& p, void* stream) {
+void pack_entries(const EntriesParams& p, const Execution& on) {
   using namespace cuda_kernels;
   dispatch_compute(p.dtype, [&](auto zero) {
-    constexpr auto pack = &pack_entries<decltype(zero)>;
-    EFFEBM_LAUNCH(pack, grid_for(p.rows), kThreads, stream, p);
+    constexpr auto pack = &cuda_kernels::pack_entries<decltype(zero)>;
+    EFFEBM_LAUNCH(pack, grid_for(p.rows), kThreads, on.stream, p);
   });
 }
 

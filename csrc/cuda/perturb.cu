@@ -1,8 +1,9 @@
 // The perturbed pair: a warp per group of 1024 elements of a row, whose normals it draws for the
 // row's norm and again for the values. A row of one group is done by one launch.
+#include "../core/normal.h"
 #include "../core/perturb.h"
-#include "launch.h"
-#include "row_sums.cuh"
+#include "join_groups.cuh"
+#include "kernels.h"
 #include "workspace.h"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
@@ -123,20 +124,18 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-// How the pair is launched, and what of the workspace is whose.
+// How the pair is launched, and how its parts share the workspace.
 template <class T>
 class PerturbLaunch {
  public:
   using A = Compute<T>;
 
-  PerturbLaunch(const PerturbParams& params, void* workspace)
-      : p_(params), space_(workspace), groups_(groups_of(params.dim)) {
+  PerturbLaunch(const PerturbParams& params, cuda::Workspace& space)
+      : p_(params), groups_(groups_of(params.dim)) {
     if (groups_ == 1) return;
-    squares_ = space_.take<A>(p_.rows);
-    group_sums_ = space_.take<A>(p_.rows * groups_);
+    squares_ = space.take<A>(p_.rows);
+    group_sums_ = space.take<A>(p_.rows * groups_);
   }
-
-  int64_t workspace() const { return space_.bytes(); }
 
   void run(void* stream) const {
     constexpr auto squares = &direction_squares<A>;
@@ -156,7 +155,6 @@ class PerturbLaunch {
 
  private:
   PerturbParams p_;
-  cuda::Workspace space_;
   int64_t groups_;
   A *squares_ = nullptr, *group_sums_ = nullptr;  // first of squares, then of products
 };
@@ -165,17 +163,12 @@ class PerturbLaunch {
 
 namespace effebm::cuda {
 
-int64_t workspace_of(const PerturbParams& p) {
+void perturb(const PerturbParams& p, const Execution& on) {
   using namespace cuda_kernels;
-  int64_t bytes = 0;
-  dispatch(p.dtype,
-           [&](auto zero) { bytes = PerturbLaunch<decltype(zero)>(p, nullptr).workspace(); });
-  return bytes;
-}
-
-void launch_perturb(const PerturbParams& p, void* workspace, void* stream) {
-  using namespace cuda_kernels;
-  dispatch(p.dtype, [&](auto zero) { PerturbLaunch<decltype(zero)>(p, workspace).run(stream); });
+  dispatch(p.dtype, [&](auto zero) {
+    const auto make = [&](Workspace& space) { return PerturbLaunch<decltype(zero)>(p, space); };
+    with_workspace(on, make).run(on.stream);
+  });
 }
 
 }  // namespace effebm::cuda

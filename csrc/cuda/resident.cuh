@@ -12,12 +12,13 @@ int64_t resident_bytes(int64_t elements) {
   return (elements + kQuad - 1) / kQuad * kQuad * int64_t(sizeof(A));
 }
 
-// How many elements fit beside what a kernel and the row's notes take of static shared memory.
+// How many elements fit beside what a kernel and the terms of the row's sums take of static shared
+// memory.
 template <class Row>
 int64_t most_resident(int64_t static_bytes) {
   using A = typename Row::A;
-  const int64_t notes = Row::kNotes * kMostTile<A> * int64_t(sizeof(A));
-  const int64_t left = cuda::current_device().shared_memory - static_bytes - notes;
+  const int64_t terms = Row::kSharedSums * kMostTile<A> * int64_t(sizeof(A));
+  const int64_t left = cuda::current_device().shared_memory - static_bytes - terms;
   return left / int64_t(sizeof(A)) / kQuad * kQuad;
 }
 
@@ -31,7 +32,7 @@ class Resident {
   __device__ Resident(const Params& p, int64_t r, bool vector, const Slice& slice)
       : row_(p, r, vector), begin_(slice.begin), u_(room()) {
     __syncthreads();  // the last row may still be in use
-    if (row_.notes_on_read())
+    if (row_.sums_on_read())
       for_tiles(slice, [&](int64_t begin, int n, int64_t tile) {
         if (n > 0) {
           A u[kQuad];
@@ -42,7 +43,7 @@ class Resident {
       });
     else
       for (int64_t begin = slice.begin + int(threadIdx.x) * kQuad; begin < slice.end;
-           begin += kAhead * threads() * kQuad)
+           begin += kAheadOfRow * threads() * kQuad)
         hold_tiles(slice, begin);
     __syncthreads();
   }
@@ -56,23 +57,21 @@ class Resident {
     row_.put(begin, n, u, c);
   }
   __device__ void end_tile(int64_t tile, int64_t end) const {
-    if (!row_.notes_on_read()) row_.end_tile(tile, end);
+    if (!row_.sums_on_read()) row_.end_tile(tile, end);
   }
 
  private:
-  // Quads that a thread asks global memory for before it waits for the first: a block alone on a
-  // multiprocessor would else not keep the memory busy. Sums take registers of their own.
-  static constexpr int kAhead = Row::kNotes ? 2 : 4;
+  static constexpr int kAheadOfRow = kAhead<(Row::kSharedSums > 0)>;
 
   __device__ void hold_tiles(const Slice& slice, int64_t begin) {
-    typename Row::Fetched fetched[kAhead] = {};
+    typename Row::Fetched fetched[kAheadOfRow] = {};
 #pragma unroll
-    for (int tile = 0; tile < kAhead; ++tile) {
+    for (int tile = 0; tile < kAheadOfRow; ++tile) {
       const int64_t at = begin + tile * threads() * kQuad, left = slice.end - at;
       if (left > 0) fetched[tile] = row_.fetch(at, left < kQuad ? int(left) : kQuad);
     }
 #pragma unroll
-    for (int tile = 0; tile < kAhead; ++tile) {
+    for (int tile = 0; tile < kAheadOfRow; ++tile) {
       const int64_t at = begin + tile * threads() * kQuad;
       if (at >= slice.end) return;
       A u[kQuad];

@@ -2,26 +2,16 @@
 // takes the compressed c of four elements and does with it what the op is for. load() may be called
 // again and again, also in two parts, of which fetch() asks memory and waits for nothing; read() is
 // for the last pass, once for every element, just before its put(). All threads of a block call
-// end_tile() when those of a tile are through, or have been read where notes_on_read(); a tile is a
+// end_tile() when those of a tile are through, or have been read where sums_on_read(); a tile is a
 // quad of every thread, in their order.
 #pragma once
 
 #include <type_traits>
 
-#include "../core/block_sign.h"
-#include "../core/topk.h"
+#include "../core/dtype.h"
 #include "block.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
-
-constexpr int kQuad = 4;  // elements of one random draw, and of one thread's turn
-constexpr int kTile = kThreads * kQuad;
-// The most threads of a block that gathers values of type A in shared memory.
-template <class A>
-constexpr int kMostThreads = sizeof(A) == 8 ? kThreads : kManyThreads;
-template <class A>
-constexpr int kMostTile = kMostThreads<A> * kQuad;
-constexpr int kWarpQuads = kWarpSize * kQuad;  // elements that a warp reads at a time
 
 // Four values as the vectors that memory takes at once, 8 or 16 bytes each. Stores of them are
 // spelt out: the compiler makes four of one where the same values may also be stored one by one.
@@ -29,6 +19,7 @@ template <class V>
 struct Quad {
   using Vector = std::conditional_t<kQuad * sizeof(V) < 16, uint2, uint4>;
   static constexpr int kVectors = kQuad * sizeof(V) / sizeof(Vector);
+  static_assert(kVectors > 0, "four values of one byte would need a vector of 4 bytes");
   Vector vector[kVectors];
 };
 
@@ -95,7 +86,8 @@ template <class T>
 class CompressRow {
  public:
   using A = Compute<T>;
-  static constexpr int kNotes = 0;  // sums whose terms thread blocks gather in shared memory
+  static constexpr int kSharedSums =
+      0;  // sums over a row whose terms are gathered in shared memory
 
   template <class Params>
   __device__ CompressRow(const Params& p, int64_t r, bool vector, const Slice& = {})
@@ -128,7 +120,7 @@ class CompressRow {
 
   __device__ void end_tile(int64_t, int64_t) const {}
   __device__ void end_tile(int64_t, int64_t, const Band&) const {}
-  static __device__ bool notes_on_read() { return false; }
+  static __device__ bool sums_on_read() { return false; }
 
  private:
   const T* in_;
@@ -148,9 +140,6 @@ bool can_vectorise(const Params& p) {
 }
 
 // Blocks of a grid that walks over `work` items with a stride.
-inline unsigned grid_for(int64_t work) {
-  constexpr int64_t kMaxBlocks = 1 << 16;
-  return unsigned(work < kMaxBlocks ? work : kMaxBlocks);
-}
+inline unsigned grid_for(int64_t work) { return unsigned(work < kMaxBlocks ? work : kMaxBlocks); }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -22,21 +22,21 @@ __device__ A* tile_terms() {
   return terms;
 }
 
-// `kTold`: the step is to tell its drift, or sums over rows; or there is no state, and it is to
-// tell only that.
-template <class T, bool kTold>
+// `kReports`: the step reports its drift, or sums over rows; or there is no state, and it does
+// nothing but report.
+template <class T, bool kReports>
 class StepRow {
  public:
   using A = Compute<T>;
-  static constexpr int kNotes = kTold ? kRowSums : 0;
+  static constexpr int kSharedSums = kReports ? kRowSums : 0;
 
   __device__ StepRow(const StepParams& p, int64_t r, bool vector, const Slice& = {})
-      : x_(!kTold || p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),
+      : x_(!kReports || p.x ? static_cast<const T*>(p.x) + r * p.dim : nullptr),
         grad_(static_cast<const T*>(p.grad) + r * p.dim),
-        delta_(kTold && p.delta ? static_cast<const A*>(p.delta) + r * p.dim : nullptr),
+        delta_(kReports && p.delta ? static_cast<const A*>(p.delta) + r * p.dim : nullptr),
         out_(static_cast<T*>(p.out) + r * p.dim),
         residual_(p.residual ? static_cast<A*>(p.residual) + r * p.dim : nullptr),
-        drift_(kTold && p.drift ? static_cast<A*>(p.drift) + r * p.dim : nullptr),
+        drift_(kReports && p.drift ? static_cast<A*>(p.drift) + r * p.dim : nullptr),
         sums_of_(p.row_sums_of),
         clip_(p.clip),
         limit_(p.norm_scales ? static_cast<const A*>(p.norm_scales)[r] : A(p.clip_limit)),
@@ -47,7 +47,7 @@ class StepRow {
         stream_(noise_stream(p)),
         chain_(uint32_t(p.first_chain + r)),
         vector_(vector) {
-    if constexpr (kTold)
+    if constexpr (kReports)
       group_sums_ = static_cast<A*>(p.group_sums) + r * kRowSums * (groups_ = groups_of(p.dim));
   }
 
@@ -75,9 +75,10 @@ class StepRow {
   __device__ void read(int64_t begin, int n, A (&u)[kQuad]) const {
     A g[kQuad];
     load(fetch(begin, n), g, u);
-    if constexpr (kTold) {
+    if constexpr (kReports) {
       if (sums_of_ != RowSums::statistics) return;
-      for (int i = 0; i < kQuad; ++i) note(i, term(g[i], g[i]), A(is_clipped(clip_, g[i], limit_)));
+      for (int i = 0; i < kQuad; ++i)
+        add_terms(i, term(g[i], g[i]), A(is_clipped(clip_, g[i], limit_)));
     }
   }
 
@@ -88,24 +89,24 @@ class StepRow {
       store_quad(residual_, begin, n, vector_, lost);
     }
     A delta[kQuad] = {};
-    if (!kTold || x_)
+    if (!kReports || x_)
       step(begin, n, c, delta);
     else if (delta_)
       load_quad(delta_, begin, n, vector_, delta);
-    if constexpr (kTold) {
+    if constexpr (kReports) {
       if (drift_) store_quad(drift_, begin, n, vector_, c);
       if (sums_of_ != RowSums::transition) return;
       const bool moved = x_ || delta_;  // else the drift may be anything, times nothing
       for (int i = 0; i < kQuad; ++i)
-        note(i, moved ? term(c[i], delta[i]) : A(0), term(c[i], c[i]));
+        add_terms(i, moved ? term(c[i], delta[i]) : A(0), term(c[i], c[i]));
     }
   }
 
-  __device__ bool notes_on_read() const { return kTold && sums_of_ == RowSums::statistics; }
+  __device__ bool sums_on_read() const { return kReports && sums_of_ == RowSums::statistics; }
 
   // The sums over the tile's elements before `end`.
   __device__ void end_tile(int64_t tile, int64_t end, const Band& band) const {
-    if constexpr (kTold) {
+    if constexpr (kReports) {
       if (sums_of_ == RowSums::none) return;
       const int row_size = band.width * kQuad, size = row_size < kSumWidth ? row_size : kSumWidth;
       const int sums = threads() * kQuad / size * kRowSums;
@@ -154,12 +155,12 @@ class StepRow {
     for (int i = 0; i < kQuad; ++i) {
       const A x = widen(v[i]);
       v[i] = narrow<T>(moved[i]);
-      if constexpr (kTold) delta[i] = widen(v[i]) - x;
+      if constexpr (kReports) delta[i] = widen(v[i]) - x;
     }
     store_quad(out_, begin, n, vector_, v);
   }
 
-  __device__ void note(int i, A first, A second) const {
+  __device__ void add_terms(int i, A first, A second) const {
     A* terms = tile_terms<A>() + int(threadIdx.x) * kQuad + i;
     terms[0] = first;
     terms[kMostTile<A>] = second;

@@ -1,14 +1,10 @@
-// Thread blocks that share a row: each has a slice of it, and together they count digits and ties.
+// Thread blocks that share a row: each has a slice of it, and they count its digits and ties.
 // A team is one block, a cluster, or a part of a grid.
 #pragma once
 
 #include "rows.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
-
-constexpr int kDigitBits = 11, kDigits = 1 << kDigitBits;
-constexpr int kDigitGroup = 8, kDigitGroups = kDigits / kDigitGroup;
-static_assert(kDigitGroups <= kThreads);
 
 struct TeamShape {
   int size = 1;              // in blocks
@@ -49,9 +45,9 @@ __device__ inline Slice slice_of(const TeamShape& shape, int rank, int64_t dim) 
   return {begin < dim ? begin : dim, end < dim ? end : dim};
 }
 
-class Alone {
+class SingleBlock {
  public:
-  __device__ explicit Alone(const TeamShape&) {}
+  __device__ explicit SingleBlock(const TeamShape&) {}
   __device__ int64_t index() const { return blockIdx.x; }
   __device__ int64_t count() const { return gridDim.x; }
   __device__ Slice slice(int64_t dim) const { return {0, dim}; }
@@ -65,15 +61,13 @@ class Alone {
                       [=](int digit) { return count[digit]; }, wanted);
   }
 
-  // The sum of what the blocks before this one of its team say.
-  __device__ uint32_t before(uint32_t) const { return 0; }
+  // The sum of `own` over the blocks before this one of its team.
+  __device__ uint32_t before(uint32_t /*own*/) const { return 0; }
 };
 
 // A cluster: each block reads what the others have counted from their shared memory.
 class Cluster {
  public:
-  static constexpr int kMostBlocks = 16;
-
   __device__ explicit Cluster(const TeamShape& shape) : shape_(shape) {}
   __device__ int64_t index() const { return int(blockIdx.x) / shape_.size; }
   __device__ int64_t count() const { return int(gridDim.x) / shape_.size; }
@@ -100,11 +94,11 @@ class Cluster {
   }
 
   __device__ uint32_t before(uint32_t own) const {
-    EFFEBM_SHARED(uint32_t, said, 1);
-    if (threadIdx.x == 0) said[0] = own;
+    EFFEBM_SHARED(uint32_t, ties, 1);
+    if (threadIdx.x == 0) ties[0] = own;
     sync();
     uint32_t sum = 0;
-    for (int block = 0; block < rank(); ++block) sum += *of(said, block);
+    for (int block = 0; block < rank(); ++block) sum += *of(ties, block);
     return sum;
   }
 
@@ -130,11 +124,11 @@ class Cluster {
 // to one, the one before is set to zero, and the next is zero since then.
 class Grid {
  public:
-  static constexpr int kMostBlocks = 1024, kSets = 3;
+  static constexpr int kSets = 3;
   struct Counters {
     uint32_t digits[kSets][kDigits];
     uint32_t groups[kSets][kDigitGroups];
-    uint32_t said[kMostBlocks];
+    uint32_t ties[kMostGridBlocks];
   };
 
   __device__ explicit Grid(const TeamShape& shape)
@@ -169,11 +163,11 @@ class Grid {
   }
 
   __device__ uint32_t before(uint32_t own) const {
-    if (threadIdx.x == 0) counters_->said[rank()] = own;
+    if (threadIdx.x == 0) counters_->ties[rank()] = own;
     sync();
     uint32_t sum = 0;
     for (int block = int(threadIdx.x); block < rank(); block += threads())
-      sum += counters_->said[block];
+      sum += counters_->ties[block];
     return block_scan(sum).total;
   }
 

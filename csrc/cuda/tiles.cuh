@@ -6,8 +6,6 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-constexpr int kTilesPerTurn = 4;  // for which a thread sets a row up once
-
 // compress(r, begin, n, u, c): all threads call it, those that are past the row's end with n = 0.
 template <class Row, class Params, class Compress>
 __global__ void __launch_bounds__(kThreads, 1)

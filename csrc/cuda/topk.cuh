@@ -2,6 +2,7 @@
 // digits from the top, then one pass that keeps what is above it and the first ties.
 #pragma once
 
+#include "../core/topk.h"
 #include "resident.cuh"
 #include "team.cuh"
 

@@ -12,9 +12,6 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 using cuda::Workspace;
 
-// A row is read once by all but the last.
-enum class TopkTier { tiles, warp, block, cluster, resident_grid, grid };
-
 struct TopkPlan {
   TopkTier tier;
   int threads = kThreads;
@@ -22,15 +19,6 @@ struct TopkPlan {
   int64_t teams = 0;
   int64_t bytes = 0;  // of shared memory, for a slice
 };
-
-// Clusters have not been timed on a card yet: they have to be asked for.
-inline bool clusters_wanted() {
-  const char* const wish = std::getenv("EFFEBM_CUDA_CLUSTERS");
-  return wish && wish[0] == '1' && cuda::current_device().clusters;
-}
-
-constexpr int64_t kLongRow = 8192;     // a block that holds more has a multiprocessor to itself
-constexpr int64_t kLeastSlice = 4096;  // less is not worth another block's joining in
 
 // A row in about `blocks` slices of whole tiles.
 inline TeamShape share(int64_t dim, int64_t blocks, int64_t tile) {
@@ -43,16 +31,16 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
   using A = typename Row::A;
   using std::max, std::min;
   if (k == 0 || k == p.dim) return {TopkTier::tiles};
-  if (!Row::kNotes && p.dim <= kMostQuads * kWarpQuads) return {TopkTier::warp};
+  if (!Row::kSharedSums && p.dim <= kMostOfWarp) return {TopkTier::warp};
 
-  constexpr int64_t kCounts = kDigits * sizeof(uint32_t) + 256;
+  constexpr int64_t kCounts = kDigits * sizeof(uint32_t) + kStaticReserve;
   const int threads = p.dim > kLongRow ? kMostThreads<A> : kThreads;
   const int64_t tile = threads * kQuad, room = most_resident<Row>(kCounts);
   if (p.dim <= room) return {TopkTier::block, threads, {}, p.rows, resident_bytes<A>(p.dim)};
 
-  if (clusters_wanted()) {
+  if (clusters_are_asked_for() && cuda::current_device().clusters) {
     constexpr auto kernel = &topk_rows<Resident<Row>, Cluster, Params>;
-    for (int blocks = 2; blocks <= Cluster::kMostBlocks; blocks *= 2) {
+    for (int blocks = 2; blocks <= kMostClusterBlocks; blocks *= 2) {
       const TeamShape shape = {blocks, share(p.dim, blocks, tile).slice};
       const int64_t bytes = resident_bytes<A>(shape.slice);
       if (shape.slice > room) continue;
@@ -74,7 +62,7 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
   }
   // All blocks at one row: what they read again may then still be in the cache.
   constexpr auto kernel = &topk_rows<Row, Grid, Params>;
-  const int64_t blocks = min<int64_t>(cuda::blocks_at_once(kernel, threads, 0), Grid::kMostBlocks);
+  const int64_t blocks = min<int64_t>(cuda::blocks_at_once(kernel, threads, 0), kMostGridBlocks);
   return {TopkTier::grid, threads, share(p.dim, min(blocks, most_slices), tile), 1};
 }
 
@@ -91,22 +79,22 @@ void launch_topk_rows(const Params& p, int64_t k, bool vector, const TopkPlan& p
     TeamShape shape = plan.shape;
     shape.counters = counters;
     if (plan.bytes) cuda::allow_shared_memory(kernel, plan.bytes);
-    cuda::launch_together(kernel,
-                          {unsigned(plan.teams * shape.size), plan.threads, plan.bytes, cluster},
-                          stream, p, k, vector, shape);
+    cuda::launch_cooperative(kernel,
+                             {unsigned(plan.teams * shape.size), plan.threads, plan.bytes, cluster},
+                             stream, p, k, vector, shape);
   };
   switch (plan.tier) {
     case TopkTier::tiles:
       return k == 0 ? launch_tiles<Row>(p, Keep<false>(), vector, stream)
                     : launch_tiles<Row>(p, Keep<true>(), vector, stream);
     case TopkTier::warp:
-      if constexpr (!Row::kNotes)
+      if constexpr (!Row::kSharedSums)
         return p.dim <= kFewQuads * kWarpQuads
                    ? launch_topk_warps<Row, kFewQuads>(p, k, vector, stream)
                    : launch_topk_warps<Row, kMostQuads>(p, k, vector, stream);
       return;
     case TopkTier::block: {
-      constexpr auto kernel = &topk_rows<Resident<Row>, Alone, Params>;
+      constexpr auto kernel = &topk_rows<Resident<Row>, SingleBlock, Params>;
       cuda::allow_shared_memory(kernel, plan.bytes);
       EFFEBM_LAUNCH_SHARED(kernel, grid_for(plan.teams), plan.threads, plan.bytes, stream, p, k,
                            vector, plan.shape);

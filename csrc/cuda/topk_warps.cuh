@@ -3,6 +3,7 @@
 // keys.
 #pragma once
 
+#include "../core/topk.h"
 #include "rows.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
@@ -83,9 +84,6 @@ __global__ void __launch_bounds__(kThreads, 1) topk_warps(Params p, int64_t k, b
     }
   }
 }
-
-// Quads per lane for short rows, and for the longest: more keys would crowd a lane's registers.
-constexpr int kFewQuads = 2, kMostQuads = 8;
 
 template <class Row, int kQuads, class Params>
 void launch_topk_warps(const Params& p, int64_t k, bool vector, void* stream) {

@@ -1,8 +1,10 @@
-// Device memory that a launch needs beside its tensors. The same code that hands it out says,
+// Device memory that a launch needs beside its tensors. The code that hands it out also says,
 // beforehand and without any, how much it will be.
 #pragma once
 
 #include <cstdint>
+
+#include "../core/kernels.h"
 
 namespace effebm::cuda {
 
@@ -24,5 +26,14 @@ class Workspace {
   char* base_;
   int64_t bytes_ = 0;
 };
+
+// What use(workspace) returns once the workspace has the memory that `use` takes of it.
+template <class Use>
+auto with_workspace(const Execution& on, const Use& use) {
+  Workspace measured;
+  use(measured);
+  Workspace space(on.allocate(measured.bytes()));
+  return use(space);
+}
 
 }  // namespace effebm::cuda

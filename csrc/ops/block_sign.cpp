@@ -1,16 +1,26 @@
 // block_sign_compress: every entry becomes its sign times the mean magnitude of its block.
 #include "block_sign.h"
 
+#include "kernels.h"
+
 namespace effebm::ops {
 namespace {
 
-void run_on_cpu(const BlockSignParams& params, const Tensor&) {
-  cpu::kernels().block_sign(params, torch_threads());
-}
-
-Tensor block_sign_compress_cpu(const Tensor& x, int64_t block_size,
-                               std::optional<Tensor> block_offsets) {
-  return block_sign_compress(x, block_size, block_offsets, &run_on_cpu);
+Tensor block_sign_compress(const Tensor& x, int64_t block_size, OptionalTensor block_offsets) {
+  const Rows rows = rows_of(x);
+  const BlockArguments blocks = block_arguments(x, rows.dim, block_size, block_offsets);
+  const Tensor in = dense(x);
+  const Tensor out = new_contiguous(in);
+  const BlockSignParams params{dtype_of(in),
+                               rows.count,
+                               rows.dim,
+                               block_size,
+                               blocks.offsets,
+                               blocks.count,
+                               in.const_data_ptr(),
+                               out.mutable_data_ptr()};
+  if (x.numel() > 0) run(&Kernels::block_sign, params, in);
+  return out;
 }
 
 }  // namespace
@@ -20,6 +30,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(effebm, m) {
   m.def("block_sign_compress(Tensor x, SymInt block_size, Tensor? block_offsets) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, m) {
-  m.impl("block_sign_compress", TORCH_BOX(&effebm::ops::block_sign_compress_cpu));
+EFFEBM_IMPLEMENTATIONS(m) {
+  m.impl("block_sign_compress", TORCH_BOX(&effebm::ops::block_sign_compress));
 }

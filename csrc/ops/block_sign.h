@@ -1,4 +1,4 @@
-// block_sign_compress on any device.
+// The blocks of Block-Sign, checked.
 #pragma once
 
 #include "../core/block_sign.h"
@@ -20,7 +20,7 @@ inline BlockArguments block_arguments(const Tensor& x, int64_t dim, int64_t bloc
     STD_TORCH_CHECK(block_size >= 1, "block_size: expected at least 1, got ", block_size);
     return {};
   }
-  check_beside(x, *offsets, ScalarType::Long, "block_offsets");
+  check_dtype_and_device(x, *offsets, ScalarType::Long, "block_offsets");
   STD_TORCH_CHECK(offsets->dim() == 1 && offsets->size(0) >= 2 && offsets->is_contiguous(),
                   "block_offsets: expected int64 (n_blocks + 1,)");
   const BlockArguments blocks{offsets->const_data_ptr<int64_t>(), offsets->size(0) - 1};
@@ -31,26 +31,6 @@ inline BlockArguments block_arguments(const Tensor& x, int64_t dim, int64_t bloc
                     ", the elements of a row, got block ", b, " from ", found.begin(b), " to ",
                     found.end(b));
   return blocks;
-}
-
-// `run` does the work on the device of x; there is at least one element.
-inline Tensor block_sign_compress(const Tensor& x, int64_t block_size,
-                                  const OptionalTensor& block_offsets,
-                                  void (*run)(const BlockSignParams&, const Tensor& x)) {
-  const Rows rows = rows_of(x);
-  const BlockArguments blocks = block_arguments(x, rows.dim, block_size, block_offsets);
-  const Tensor in = dense(x);
-  const Tensor out = new_contiguous(in);
-  const BlockSignParams params{dtype_of(in),
-                               rows.count,
-                               rows.dim,
-                               block_size,
-                               blocks.offsets,
-                               blocks.count,
-                               in.const_data_ptr(),
-                               out.mutable_data_ptr()};
-  if (x.numel() > 0) run(params, in);
-  return out;
 }
 
 }  // namespace effebm::ops

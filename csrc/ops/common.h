@@ -11,7 +11,6 @@
 #include <optional>
 
 #include "../core/dtype.h"
-#include "../cpu/kernels.h"
 
 namespace effebm::ops {
 
@@ -59,7 +58,8 @@ inline void check_same_shape(const Tensor& x, const Tensor& other, const char* n
 }
 
 // What kernels are given beside x: its dtype is the expected one, and it is where x is.
-inline void check_beside(const Tensor& x, const Tensor& t, ScalarType expected, const char* name) {
+inline void check_dtype_and_device(const Tensor& x, const Tensor& t, ScalarType expected,
+                                   const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == expected, name, ": expected ",
                   torch::headeronly::toString(expected), ", got ",
                   torch::headeronly::toString(t.scalar_type()));
@@ -127,7 +127,7 @@ struct ChainScalar {
 // A 0-d tensor serves every chain, a 1-d tensor has one value per chain.
 inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const char* name) {
   if (!t) return {};
-  check_beside(x, *t, compute_type_of(x), name);
+  check_dtype_and_device(x, *t, compute_type_of(x), name);
   STD_TORCH_CHECK(t->dim() == 0 || (t->dim() == 1 && t->size(0) == x.size(0)), name,
                   ": expected shape () or (n_chains,)");
   const Tensor values = dense(*t);
@@ -137,21 +137,18 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
 // Whether a key has noise for these rows.
 inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain) {
   const Rows rows = rows_of(x);
-  check_beside(x, key, ScalarType::Long, "key");
+  check_dtype_and_device(x, key, ScalarType::Long, "key");
   STD_TORCH_CHECK(key.numel() == 2 && key.is_contiguous(), "key: expected int64[2]");
   STD_TORCH_CHECK(first_chain >= 0 && first_chain <= (int64_t(1) << 32) - rows.count,
                   "first_chain: expected chains below 2**32, got ", first_chain);
   STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
 }
 
-// torch's threads, as the CPU kernels take them.
-inline cpu::Threads torch_threads() {
-  const auto deal = [](int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t),
-                       void* context) {
-    torch::stable::parallel_for(0, n, grain,
-                                [&](int64_t begin, int64_t end) { body(context, begin, end); });
-  };
-  return {int(torch::stable::get_num_threads()), deal};
-}
-
 }  // namespace effebm::ops
+
+// What implements ops, for tensors of every backend alike: run() of kernels.h looks the kernels up.
+#define EFFEBM_IMPLEMENTATIONS(m)                                          \
+  static void implement(torch::stable::detail::StableLibrary&);            \
+  STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, library) { implement(library); }  \
+  STABLE_TORCH_LIBRARY_IMPL(effebm, CUDA, library) { implement(library); } \
+  static void implement(torch::stable::detail::StableLibrary& m)

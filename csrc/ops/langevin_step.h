@@ -1,10 +1,9 @@
-// What makes a Langevin step or a part of it, on any device: arguments, checks, and the parameters
-// of the kernel; langevin_step_ and langevin_step.
+// What makes a Langevin step or a part of it: arguments, checks, and the parameters of the kernel.
 #pragma once
 
 #include "../core/langevin_step.h"
 #include "block_sign.h"
-#include "common.h"
+#include "kernels.h"
 
 namespace effebm::ops {
 
@@ -27,6 +26,10 @@ struct KeyArguments {
   Tensor key = from.take<Tensor>();
   int64_t offset = from.take<int64_t>();
   int64_t first_chain = from.take<int64_t>();
+};
+
+struct ScaleArguments {
+  Arguments& from;
   double step_size = from.take<double>();
   OptionalTensor step_sizes = from.take<OptionalTensor>();
   std::optional<double> noise_std = from.take<std::optional<double>>();
@@ -76,9 +79,6 @@ inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments&
   return p;
 }
 
-// Runs the kernel on the device of the tensor; there is at least one element.
-using RunStep = void (*)(const LangevinStepParams&, const Tensor&);
-
 // Where a step writes. Rows are contiguous.
 struct StepOutputs {
   Tensor x;
@@ -90,7 +90,7 @@ inline void* data_of(const OptionalTensor& t) { return t ? t->mutable_data_ptr()
 
 // t, or a copy of it where the step writes into it: rows are written before the scalars of others
 // are read.
-inline OptionalTensor apart(const OptionalTensor& t, const StepOutputs& out) {
+inline OptionalTensor unaliased(const OptionalTensor& t, const StepOutputs& out) {
   if (!t) return t;
   const Extent read(*t);
   const auto writes = [&](const OptionalTensor& o) { return o && Extent(*o).overlaps(read); };
@@ -100,21 +100,21 @@ inline OptionalTensor apart(const OptionalTensor& t, const StepOutputs& out) {
 }
 
 // Steps x, whose rows are contiguous; takes the arguments from the key on.
-inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next,
-                 RunStep run) {
+inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next) {
   const KeyArguments k{next};
+  const ScaleArguments scales{next};
   const DriftArguments drift{next};
   const BoundsArguments b{next};
   check_same_shape(x, grad, "grad");
-  check_beside(x, grad, x.scalar_type(), "grad");
+  check_dtype_and_device(x, grad, x.scalar_type(), "grad");
   check_chains(x, k.key, k.first_chain);
   STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
   STD_TORCH_CHECK(b.bounds == Bounds::none || b.lower <= b.upper,
                   "bounds: expected lower <= upper, got ", b.lower, " and ", b.upper);
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);
-  const ChainScalar steps = chain_scalar(apart(k.step_sizes, out), x, "step_size");
-  const ChainScalar noises = chain_scalar(apart(k.noise_stds, out), x, "noise_std");
+  const ChainScalar steps = chain_scalar(unaliased(scales.step_sizes, out), x, "step_size");
+  const ChainScalar noises = chain_scalar(unaliased(scales.noise_stds, out), x, "noise_std");
   LangevinStepParams p = drift_params(dense_grad, drift);
   p.x = x.const_data_ptr();
   p.out = out.x.mutable_data_ptr();
@@ -125,22 +125,22 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   p.key = k.key.const_data_ptr<int64_t>();
   p.offset = k.offset;
   p.first_chain = k.first_chain;
-  p.step_size = k.step_size;
+  p.step_size = scales.step_size;
   p.step_sizes = steps.data;
   p.step_sizes_stride = steps.stride;
-  p.has_noise_std = k.noise_std.has_value();
-  p.noise_std = k.noise_std.value_or(0.0);
+  p.has_noise_std = scales.noise_std.has_value();
+  p.noise_std = scales.noise_std.value_or(0.0);
   p.noise_stds = noises.data;
   p.noise_stds_stride = noises.stride;
   p.bounds = b.bounds;
   p.lower = b.lower;
   p.upper = b.upper;
-  if (x.numel() > 0) run(p, x);
+  if (x.numel() > 0) run(&Kernels::langevin_step, p, x);
 }
 
 inline void check_residual(const Tensor& residual, const Tensor& x, const Tensor& grad) {
   check_same_shape(x, residual, "residual");
-  check_beside(x, residual, compute_type_of(x), "residual");
+  check_dtype_and_device(x, residual, compute_type_of(x), "residual");
   check_no_overlap(residual, x, "residual and x", false);
   check_no_overlap(residual, grad, "residual and grad", false);
 }
@@ -150,53 +150,6 @@ inline Tensor new_row_sums(const Tensor& x) {
   Tensor sums = torch::stable::new_empty(x, {x.size(0), kRowSums}, compute_type_of(x));
   if (x.numel() == 0) torch::stable::zero_(sums);
   return sums;
-}
-
-// The boxed langevin_step_ of a device.
-inline void langevin_step_inplace(StableIValue* stack, RunStep run) {
-  Arguments next(stack);
-  const Tensor x = next.take<Tensor>();
-  const Tensor grad = next.take<Tensor>();
-  const OptionalTensor residual = next.take<OptionalTensor>();
-  const OptionalTensor statistics = next.take<OptionalTensor>();
-  Writable state(x, "x");
-  StepOutputs out{state.tensor()};
-  std::optional<Writable> memory;
-  if (residual) {
-    check_residual(*residual, x, grad);
-    memory.emplace(*residual, "residual");
-    out.residual = memory->tensor();
-  }
-  if (statistics) {
-    check_beside(x, *statistics, compute_type_of(x), "statistics");
-    STD_TORCH_CHECK(statistics->dim() == 2 && statistics->size(0) == x.size(0) &&
-                        statistics->size(1) == kRowSums && statistics->is_contiguous(),
-                    "statistics: expected a contiguous tensor of shape (n_chains, 2)");
-    for (const Tensor& other : {x, grad})
-      check_no_overlap(*statistics, other, "statistics and x or grad", false);
-    if (residual) check_no_overlap(*statistics, *residual, "statistics and residual", false);
-    out.row_sums = statistics;
-    out.row_sums_of = RowSums::statistics;
-  }
-  step(state.tensor(), grad, out, next, run);
-  if (statistics && x.numel() == 0) torch::stable::zero_(*out.row_sums);
-  state.write_back();
-  if (memory) memory->write_back();
-}
-
-// The boxed langevin_step of a device.
-inline void langevin_step_functional(StableIValue* stack, RunStep run) {
-  Arguments next(stack);
-  const Tensor x = next.take<Tensor>();
-  const Tensor grad = next.take<Tensor>();
-  const Tensor in = dense(x);
-  const Tensor out = new_contiguous(in);
-  step(in, grad, {out}, next, run);
-  stack[0] = torch::stable::detail::from(out);
-}
-
-inline void run_step_on_cpu(const LangevinStepParams& params, const Tensor&) {
-  cpu::kernels().langevin_step(params, torch_threads());
 }
 
 }  // namespace effebm::ops

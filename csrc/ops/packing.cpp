@@ -1,27 +1,101 @@
 // signs_pack, signs_unpack, entries_pack: compressed rows in less memory, without loss.
-#include "packing.h"
+#include <tuple>
+
+#include "block_sign.h"
+#include "kernels.h"
 
 namespace effebm::ops {
 namespace {
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> signs_pack_cpu(const Tensor& c, int64_t block_size,
-                                                          std::optional<Tensor> block_offsets) {
-  return signs_pack(c, block_size, block_offsets, [](const SignsParams& p, const Tensor&) {
-    cpu::kernels().pack_signs(p, torch_threads());
-  });
+void check_compute_type(const Tensor& c) {
+  STD_TORCH_CHECK(c.scalar_type() == compute_type_of(c), "c: expected float32 or float64, got ",
+                  torch::headeronly::toString(c.scalar_type()));
 }
 
-Tensor signs_unpack_cpu(const Tensor& signs, std::optional<Tensor> zeros, const Tensor& scales,
-                        int64_t dim, int64_t block_size, std::optional<Tensor> block_offsets) {
-  return signs_unpack(
-      signs, zeros, scales, dim, block_size, block_offsets,
-      [](const SignsParams& p, const Tensor&) { cpu::kernels().unpack_signs(p, torch_threads()); });
+Tensor new_flags(const Tensor& c, int64_t n) {
+  Tensor flags = torch::stable::new_empty(c, {n}, ScalarType::Int);
+  return torch::stable::zero_(flags);
 }
 
-std::tuple<Tensor, Tensor, Tensor> entries_pack_cpu(const Tensor& c, int64_t k) {
-  return entries_pack(c, k, [](const EntriesParams& p, const Tensor&) {
-    cpu::kernels().pack_entries(p, torch_threads());
-  });
+SignsParams signs_params(const Tensor& c, int64_t dim, int64_t block_size,
+                         const std::optional<Tensor>& block_offsets) {
+  const BlockArguments blocks = block_arguments(c, dim, block_size, block_offsets);
+  SignsParams p{};
+  p.dtype = dtype_of(c);
+  p.rows = c.size(0);
+  p.dim = dim;
+  p.block_size = block_size;
+  p.block_offsets = blocks.offsets;
+  p.n_blocks = blocks.offsets ? blocks.count : dim / block_size + (dim % block_size != 0);
+  return p;
+}
+
+// c (n_chains, dim), contiguous -> signs, zeros int32 (n_chains, words), scales (n_chains,
+// n_blocks), flags int32 (2,): there is a zero; there is an entry that is not of its block's scale.
+std::tuple<Tensor, Tensor, Tensor, Tensor> signs_pack(const Tensor& c, int64_t block_size,
+                                                      std::optional<Tensor> block_offsets) {
+  check_compute_type(c);
+  const Tensor in = dense(c);
+  SignsParams p = signs_params(in, rows_of(in).dim, block_size, block_offsets);
+  const int64_t words = core::words_of(p.dim);
+  const Tensor signs = torch::stable::new_empty(in, {p.rows, words}, ScalarType::Int);
+  const Tensor zeros = torch::stable::new_empty(in, {p.rows, words}, ScalarType::Int);
+  const Tensor scales = torch::stable::new_empty(in, {p.rows, p.n_blocks}, in.scalar_type());
+  const Tensor flags = new_flags(in, 2);
+  p.c = const_cast<void*>(in.const_data_ptr());
+  p.signs = static_cast<uint32_t*>(signs.mutable_data_ptr());
+  p.zeros = static_cast<uint32_t*>(zeros.mutable_data_ptr());
+  p.scales = scales.mutable_data_ptr();
+  p.flags = static_cast<int32_t*>(flags.mutable_data_ptr());
+  if (in.numel() > 0) run(&Kernels::pack_signs, p, in);
+  return {signs, zeros, scales, flags};
+}
+
+// The reverse: c (n_chains, dim) of the dtype of scales.
+Tensor signs_unpack(const Tensor& signs, std::optional<Tensor> zeros, const Tensor& scales,
+                    int64_t dim, int64_t block_size, std::optional<Tensor> block_offsets) {
+  check_compute_type(scales);
+  SignsParams p = signs_params(scales, dim, block_size, block_offsets);
+  const auto check_words = [&](const Tensor& t, const char* name) {
+    check_dtype_and_device(scales, t, ScalarType::Int, name);
+    STD_TORCH_CHECK(t.dim() == 2 && t.size(0) == p.rows && t.size(1) == core::words_of(dim) &&
+                        t.is_contiguous(),
+                    name, ": expected contiguous int32 (n_chains, ceil(dim / 32))");
+  };
+  check_words(signs, "signs");
+  if (zeros) check_words(*zeros, "zeros");
+  STD_TORCH_CHECK(scales.dim() == 2 && scales.size(1) == p.n_blocks && scales.is_contiguous(),
+                  "scales: expected a contiguous tensor (n_chains, n_blocks)");
+  const Tensor c = torch::stable::new_empty(scales, {p.rows, dim});
+  p.c = c.mutable_data_ptr();
+  p.signs = const_cast<uint32_t*>(static_cast<const uint32_t*>(signs.const_data_ptr()));
+  if (zeros) p.zeros = const_cast<uint32_t*>(static_cast<const uint32_t*>(zeros->const_data_ptr()));
+  p.scales = const_cast<void*>(scales.const_data_ptr());
+  if (c.numel() > 0) run(&Kernels::unpack_signs, p, c);
+  return c;
+}
+
+// c (n_chains, dim), contiguous -> values (n_chains, k), indices int32 (n_chains, k), flags int32
+// (1,): some row has more than k entries.
+std::tuple<Tensor, Tensor, Tensor> entries_pack(const Tensor& c, int64_t k) {
+  check_compute_type(c);
+  const Tensor in = dense(c);
+  const Rows rows = rows_of(in);
+  STD_TORCH_CHECK(k >= 0 && k <= rows.dim, "k: expected 0 <= k <= ", rows.dim, ", got ", k);
+  STD_TORCH_CHECK(rows.dim <= int64_t(1) << 31, "c: expected at most 2**31 elements per chain");
+  const Tensor values = torch::stable::new_empty(in, {rows.count, k});
+  const Tensor indices = torch::stable::new_empty(in, {rows.count, k}, ScalarType::Int);
+  const Tensor flags = new_flags(in, 1);
+  const EntriesParams p{dtype_of(in),
+                        rows.count,
+                        rows.dim,
+                        k,
+                        in.const_data_ptr(),
+                        values.mutable_data_ptr(),
+                        static_cast<int32_t*>(indices.mutable_data_ptr()),
+                        static_cast<int32_t*>(flags.mutable_data_ptr())};
+  if (in.numel() > 0) run(&Kernels::pack_entries, p, in);
+  return {values, indices, flags};
 }
 
 }  // namespace
@@ -37,8 +111,8 @@ STABLE_TORCH_LIBRARY_FRAGMENT(effebm, m) {
   m.def("entries_pack(Tensor c, SymInt k) -> (Tensor, Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, m) {
-  m.impl("signs_pack", TORCH_BOX(&effebm::ops::signs_pack_cpu));
-  m.impl("signs_unpack", TORCH_BOX(&effebm::ops::signs_unpack_cpu));
-  m.impl("entries_pack", TORCH_BOX(&effebm::ops::entries_pack_cpu));
+EFFEBM_IMPLEMENTATIONS(m) {
+  m.impl("signs_pack", TORCH_BOX(&effebm::ops::signs_pack));
+  m.impl("signs_unpack", TORCH_BOX(&effebm::ops::signs_unpack));
+  m.impl("entries_pack", TORCH_BOX(&effebm::ops::entries_pack));
 }

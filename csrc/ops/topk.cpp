@@ -1,20 +1,23 @@
 // topk_compress: keep the k entries of largest magnitude of every row.
-#include "topk.h"
+#include "kernels.h"
 
 namespace effebm::ops {
 namespace {
 
-void run_on_cpu(const TopkParams& params, const Tensor&) {
-  cpu::kernels().topk(params, torch_threads());
+Tensor topk_compress(const Tensor& x, int64_t k) {
+  const Rows rows = rows_of(x);
+  STD_TORCH_CHECK(k >= 0 && k <= rows.dim, "k: expected 0 <= k <= ", rows.dim, ", got ", k);
+  const Tensor in = dense(x);
+  const Tensor out = new_contiguous(in);
+  const TopkParams params{dtype_of(in),          rows.count, rows.dim, k, in.const_data_ptr(),
+                          out.mutable_data_ptr()};
+  if (x.numel() > 0) run(&Kernels::topk, params, in);
+  return out;
 }
-
-Tensor topk_compress_cpu(const Tensor& x, int64_t k) { return topk_compress(x, k, &run_on_cpu); }
 
 }  // namespace
 }  // namespace effebm::ops
 
 STABLE_TORCH_LIBRARY_FRAGMENT(effebm, m) { m.def("topk_compress(Tensor x, SymInt k) -> Tensor"); }
 
-STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, m) {
-  m.impl("topk_compress", TORCH_BOX(&effebm::ops::topk_compress_cpu));
-}
+EFFEBM_IMPLEMENTATIONS(m) { m.impl("topk_compress", TORCH_BOX(&effebm::ops::topk_compress)); }

@@ -11,7 +11,7 @@ namespace {
 
 // With blocks of one size, or of those that offsets delimit.
 template <class T>
-void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size,
+void rows_agree(const Kernels& table, int64_t dim, int64_t block_size,
                 const std::vector<int64_t>& offsets = {}) {
   std::mt19937_64 random(uint64_t(dim * 31 + block_size));
   std::vector<T> x, expected;
@@ -39,7 +39,7 @@ void rows_agree(const cpu::Kernels& table, int64_t dim, int64_t block_size,
 
 // Whole quads at an address that is a multiple of an element's size and no more.
 template <class T>
-void takes_unaligned_rows(const cpu::Kernels& table) {
+void takes_unaligned_rows(const Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
   x[1] = x[9] = of<T>(6.0);
   table.block_sign({Storage<T>::dtype, 2, 8, 4, nullptr, 0, x.data() + 1, out.data() + 1}, kSerial);

@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kMillion = 1'000'000;
 
-const cpu::Kernels& emulated() { return *effebm_emulated_kernels(); }
+const Kernels& emulated() { return *effebm_emulated_kernels(); }
 const emulator::LaunchShape& last_launch() { return *effebm_emulator_last_launch(); }
 
 // In the environment, as long as it lives.

@@ -15,7 +15,7 @@ int main(int count, char** arguments) {
     setenv("ATEN_CPU_CAPABILITY", wish.c_str(), 1);
 
   const auto tables = test::supported_tables();
-  const cpu::Kernels* expected = tables.back();
+  const Kernels* expected = tables.back();
   if (wish == "default") expected = tables.front();
   if (wish == "avx2" && tables.size() > 1) expected = tables[1];
   CHECK(&cpu::kernels() == expected, cpu::kernels().name, expected->name);

@@ -38,7 +38,7 @@ void all_options(int64_t dim) {
             // for each type.
             const size_t share = kForRaces ? 6 : is_emulated(table) && dim > 65 ? 3 : 1;
             if ((turn + size_t(p.dtype)) % share) continue;
-            const cpu::Threads& threads = *kAllThreads[1 + turn % 2];
+            const Execution& threads = *kAllThreads[1 + turn % 2];
             compare(problem.step(*table, with_residual, false, kSerial), expected, p, table->name,
                     "serial");
             compare(problem.step(*table, with_residual, true, threads), expected, p, table->name,
@@ -49,7 +49,7 @@ void all_options(int64_t dim) {
 
 // A row that several threads work on, with error feedback and in place.
 template <class T>
-void shared_rows(const cpu::Kernels& table) {
+void shared_rows(const Kernels& table) {
   Problem<T> problem(35'001, {Pattern::plain, Pattern::signs, Pattern::bits});
   LangevinStepParams& p = problem.params;
   p.rows = 3;
@@ -69,7 +69,7 @@ void shared_rows(const cpu::Kernels& table) {
 
 // No state, but what it moved by: the drift and its sums are those of a step.
 template <class T>
-void drift_alone(const cpu::Kernels& table) {
+void drift_alone(const Kernels& table) {
   using A = Compute<T>;
   for (int64_t dim : {5, 1024, 2500}) {
     Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::special, Pattern::plain});
@@ -103,7 +103,7 @@ void drift_alone(const cpu::Kernels& table) {
 
 // Whole quads, but every array in turn begins at an odd element.
 template <class T>
-void takes_unaligned_rows(const cpu::Kernels& table) {
+void takes_unaligned_rows(const Kernels& table) {
   using A = Compute<T>;
   constexpr int64_t kDim = 64, kSize = kRows * kDim;
   Problem<T> problem(kDim, {Pattern::plain, Pattern::plain, Pattern::signs, Pattern::plain});
@@ -150,7 +150,7 @@ void bounds_keep_nan() {
 #ifdef __x86_64__
 // Steps, noise and values that are all denormal: zero everywhere if the caller's mode counted.
 template <class T>
-void denormals_survive(const cpu::Kernels& table) {
+void denormals_survive(const Kernels& table) {
   constexpr unsigned kFlush = 0x8040, kStatus = 0x3F;
   constexpr Pattern kTiny = Pattern::denormal;
   Problem<T> problem(1025, {kTiny, kTiny, kTiny, kTiny});

@@ -37,7 +37,7 @@ constexpr Pattern kScales[] = {Pattern::plain, Pattern::special, Pattern::denorm
 
 // Blocks of one size, or by offsets where block_size is 0.
 template <class A>
-void signs_survive(const cpu::Kernels& table, int64_t dim, int64_t block_size,
+void signs_survive(const Kernels& table, int64_t dim, int64_t block_size,
                    std::vector<int64_t> offsets, bool zeros) {
   const bool by_offsets = block_size == 0;
   if (!by_offsets) offsets = uniform_offsets(dim, block_size);
@@ -92,7 +92,7 @@ void signs_survive(const cpu::Kernels& table, int64_t dim, int64_t block_size,
 }
 
 template <class A>
-void entries_survive(const cpu::Kernels& table, int64_t dim, int64_t k) {
+void entries_survive(const Kernels& table, int64_t dim, int64_t k) {
   std::mt19937_64 random(uint64_t(dim * 3 + k));
   std::vector<A> c;
   for (Pattern pattern : kPatterns) {
@@ -135,7 +135,7 @@ void entries_survive(const cpu::Kernels& table, int64_t dim, int64_t k) {
 }
 
 template <class A>
-void survive(const cpu::Kernels& table) {
+void survive(const Kernels& table) {
   for (bool zeros : {false, true}) {
     for (int64_t dim : {1, 31, 32, 33, 1025, 3000})
       for (int64_t size : {1, 5, 64, 1000}) signs_survive<A>(table, dim, size, {}, zeros);

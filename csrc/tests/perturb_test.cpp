@@ -83,7 +83,7 @@ struct Problem {
   }
 
   // `odd` moves the start of an array away from where vectors may begin.
-  Pair<T> perturb(const cpu::Kernels& table, const cpu::Threads& threads, int odd = 0) const {
+  Pair<T> perturb(const Kernels& table, const Execution& threads, int odd = 0) const {
     std::vector<T> in = x;
     in.insert(in.begin(), odd == 1, of<T>(7.0));
     std::vector<T> out(2 * x.size() + (odd == 2), of<T>(99.0));
@@ -129,7 +129,7 @@ void all_sizes() {
 
 // Rows that several threads work on: of directions that are kept, and of some that are drawn again.
 template <class T>
-void shared_rows(const cpu::Kernels& table) {
+void shared_rows(const Kernels& table) {
   for (int64_t dim : {32'768, 35'001}) {
     Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::bits});
     problem.give_scalars(3);

@@ -73,8 +73,8 @@ struct Problem {
     return result;
   }
 
-  Result<T> step(const cpu::Kernels& table, bool with_residual, bool in_place,
-                 const cpu::Threads& threads) const {
+  Result<T> step(const Kernels& table, bool with_residual, bool in_place,
+                 const Execution& threads) const {
     Result<T> result = start();
     if (!in_place) result.out.assign(x.size(), of<T>(99.0));
     LangevinStepParams p = params;

@@ -7,7 +7,7 @@
 
 #include "../cpu/kernels.h"
 
-extern "C" const effebm::cpu::Kernels* effebm_emulated_kernels();
+extern "C" const effebm::Kernels* effebm_emulated_kernels();
 
 namespace effebm::test {
 
@@ -25,11 +25,11 @@ constexpr bool kSanitized = kForRaces;
 #endif
 
 // From the plainest to the best.
-inline std::vector<const cpu::Kernels*> supported_tables() {
+inline std::vector<const Kernels*> supported_tables() {
   if (kForRaces) return {&cpu::kernels()};
-  std::vector<const cpu::Kernels*> tables;
+  std::vector<const Kernels*> tables;
   for (const char* name : {"baseline", "avx2", "avx512"}) {
-    if (const cpu::Kernels* table = cpu::kernels_for(name))
+    if (const Kernels* table = cpu::kernels_for(name))
       tables.push_back(table);
     else
       std::cout << "skipped: " << name << ", which this machine or build lacks" << std::endl;
@@ -38,11 +38,11 @@ inline std::vector<const cpu::Kernels*> supported_tables() {
 }
 
 // The emulator takes a millisecond where a kernel takes a microsecond: tests give it fewer cases.
-inline bool is_emulated(const cpu::Kernels* table) { return table == effebm_emulated_kernels(); }
+inline bool is_emulated(const Kernels* table) { return table == effebm_emulated_kernels(); }
 
 // Those, and the CUDA kernels under the emulator; these alone if EFFEBM_TEST_EMULATED_ONLY is set.
-inline std::vector<const cpu::Kernels*> all_tables() {
-  std::vector<const cpu::Kernels*> tables;
+inline std::vector<const Kernels*> all_tables() {
+  std::vector<const Kernels*> tables;
   if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) tables = supported_tables();
   tables.push_back(effebm_emulated_kernels());
   return tables;

@@ -4,31 +4,31 @@
 #include <thread>
 #include <vector>
 
-#include "../cpu/kernels.h"
+#include "../core/kernels.h"
 
 namespace effebm::test {
 
 using Body = void (*)(void* context, int64_t begin, int64_t end);
 
-inline constexpr cpu::Threads kSerial = {1, nullptr};
+inline constexpr Execution kSerial = {};
 
 // One after the other, the last first, in ranges as small as allowed.
-inline constexpr cpu::Threads kBackwards = {
-    3, [](int64_t n, int64_t grain, Body body, void* context) {
-      for (int64_t begin = (n - 1) / grain * grain; begin >= 0; begin -= grain)
-        body(context, begin, std::min(begin + grain, n));
-    }};
+inline constexpr Execution kBackwards = {
+    {3, [](int64_t n, int64_t grain, Body body, void* context) {
+       for (int64_t begin = (n - 1) / grain * grain; begin >= 0; begin -= grain)
+         body(context, begin, std::min(begin + grain, n));
+     }}};
 
 // All at the same time, so that ThreadSanitizer sees what they share.
-inline constexpr cpu::Threads kParallel = {
-    4, [](int64_t n, int64_t grain, Body body, void* context) {
-      const int64_t share = std::max(grain, (n + 3) / 4);
-      std::vector<std::thread> threads;
-      for (int64_t begin = 0; begin < n; begin += share)
-        threads.emplace_back(body, context, begin, std::min(begin + share, n));
-      for (std::thread& thread : threads) thread.join();
-    }};
+inline constexpr Execution kParallel = {{4, [](int64_t n, int64_t grain, Body body, void* context) {
+                                           const int64_t share = std::max(grain, (n + 3) / 4);
+                                           std::vector<std::thread> threads;
+                                           for (int64_t begin = 0; begin < n; begin += share)
+                                             threads.emplace_back(body, context, begin,
+                                                                  std::min(begin + share, n));
+                                           for (std::thread& thread : threads) thread.join();
+                                         }}};
 
-inline constexpr const cpu::Threads* kAllThreads[] = {&kSerial, &kBackwards, &kParallel};
+inline constexpr const Execution* kAllThreads[] = {&kSerial, &kBackwards, &kParallel};
 
 }  // namespace effebm::test

@@ -44,7 +44,7 @@ constexpr int64_t kGlobalRow = 57'001;  // too long for the shared memory of a t
 
 // All patterns as the rows of one matrix, for every k, against the ranks of a stable sort.
 template <class T>
-void selection(const cpu::Kernels& table, int64_t dim) {
+void selection(const Kernels& table, int64_t dim) {
   using A = Compute<T>;
   std::mt19937_64 random(uint64_t(dim) + 1);
   std::vector<T> x;
@@ -80,7 +80,7 @@ void selection(const cpu::Kernels& table, int64_t dim) {
 
 // Whole quads at an address that is a multiple of an element's size and no more.
 template <class T>
-void takes_unaligned_rows(const cpu::Kernels& table) {
+void takes_unaligned_rows(const Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
   table.topk({Storage<T>::dtype, 2, 8, 3, x.data() + 1, out.data() + 1}, kSerial);
   CHECK(bits_of(out[0]) == bits_of(of<T>(7.0)));

@@ -3,6 +3,7 @@
 import math
 from fractions import Fraction
 
+import native
 import numpy as np
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import effebm_ext as eff
-from effebm_ext import _C, reference
+from effebm_ext import reference
 from effebm_ext.rng import generator_for
 
 # Counter, key and output of the known-answer file that accompanies the Philox paper.
@@ -28,18 +29,18 @@ PHILOX_ANSWERS = [
 
 @pytest.mark.parametrize(("counter", "key", "answer"), PHILOX_ANSWERS)
 def test_philox_gives_the_known_answers(counter, key, answer):
-    words = _C.philox4x32_10(np.array([counter], dtype=np.uint32), key)
+    words = native.philox4x32_10(np.array([counter], dtype=np.uint32), key)
     assert tuple(words[0]) == answer
     assert tuple(reference.philox4x32_10(torch.tensor(counter), *key).tolist()) == answer
 
 
 def test_bound_arrays_of_a_wrong_shape_are_refused():
     with pytest.raises(ValueError, match=r"counter: expected shape \(n, 4\)"):
-        _C.philox4x32_10(np.zeros((2, 3), dtype=np.uint32), (0, 0))
+        native.philox4x32_10(np.zeros((2, 3), dtype=np.uint32), (0, 0))
     with pytest.raises(ValueError, match=r"words: expected shape \(n, 2\)"):
-        _C.box_muller(np.zeros(4, dtype=np.uint32))
+        native.box_muller(np.zeros(4, dtype=np.uint32))
     with pytest.raises(ValueError, match="expected at least 0"):
-        _C.normals(-1, 3, 0)
+        native.normals(-1, 3, 0)
 
 
 @settings(max_examples=150, deadline=None)
@@ -51,7 +52,7 @@ def test_bound_arrays_of_a_wrong_shape_are_refused():
     first_chain=st.integers(0, 2**32 - 4),
 )
 def test_normals_equal_the_reference_in_bits(rows, dim, seed, offset, first_chain):
-    got = _C.normals(rows, dim, seed, offset, first_chain)
+    got = native.normals(rows, dim, seed, offset, first_chain)
     want = reference.normals(rows, dim, seed, offset, first_chain).numpy()
     assert np.array_equal(got.view(np.uint32), want.view(np.uint32))
 
@@ -59,7 +60,7 @@ def test_normals_equal_the_reference_in_bits(rows, dim, seed, offset, first_chai
 @pytest.mark.parametrize("offset", [0, 2**32 - 1, 2**32, 2**32 + 1, 2**56 - 1])
 @pytest.mark.parametrize("first_chain", [0, 2**32 - 3])
 def test_normals_equal_the_reference_where_the_counter_carries(offset, first_chain):
-    got = _C.normals(3, 1027, -1, offset, first_chain)
+    got = native.normals(3, 1027, -1, offset, first_chain)
     want = reference.normals(3, 1027, -1, offset, first_chain).numpy()
     assert np.array_equal(got.view(np.uint32), want.view(np.uint32))
 
@@ -96,17 +97,17 @@ def test_normals_are_within_four_ulp_of_float64(edges):
     n = min(len(radius), len(angle))
     words = np.stack([radius[:n], angle[:n]], axis=1)
     exact = exact_box_muller(words[:, 0], words[:, 1])
-    error = np.abs(_C.box_muller(words) - exact)
+    error = np.abs(native.box_muller(words) - exact)
     assert np.all(error <= 4 * np.spacing(np.abs(exact).astype(np.float32)).astype(np.float64))
 
 
 def test_the_largest_normal_is_where_the_documentation_says():
-    largest = _C.box_muller(np.array([[0, 0]], dtype=np.uint32))[0, 0]
+    largest = native.box_muller(np.array([[0, 0]], dtype=np.uint32))[0, 0]
     assert 6.76 < largest < 6.77
 
 
 def test_moments_are_those_of_a_standard_normal():
-    v = _C.normals(4, 2**20, 2024).astype(np.float64)
+    v = native.normals(4, 2**20, 2024).astype(np.float64)
     # The variance of v^m is E[v^2m] - E[v^m]^2, with E[v^2m] = (2m - 1)!!
     for power, mean, variance in [(1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)]:
         standard_error = math.sqrt(variance / v.size)
@@ -115,7 +116,7 @@ def test_moments_are_those_of_a_standard_normal():
 
 @pytest.mark.parametrize("seed", [0, 1, -7])
 def test_normals_pass_kolmogorov_smirnov(seed):
-    assert stats.kstest(_C.normals(1, 200_000, seed)[0], "norm").pvalue > 1e-3
+    assert stats.kstest(native.normals(1, 200_000, seed)[0], "norm").pvalue > 1e-3
 
 
 def test_tails_are_as_heavy_as_they_should_be():
@@ -128,14 +129,14 @@ def test_tails_are_as_heavy_as_they_should_be():
 
 
 def test_neighbours_chains_offsets_and_seeds_are_not_correlated():
-    v = _C.normals(2, 2**19, 5)[:, :-8].astype(np.float64)
-    full = _C.normals(2, 2**19, 5).astype(np.float64)
+    v = native.normals(2, 2**19, 5)[:, :-8].astype(np.float64)
+    full = native.normals(2, 2**19, 5).astype(np.float64)
     others = {f"lag {lag}": full[0, lag : lag - 8] for lag in (1, 2, 3, 4, 5)}
     others["chain"] = v[1]
-    others["offset"] = _C.normals(1, 2**19, 5, 1)[0, :-8]
-    others["high offset"] = _C.normals(1, 2**19, 5, 2**32)[0, :-8]
-    others["seed"] = _C.normals(1, 2**19, 6)[0, :-8]
-    others["high seed"] = _C.normals(1, 2**19, 5 + 2**32)[0, :-8]
+    others["offset"] = native.normals(1, 2**19, 5, 1)[0, :-8]
+    others["high offset"] = native.normals(1, 2**19, 5, 2**32)[0, :-8]
+    others["seed"] = native.normals(1, 2**19, 6)[0, :-8]
+    others["high seed"] = native.normals(1, 2**19, 5 + 2**32)[0, :-8]
     for name, other in others.items():
         assert abs(np.corrcoef(v[0], other)[0, 1]) < 4 / math.sqrt(v.shape[1]), name
         # The two normals of a pair share a radius: uncorrelated values could hide equal sizes.

@@ -1,44 +1,36 @@
-// The emulated CUDA kernels as one more table of CPU kernels, so that every test of an op runs on
-// them unchanged.
-#include "../../csrc/cpu/kernels.h"
+// The emulated CUDA kernels as one more table of kernels on the CPU, so that every test of an op
+// runs on them unchanged.
+#include "../../csrc/cuda/kernels.h"
 
-#include <type_traits>
 #include <vector>
 
 #include "../../csrc/cpu/denormals.h"
-#include "../../csrc/cuda/launch.h"
 
 namespace effebm::emulator {
 namespace {
 
+// Memory as good as garbage.
+void* allocate(void* owner, int64_t bytes) {
+  auto& memory = *static_cast<std::vector<double>*>(owner);
+  memory.assign(size_t(bytes + 7) / 8, -0x1.5a5a5a5a5a5a5p400);
+  return memory.data();
+}
+
 // As the ops do, nothing is launched where there is nothing to do.
-template <auto launch, class Params>
-void run(const Params& p, const cpu::Threads&) {
+template <class Params, Kernel<Params> kernel>
+void run(const Params& p, const Execution&) {
   if (p.rows == 0 || p.dim == 0) return;
   const cpu_kernels::KeepDenormals as_a_gpu_does;
-  if constexpr (std::is_invocable_v<decltype(launch), const Params&, void*, void*>) {
-    const size_t doubles = size_t(cuda::workspace_of(p) + 7) / 8;
-    std::vector<double> workspace(doubles, -0x1.5a5a5a5a5a5a5p400);  // as good as garbage
-    launch(p, workspace.data(), nullptr);
-  } else {
-    launch(p, nullptr);
-  }
+  std::vector<double> memory;
+  kernel(p, {.allocator = &allocate, .owner = &memory});
 }
+
+#define EFFEBM_ENTRY(name, Params) &run<Params, &cuda::name>,
+const Kernels table = {"emulated CUDA", EFFEBM_KERNELS(EFFEBM_ENTRY)};
 
 }  // namespace
 }  // namespace effebm::emulator
 
-extern "C" __attribute__((visibility("default"))) const effebm::cpu::Kernels*
-effebm_emulated_kernels() {
-  using namespace effebm;
-  using emulator::run;
-  static const cpu::Kernels table = {"emulated CUDA",
-                                     &run<&cuda::launch_langevin_step>,
-                                     &run<&cuda::launch_topk>,
-                                     &run<&cuda::launch_block_sign>,
-                                     &run<&cuda::launch_pack_signs>,
-                                     &run<&cuda::launch_unpack_signs>,
-                                     &run<&cuda::launch_pack_entries>,
-                                     &run<&cuda::launch_perturb>};
-  return &table;
+extern "C" __attribute__((visibility("default"))) const effebm::Kernels* effebm_emulated_kernels() {
+  return &effebm::emulator::table;
 }

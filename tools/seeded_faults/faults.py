@@ -23,7 +23,8 @@ BLOCK, ROWS, TILES, STEP, TOPK, TEAM, SIGN, WINDOWS = (
         *("block_sign", "block_sign_windows"),
     )
 )
-CORE, PACK, PERTURB = "core/langevin_step.h", "cuda/packing.cu", "cuda/perturb.cu"
+CORE, CLIP = "core/langevin_step.h", "core/clip.h"
+PACK, PERTURB = "cuda/packing.cu", "cuda/perturb.cu"
 
 FAULTS = [
     # scans and sums
@@ -47,11 +48,11 @@ FAULTS = [
     Fault("rows: partial quads read by vectors", ROWS, "dim % kQuad == 0", "dim >= kQuad"),
     Fault("rows: stores past the end", ROWS, "if (i < n) row[begin + i]", "row[begin + i]"),
     Fault("residual: keeps all", STEP, "lost[i] = u[i] - c[i]", "lost[i] = u[i]"),
-    Fault("clip: left out", CORE, "clip == Clip::value ? clamp(", "clip == Clip::none ? clamp("),
-    Fault("clip by norm: where the norm is the limit's", CORE, "norm > limit ?", "norm < limit ?"),
+    Fault("clip: left out", CLIP, "clip == Clip::value ? clamp(", "clip == Clip::none ? clamp("),
+    Fault("clip by norm: where the norm is the limit's", CLIP, "norm > limit ?", "norm < limit ?"),
     Fault("clip by norm: the same for every row", STEP, "p.norm_scales)[r]", "p.norm_scales)[0]"),
     Fault("bounds: mirror left out", STEP, "bounds_ == Bounds::reflect", "false"),
-    Fault("bounds: lose NaN", CORE,
+    Fault("bounds: lose NaN", CLIP,
           "return v < lower ? lower : (v > upper ? upper : v);",
           "return v > lower ? (v < upper ? v : upper) : lower;"),
     # Top-k
@@ -84,12 +85,12 @@ FAULTS = [
           "clear((set_ + kSets - 1) % kSets);", ""),
     Fault("team: own ties counted twice", TEAM,
           "block < rank(); block += threads()", "block <= rank(); block += threads()"),
-    Fault("team: ties read before they are said", TEAM,
-          "counters_->said[rank()] = own;\n    sync();", "counters_->said[rank()] = own;"),
+    Fault("team: ties read before they are written", TEAM,
+          "counters_->ties[rank()] = own;\n    sync();", "counters_->ties[rank()] = own;"),
     Fault("team: idle teams do not come along", TEAM, "i < finds + 1", "i < finds"),
     Fault("cluster: counted anew while others read", TEAM,
           "sync();  // before the next digit", "//"),
-    Fault("cluster: ties of the first block only", TEAM, "*of(said, block)", "*of(said, 0)"),
+    Fault("cluster: ties of the first block only", TEAM, "*of(ties, block)", "*of(ties, 0)"),
     # Block-Sign
     Fault("block-sign: scale not carried into the next tile", SIGN,
           "if (first < last) carried =", "if (first > last) carried ="),

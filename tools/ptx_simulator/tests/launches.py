@@ -23,7 +23,7 @@ from library import (
     TeamShape,
     TopkParams,
     compiled,
-    together,
+    total,
 )
 from ptx_simulator import Counters, launch
 
@@ -117,7 +117,7 @@ def topk_rows(
     """By teams of so many blocks; a grid's have fewer where slices would be less than a tile."""
     teams, tile = teams or work.rows, threads * QUAD
     shape, size, slice_ = TeamShape(1), 1, work.dim
-    if team != "Alone":
+    if team != "SingleBlock":
         slice_ = parts(parts(work.dim, blocks), tile) * tile
         size = blocks if team == "Cluster" else parts(work.dim, slice_)
         shape = TeamShape(size, slice_)
@@ -163,7 +163,7 @@ def block_sign_windows(work: Work, grid: int | None = None) -> Counters:
     windows = work.rows * parts(work.dim, SUM_WIDTH)
     sizes = [np.int64(work.rows), np.int64(work.dim)]
     sum_, join = f"sum_windows<{work.types()}>", f"join_windows<{work.wide_name}>"
-    return together(
+    return total(
         work.run(sum_, grid or parts(windows, WARPS), [work.params, work.blocks, groups]),
         work.run(join, grid or windows, [*sizes, work.blocks, groups]),
         tiles(work, "SignBySums", SignBySums(work.blocks, groups), grid),
@@ -192,7 +192,7 @@ def step(work: Work, tier: Tier) -> Counters:
     launches.append(tier(work))
     if params.row_sums_of and groups > 1:
         launches.append(join_groups(work, params.group_sums, sums, groups, params.row_sums))
-    return together(*launches)
+    return total(*launches)
 
 
 def join_groups(

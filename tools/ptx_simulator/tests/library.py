@@ -175,12 +175,12 @@ class Device:
         return self.arrays[name].tobytes() == array_of(t.contiguous()).tobytes()
 
 
-def together(*launches: Counters) -> Counters:
+def total(*launches: Counters) -> Counters:
     """What launches execute and move, one after the other."""
-    total, buffers = Counters(), dict[str, Traffic]()
+    all_launches, buffers = Counters(), dict[str, Traffic]()
     for counters in launches:
-        total.instructions.update(counters.instructions)
-        total.opcodes.update(counters.opcodes)
+        all_launches.instructions.update(counters.instructions)
+        all_launches.opcodes.update(counters.opcodes)
         for one in counters.buffers:
             all_ = buffers.setdefault(one.name, Traffic(one.name))
             all_.read_bytes += one.read_bytes
@@ -189,8 +189,8 @@ def together(*launches: Counters) -> Counters:
             all_.store_widths.update(one.store_widths)
             all_.atomics += one.atomics
             all_.atomic_bytes += one.atomic_bytes
-    total.buffers = list(buffers.values())
-    return total
+    all_launches.buffers = list(buffers.values())
+    return all_launches
 
 
 def cost(counters: Counters) -> int:

@@ -53,7 +53,7 @@ def test_topk_by_warps_is_one_pass() -> None:
 
 
 def test_topk_by_a_block_is_one_pass() -> None:
-    tier = functools.partial(by_many_threads, team="Alone")
+    tier = functools.partial(by_many_threads, team="SingleBlock")
     check_cost(Step(1, 55_000, FLOAT, TOPK), tier, budget=172)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import native
 import numpy as np
-import pytest
 from ptx_simulator import Module, device_array, launch
 
 Compiled = Callable[[str], Module]
@@ -30,7 +30,6 @@ extern "C" __global__ void normals(float* out, int dim, unsigned long long seed,
 
 
 def test_noise_equals_the_library(compiled: Compiled) -> None:
-    native = pytest.importorskip("effebm_ext._C")
     seed, offset, first = -12345 % 2**64, (1 << 40) + 17, 2**31 - 3
     kernel = compiled(NORMALS).find("normals")
     for rows, dim in ((4, 1024), (3, 36), (1, 6)):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+import native
 import numpy as np
 import pytest
 import torch
@@ -23,7 +24,6 @@ from library import DTYPES
 from problems import STATISTICS, TRANSITION, Compressor, Drift, Step
 
 import effebm_ext as eff
-from effebm_ext import _C
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 CLIPS = (eff.ClipValue(1.5), eff.ClipNorm(20.0))
@@ -34,7 +34,7 @@ two_teams = functools.partial(topk_rows, teams=2)
 TOPK, SIGN = eff.TopK(ratio=0.3), eff.BlockSign(512)
 TIERS: dict[str, tuple[Compressor | None, Tier]] = {
     "no compressor": (None, keep_all),
-    "block": (TOPK, functools.partial(two_teams, team="Alone")),
+    "block": (TOPK, functools.partial(two_teams, team="SingleBlock")),
     "cluster": (TOPK, functools.partial(two_teams, team="Cluster", blocks=4)),
     "resident grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3)),
     "grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3, resident=False)),
@@ -80,7 +80,7 @@ def test_statistics_equal_the_cpu_kernel(tier: str, dim: int, clip: Any) -> None
 
 @dtypes
 def test_statistics_of_every_dtype_equal_the_cpu_kernel(dtype: torch.dtype) -> None:
-    by_blocks = functools.partial(two_teams, team="Alone")
+    by_blocks = functools.partial(two_teams, team="SingleBlock")
     Step(ROWS, 1030, dtype, clip=CLIPS[0], sums=STATISTICS).check(keep_all)
     Step(ROWS, 1030, dtype, TOPK, clip=CLIPS[1], sums=STATISTICS).check(by_blocks)
 
@@ -114,7 +114,7 @@ def test_more_groups_than_one_level_holds_are_joined_in_order(dtype: torch.dtype
     arrays["sums"][:] = np.random.default_rng(1).random(rows * groups) + 0.1
     by_row = arrays["sums"].reshape(rows, groups)
     join_groups(work, sums, rows, groups, out)
-    assert arrays["joined"].tolist() == [_C.canonical_sum(row) for row in by_row]
+    assert arrays["joined"].tolist() == [native.canonical_sum(row) for row in by_row]
     join_groups(work, sums, rows, groups, out, limit=8.0)
-    norms = np.sqrt(np.array([_C.canonical_sum(row) for row in by_row], work.wide))
+    norms = np.sqrt(np.array([native.canonical_sum(row) for row in by_row], work.wide))
     assert arrays["joined"].tolist() == (work.wide.type(8) / norms).tolist()

@@ -22,7 +22,7 @@ ROWS = 5  # that two teams take in turn, so that one of them has none in the end
 two_teams = functools.partial(topk_rows, teams=2)
 # In slices of one tile each, the last of them short or, in a cluster, empty.
 TEAMS = {
-    "block": functools.partial(two_teams, team="Alone"),
+    "block": functools.partial(two_teams, team="SingleBlock"),
     "cluster": functools.partial(two_teams, team="Cluster", blocks=4),
     "resident grid": functools.partial(two_teams, team="Grid", blocks=3),
     "grid": functools.partial(two_teams, team="Grid", blocks=3, resident=False),

@@ -1,0 +1,67 @@
+// The table of kernels that a device offers and the ops call. The CPU has one per instruction set,
+// CUDA has one, and so has the emulator that runs the CUDA kernels on the CPU.
+#pragma once
+
+#include <cstdint>
+
+#include "block_sign.h"
+#include "langevin_step.h"
+#include "packing.h"
+#include "perturb.h"
+#include "topk.h"
+
+// f(name, parameters) for every kernel: the one list of them.
+#define EFFEBM_KERNELS(f)                                                                    \
+  f(langevin_step, LangevinStepParams) f(topk, TopkParams) f(block_sign, BlockSignParams)    \
+      f(pack_signs, SignsParams) f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) \
+          f(perturb, PerturbParams)
+
+namespace effebm {
+
+// The threads that a CPU kernel may use. The results depend neither on their number nor on how work
+// is dealt out to them.
+struct Threads {
+  int count = 1;
+  // Calls body(context, begin, end) for ranges that make up [0, n), of at least `grain` each but
+  // for the last, in any order and at the same time.
+  void (*deal)(int64_t n, int64_t grain, void (*body)(void* context, int64_t, int64_t),
+               void* context) = nullptr;
+
+  // f(begin, end) likewise.
+  template <class F>
+  void run(int64_t n, int64_t grain, const F& f) const {
+    if (n <= grain || count == 1) return f(int64_t(0), n);
+    const auto body = [](void* context, int64_t begin, int64_t end) {
+      (*static_cast<const F*>(context))(begin, end);
+    };
+    deal(n, grain, body, const_cast<void*>(static_cast<const void*>(&f)));
+  }
+};
+
+// What a kernel runs on: threads of the CPU, or a stream of a GPU, a cudaStream_t.
+struct Execution {
+  Threads threads = {};
+  int32_t gpu = -1;
+  void* stream = nullptr;
+  void* (*allocator)(void* owner, int64_t bytes) = nullptr;
+  void* owner = nullptr;
+
+  // Memory of the GPU until the kernel has run, aligned to 16 bytes; null for 0 bytes. A kernel
+  // asks for it once.
+  void* allocate(int64_t bytes) const { return bytes > 0 ? allocator(owner, bytes) : nullptr; }
+};
+
+template <class Params>
+using Kernel = void (*)(const Params&, const Execution&);
+
+struct Kernels {
+  const char* name;
+#define EFFEBM_MEMBER(name, Params) Kernel<Params> name;
+  EFFEBM_KERNELS(EFFEBM_MEMBER)
+#undef EFFEBM_MEMBER
+};
+
+}  // namespace effebm
+
+// The kernel's declaration, in the namespace of a device.
+#define EFFEBM_DECLARE_KERNEL(name, Params) void name(const Params&, const Execution&);

@@ -1,0 +1,33 @@
+// Sums over whole rows, from those of their groups of 1024.
+#pragma once
+
+#include "rows.cuh"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+struct AsSum {
+  template <class A>
+  __device__ A operator()(A sum) const {
+    return sum;
+  }
+};
+
+// A thread block per row: out = result(sum of the row's groups).
+template <class A, class Result>
+__global__ void __launch_bounds__(kThreads)
+    join_groups(const A* sums, int64_t rows, int64_t groups, A* out, Result result) {
+  for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+    const A* own = sums + r * groups;
+    const A sum = block_sum<A>(groups, [own](int64_t i) { return own[i]; });
+    if (threadIdx.x == 0) out[r] = result(sum);
+  }
+}
+
+template <class A, class Result>
+void launch_join_groups(const A* sums, int64_t rows, int64_t groups, A* out, const Result& result,
+                        void* stream) {
+  constexpr auto kernel = &join_groups<A, Result>;
+  EFFEBM_LAUNCH(kernel, grid_for(rows), kThreads, stream, sums, rows, groups, out, result);
+}
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -1,0 +1,14 @@
+// The CUDA kernels as the host launches them, torch-free. Pointers are device pointers; the device
+// of Execution::stream is current.
+#pragma once
+
+#include "../core/kernels.h"
+
+namespace effebm::cuda {
+
+// Counts of a row's entries are 32-bit on the device.
+constexpr int64_t kMaxTopkDim = (int64_t(1) << 32) - 1;
+
+EFFEBM_KERNELS(EFFEBM_DECLARE_KERNEL)
+
+}  // namespace effebm::cuda
