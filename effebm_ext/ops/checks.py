@@ -147,21 +147,18 @@ def refuse_negated(op: OpOverload) -> None:
     _LIBRARY.impl(op._schema.name, run, "Negative")
 
 
-def check_residual(residual: Tensor | None, x: Tensor, compressor: object) -> None:
+def check_residual(residual: Tensor, x: Tensor, compressor: object) -> None:
     """The error-feedback memory of a step, which is written, fits ``x`` and has a compressor."""
-    if residual is None:
-        return
     if compressor is None:
         raise ValueError("residual: expected a compressor with it, got compressor=None")
     check_like(residual, x, "residual", compute_dtype(x.dtype))
     check_writable(residual, "residual")
 
 
-def increment_version(written: Tensor | None) -> None:
+def increment_version(written: Tensor) -> None:
     """Lets autograd know that an op wrote a tensor; torch.compile does this itself."""
-    if written is None or torch.compiler.is_compiling() or written.is_inference():
-        return
-    torch.autograd.graph.increment_version(written)
+    if not torch.compiler.is_compiling() and not written.is_inference():
+        torch.autograd.graph.increment_version(written)
 
 
 def check_not_differentiated(op: str, *arguments: object) -> None:
@@ -190,7 +187,11 @@ def _check_no_leaf(op: str, arguments: tuple[object, ...]) -> None:
 
 def is_differentiated(*tensors: Tensor) -> bool:
     """Whether autograd wants to hear of an op on these, where no transform is on."""
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if torch.is_grad_enabled():
+        for t in tensors:
+            if t.requires_grad:  # any() takes longer
+                return True
+    return False
 
 
 def row_size(x: Tensor) -> int:
