@@ -67,8 +67,10 @@ def drift_tensors(drift: CachedDrift) -> dict[str, Tensor | None]:
             return {"signs": drift.signs, "zeros": drift.zeros, "scales": drift.scales}
         case PackedEntries():
             return {"values": drift.values, "indices": drift.indices}
-        case _:
+        case Tensor():
             return {"dense": drift}
+        case other:
+            raise TypeError(f"drift: expected a tensor or a packed one, got {type(other).__name__}")
 
 
 def load_drift(saved: dict[str, Any], like: CachedDrift, device: torch.device) -> CachedDrift:
@@ -84,4 +86,8 @@ def load_drift(saved: dict[str, Any], like: CachedDrift, device: torch.device) -
         if own is not None and value is not None and value.shape != own.shape:
             raise ValueError(f"drift: expected {name} {tuple(own.shape)}, got {tuple(value.shape)}")
         copies[name] = None if value is None else value.to(device, copy=True)
-    return copies["dense"] if isinstance(like, Tensor) else dataclasses.replace(like, **copies)
+    match like:
+        case PackedSigns() | PackedEntries():
+            return dataclasses.replace(like, **copies)
+        case _:
+            return copies["dense"]
