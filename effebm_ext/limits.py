@@ -96,8 +96,10 @@ class _Interval:
             ) from error
         if not lower <= upper:
             raise ValueError(f"bounds: expected lower <= upper, got ({self.lower}, {self.upper})")
-        object.__setattr__(self, "lower", lower)
-        object.__setattr__(self, "upper", upper)
+        if lower is not self.lower:  # a float stays as it is
+            object.__setattr__(self, "lower", lower)
+        if upper is not self.upper:
+            object.__setattr__(self, "upper", upper)
 
     def _rounded(self, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The bounds in the dtype of ``x``, rounded as the ops round them for states of

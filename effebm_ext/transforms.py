@@ -39,7 +39,7 @@ def is_transformed() -> bool:
 
 
 def forward_formula(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Makes ``formula(ctx, saved, *tangents)``, with the saved tensors, the ``jvp`` of a
+    """Makes ``formula(ctx, saved, *tangents)``, with what was saved, tensors or None, the ``jvp`` of a
     torch.autograd.Function.
 
     PyTorch runs it with forward mode off, which within another derivative in forward mode would
@@ -54,7 +54,9 @@ def forward_formula(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return formula(ctx, ctx.saved_tensors, *tangents)
         with forward_ad._set_fwd_grad_enabled(True):
             saved = [
-                forward_ad.unpack_dual(t, level=0).primal if t.is_floating_point() else t
+                forward_ad.unpack_dual(t, level=0).primal
+                if t is not None and t.is_floating_point()
+                else t
                 for t in ctx.saved_tensors
             ]
             return formula(ctx, saved, *tangents)

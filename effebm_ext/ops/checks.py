@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
+from torch.compiler import is_compiling
 
 from effebm_ext import extension
 from effebm_ext.scalars import as_float
@@ -51,7 +52,7 @@ def check_state(x: Tensor, name: str = "x") -> None:
 def check_like(other: Tensor, x: Tensor, name: str, dtype: torch.dtype) -> None:
     """``other`` has the shape and device of ``x``, and ``dtype``."""
     on_cpu = type(other) is Tensor and other.is_cpu and x.is_cpu
-    if on_cpu and other.dtype == dtype and other.shape == x.shape:
+    if on_cpu and other.dtype is dtype and other.shape == x.shape:
         return  # asking for devices takes longer
     if not isinstance(other, Tensor):
         raise TypeError(f"{name}: expected a tensor, got {type(other).__name__}")
@@ -77,12 +78,12 @@ def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Te
         if value.dtype == torch.bool or value.is_complex():
             raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
         return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
-    if type(value) is float and 0 <= value < _LARGEST_FLOAT32 and not torch.compiler.is_compiling():
+    if type(value) is float and 0 <= value < _LARGEST_FLOAT32 and not is_compiling():
         return value, None  # what nearly every call has
     number, dtype = as_float(value, name, "a number or a tensor"), compute_dtype(x.dtype)
     if not 0 <= number <= _LARGEST[dtype]:
         raise ValueError(f"{name}: expected a finite number >= 0, got {value}")
-    if torch.compiler.is_compiling():  # as a constant of the graph every value would recompile it
+    if is_compiling():  # as a constant of the graph every value would recompile it
         return 0.0, torch.ones((), dtype=dtype, device=x.device) * number
     return number, None
 
@@ -99,7 +100,7 @@ def check_writable(x: Tensor, name: str) -> None:
 
 def check_not_negated(written: Tensor | None, name: str) -> None:
     """For what is written without an op. torch.compile cannot trace the question."""
-    if not torch.compiler.is_compiling():
+    if not is_compiling():
         _refuse_negated(written, name)
 
 
@@ -115,7 +116,7 @@ def check_apart(
     a: Tensor | None, b: Tensor | None, names: str, *, may_be_same: bool = False
 ) -> None:
     """What the kernels ask of tensors of which one is written, where it is written without them."""
-    if type(a) is not Tensor or type(b) is not Tensor or torch.compiler.is_compiling():
+    if type(a) is not Tensor or type(b) is not Tensor or is_compiling():
         return
     (begin_a, end_a), (begin_b, end_b) = _extent(without_levels(a)), _extent(without_levels(b))
     same = may_be_same and (begin_a, end_a) == (begin_b, end_b)
@@ -147,21 +148,18 @@ def refuse_negated(op: OpOverload) -> None:
     _LIBRARY.impl(op._schema.name, run, "Negative")
 
 
-def check_residual(residual: Tensor | None, x: Tensor, compressor: object) -> None:
+def check_residual(residual: Tensor, x: Tensor, compressor: object) -> None:
     """The error-feedback memory of a step, which is written, fits ``x`` and has a compressor."""
-    if residual is None:
-        return
     if compressor is None:
         raise ValueError("residual: expected a compressor with it, got compressor=None")
     check_like(residual, x, "residual", compute_dtype(x.dtype))
     check_writable(residual, "residual")
 
 
-def increment_version(written: Tensor | None) -> None:
+def increment_version(written: Tensor) -> None:
     """Lets autograd know that an op wrote a tensor; torch.compile does this itself."""
-    if written is None or torch.compiler.is_compiling() or written.is_inference():
-        return
-    torch.autograd.graph.increment_version(written)
+    if not is_compiling() and not written.is_inference():
+        torch.autograd.graph.increment_version(written)
 
 
 def check_not_differentiated(op: str, *arguments: object) -> None:
@@ -190,7 +188,11 @@ def _check_no_leaf(op: str, arguments: tuple[object, ...]) -> None:
 
 def is_differentiated(*tensors: Tensor) -> bool:
     """Whether autograd wants to hear of an op on these, where no transform is on."""
-    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    if torch.is_grad_enabled():
+        for t in tensors:
+            if t.requires_grad:  # any() takes longer
+                return True
+    return False
 
 
 def row_size(x: Tensor) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 from effebm_ext import _C
 from effebm_ext.limits import Clip
 from effebm_ext.ops.checks import compute_dtype, is_differentiated
-from effebm_ext.ops.step_call import DriftCall
+from effebm_ext.ops.step_call import drift_arguments
 from effebm_ext.transforms import forward_formula, is_transformed
 
 _DRIFT = torch.ops.effebm.drift.default
@@ -28,8 +28,7 @@ def clip_gradient(grad: Tensor, clip: Clip | None) -> Tensor:
 
 def clip_with_statistics(grad: Tensor, clip: Clip | None) -> tuple[Tensor, Tensor]:
     """The same, and the statistics that :func:`effebm_ext.langevin_step_` can be asked for."""
-    call = DriftCall.of(grad, None, clip)
-    return _DRIFT(grad, None, _C.ROW_SUMS_STATISTICS, *call.arguments())
+    return _DRIFT(grad, None, _C.ROW_SUMS_STATISTICS, *drift_arguments(grad, None, clip))
 
 
 class _Differentiable(torch.autograd.Function):

@@ -12,7 +12,7 @@ from effebm_ext.limits import Clip
 from effebm_ext.ops.black_box import black_box_drift
 from effebm_ext.ops.checks import check_like, check_not_differentiated, check_state, compute_dtype
 from effebm_ext.ops.compressor import Compressor, is_black_box
-from effebm_ext.ops.step_call import AS_IT_IS, DriftCall
+from effebm_ext.ops.step_call import drift_arguments
 from effebm_ext.ops.vmap import rule_by_folding
 
 _DRIFT = torch.ops.effebm.drift.default
@@ -54,12 +54,12 @@ def drift(
     check_not_differentiated("drift", grad, delta)
     if delta is not None:
         check_like(delta, grad, "delta", compute_dtype(grad.dtype))
-    call = DriftCall.of(grad, compressor, clip)
     if is_black_box(compressor):
         with torch.no_grad():  # the function may have parameters
-            grad, _ = black_box_drift(grad, None, call)
-        call = AS_IT_IS
-    applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *call.arguments())
+            grad, _ = black_box_drift(grad, None, compressor, clip)
+        compressor = clip = None
+    arguments = drift_arguments(grad, compressor, clip)
+    applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)
     return Drift(applied, sums[:, 0], sums[:, 1])
 
 

@@ -90,41 +90,32 @@ def langevin_step_(
     """
     check_state(x)
     check_writable(x, "x")
-    tensors = (x, grad, residual, statistics, step_size, noise_std)
-    check_not_transformed("langevin_step_", *tensors)
-    check_residual(residual, x, compressor)
+    check_not_transformed("langevin_step_", x, grad, residual, statistics, step_size, noise_std)
+    if residual is not None:
+        check_residual(residual, x, compressor)
     if statistics is not None:
         _check_statistics(statistics, x)
     check_like(grad, x, "grad", x.dtype)
     call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
-        _black_box_step_(x, grad, residual, statistics, call)
+        check_apart(x, grad, "x and grad", may_be_same=True)
+        check_not_negated(x, "x")
+        check_not_negated(statistics, "statistics")
+        for other in (x, grad, residual):
+            check_apart(other, statistics, "statistics and x, grad or residual")
+        with torch.no_grad():  # the function may have parameters
+            step = black_box_step(x, grad, residual, compressor, clip, call)
+            if statistics is not None:
+                statistics.copy_(clip_with_statistics(grad, clip)[1])
+            x.copy_(step.x)
+            if residual is not None and step.residual is not None:
+                residual.copy_(step.residual)
         return x
     _STEP_INPLACE(x, grad, residual, statistics, *call.arguments())
     for written in (x, residual, statistics):
-        increment_version(written)
+        if written is not None:
+            increment_version(written)
     return x
-
-
-def _black_box_step_(
-    x: Tensor,
-    grad: Tensor,
-    residual: Tensor | None,
-    statistics: Tensor | None,
-    call: StepCall,
-) -> None:
-    check_apart(x, grad, "x and grad", may_be_same=True)
-    check_not_negated(x, "x")
-    check_not_negated(statistics, "statistics")
-    for other in (x, grad, residual):
-        check_apart(other, statistics, "statistics and x, grad or residual")
-    with torch.no_grad():  # the function may have parameters
-        step = black_box_step(x, grad, residual, call)
-        if statistics is not None:
-            statistics.copy_(clip_with_statistics(grad, call.drift.clip)[1])
-        x.copy_(step.x)
-        if residual is not None and step.residual is not None:
-            residual.copy_(step.residual)
 
 
 def _check_statistics(statistics: Tensor, x: Tensor) -> None:
@@ -167,7 +158,7 @@ def langevin_step(
     check_like(grad, x, "grad", x.dtype)
     call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
-        return black_box_step(x, grad, None, call).x
+        return black_box_step(x, grad, None, compressor, clip, call).x
     return differentiable_step(x, grad, call)
 
 

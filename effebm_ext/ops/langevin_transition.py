@@ -79,18 +79,20 @@ def langevin_transition(
     """
     check_state(x)
     check_not_transformed("langevin_transition", x, grad, residual, step_size, noise_std)
-    check_residual(residual, x, compressor)
+    if residual is not None:
+        check_residual(residual, x, compressor)
     check_like(grad, x, "grad", x.dtype)
     call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
     if is_black_box(compressor):
         with torch.no_grad():  # the function may have parameters
-            step = black_box_step(x, grad, residual, call)
+            step = black_box_step(x, grad, residual, compressor, clip, call)
             if residual is not None and step.residual is not None:
                 residual.copy_(step.residual)
         delta = step.x.to(step.drift.dtype) - x.to(step.drift.dtype)
         return Transition(step.x, *drift(step.drift, delta=delta))
     new_x, applied, sums = _TRANSITION(x, grad, residual, *call.arguments())
-    increment_version(residual)
+    if residual is not None:
+        increment_version(residual)
     return Transition(new_x, applied, sums[:, 0], sums[:, 1])
 
 

@@ -19,7 +19,7 @@ _STEP = torch.ops.effebm.langevin_step.default
 
 
 def differentiable_step(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
-    """The new state. The compressor of the call, if any, is one that the kernels know."""
+    """The new state."""
     if is_transformed():
         return _Transformable.apply(x, grad, call.with_tensors(*_NONE), *call.tensors())
     if is_differentiated(x, grad):
@@ -29,8 +29,7 @@ def differentiable_step(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
 
 def step_along(x: Tensor, c: Tensor, call: StepCall) -> Tensor:
     """The step from ``x`` along a drift ``c`` of the compute dtype, in the bits of a step whose
-    compressor gives ``c``."""
-    call = call.without_drift()
+    compressor gives ``c``. The call itself is without a drift."""
     if x.dtype == c.dtype or call.bounds is None:
         return differentiable_step(x.to(c.dtype), c, call).to(x.dtype)
     # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
@@ -64,10 +63,10 @@ class _Differentiable(torch.autograd.Function):
         to_grad = None
         if ctx.needs_input_grad[1]:
             to_u = to_x
-            if call.drift.compressor is not None:
-                to_u = call.drift.compressor.vjp(clip_gradient(grad, call.drift.clip), to_u)
-            if call.drift.clip is not None:
-                to_u = call.drift.clip.vjp(grad.to(dtype), to_u)
+            if call.compressor is not None:
+                to_u = call.compressor.vjp(clip_gradient(grad, call.clip), to_u)
+            if call.clip is not None:
+                to_u = call.clip.vjp(grad.to(dtype), to_u)
             to_grad = (-0.5 * call.step_size_for(x) * to_u).to(grad.dtype)
         return to_x.to(x.dtype), to_grad, None, *_NONE
 
@@ -88,10 +87,10 @@ class _Transformable(_Differentiable):
         call = ctx.call.with_tensors(*tensors)
         dtype = compute_dtype(x.dtype)
         of_u = of_grad.to(dtype)
-        if call.drift.clip is not None:
-            of_u = call.drift.clip.vjp(grad.to(dtype), of_u)  # its derivative is symmetric
-        if call.drift.compressor is not None:
-            of_u = call.drift.compressor.vjp(clip_gradient(grad, call.drift.clip), of_u)
+        if call.clip is not None:
+            of_u = call.clip.vjp(grad.to(dtype), of_u)  # its derivative is symmetric
+        if call.compressor is not None:
+            of_u = call.compressor.vjp(clip_gradient(grad, call.clip), of_u)
         moved = of_x.to(dtype) - 0.5 * call.step_size_for(x) * of_u
         if call.bounds is not None:
             moved = call.bounds.vjp(_free(x, grad, call), moved)
