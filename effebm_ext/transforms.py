@@ -39,7 +39,7 @@ def is_transformed() -> bool:
 
 
 def forward_formula(formula: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Makes ``formula(ctx, saved, *tangents)``, with what was saved, tensors or None, the ``jvp`` of a
+    """Makes ``formula(ctx, saved, *tangents)``, with the saved tensors (or None), the ``jvp`` of a
     torch.autograd.Function.
 
     PyTorch runs it with forward mode off, which within another derivative in forward mode would
