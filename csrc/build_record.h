@@ -1,4 +1,4 @@
-// What setup.py knows of this build.
+// Facts of this build that setup.py knows.
 #pragma once
 
 namespace effebm {

@@ -1,4 +1,4 @@
-"""Which sources the compiled modules were built from. setup.py runs this file by itself."""
+"""The digest of the sources of the compiled modules. setup.py runs this file by itself."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What forward-mode derivatives and the transforms of torch.func ask of an op.
+"""Ops under forward-mode derivatives and the transforms of torch.func.
 
 Inside torch.func and for dual tensors ``requires_grad`` does not say whether a derivative is taken,
 and PyTorch takes the derivative of an op without a formula as zero. Wherever a transform is on, the
@@ -18,7 +18,7 @@ from torch.autograd import forward_ad
 
 
 def is_transformed() -> bool:
-    """Whether a forward-mode level or a transform of torch.func, such as grad or vmap, is on.
+    """Tells whether a forward-mode level or a transform of torch.func, such as grad or vmap, is on.
 
     Raises:
         RuntimeError: one is on under torch.compile, which would lose the derivatives.

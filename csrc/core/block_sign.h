@@ -28,7 +28,7 @@ class Blocks {
   EFFEBM_HD Blocks(int64_t dim, int64_t size, const int64_t* offsets, int64_t count)
       : dim_(dim), size_(size), offsets_(offsets), count_(count) {}
 
-  // Of all blocks but perhaps the last; 0 where there are offsets.
+  // The length of all blocks but perhaps the last; 0 if there are offsets.
   EFFEBM_HD int64_t size() const { return offsets_ ? 0 : size_; }
 
   EFFEBM_HD int64_t begin(int64_t block) const {

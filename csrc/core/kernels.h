@@ -38,7 +38,7 @@ struct Threads {
   }
 };
 
-// What a kernel runs on: threads of the CPU, or a stream of a GPU, a cudaStream_t.
+// The place where a kernel runs: threads of the CPU, or a stream of a GPU, a cudaStream_t.
 struct Execution {
   Threads threads = {};
   int32_t gpu = -1;

@@ -24,7 +24,7 @@ struct SignsParams {
 };
 
 // Rows that Top-k has compressed, c (rows, dim): their entries whose bits are not zero, in order.
-// Of fewer than k entries the last is repeated; a row without any has the entry 0 at index 0.
+// A row of fewer than k entries repeats the last; a row without any has the entry 0 at index 0.
 struct EntriesParams {
   DType dtype;  // float32 or float64
   int64_t rows, dim, k;
@@ -53,7 +53,7 @@ EFFEBM_HD A scale_of_packed(const A* c, int64_t begin, int64_t end) {
   return begin < end ? core::abs(c[begin]) : A(0);
 }
 
-// What a sign and a scale can hold; every NaN is one value.
+// Whether a sign and a scale can hold c; every NaN is one value.
 template <class A>
 EFFEBM_HD bool is_of_scale(A c, A scale) {
   return to_bits(c) == 0 || order_key(c) == order_key(scale);

@@ -28,7 +28,7 @@ EFFEBM_HD Words philox4x32_10(Words counter, uint32_t key0, uint32_t key1) {
   return {{c0, c1, c2, c3}};
 }
 
-// What a random word is used for. Two uses never share a stream.
+// The use of a random word. Two uses never share a stream.
 enum class Purpose : uint32_t { noise = 0, rounding, acceptance, resampling, directions };
 
 constexpr int kOffsetBits = 56;

@@ -42,8 +42,8 @@ EFFEBM_HD Key<A> order_key(A v) {
   return magnitude > KeyOf<A>::infinity ? KeyOf<A>::infinity + 1 : magnitude;
 }
 
-// What picks exactly k entries of a row: all keys above `threshold`, and of those equal to it the
-// first `ties` in index order.
+// A rule that picks exactly k entries of a row: all keys above `threshold`, and the first `ties`,
+// in index order, of the keys equal to it.
 template <class A>
 struct Selection {
   Key<A> threshold;

@@ -47,7 +47,7 @@ class BlockSignCompressor {
     }
 
    private:
-    // Of the next block; u are the n elements from `at` on, in which the block may lie.
+    // Begins the next block; u are the n elements from `at` on, in which the block may lie.
     void start_block(int64_t at, int n, const A* u) {
       ++block_;
       const int64_t begin = whole_.blocks_.begin(block_);
@@ -103,7 +103,7 @@ class BlockSignCompressor {
     });
   }
 
-  // Of blocks so long that the threads share each of them.
+  // Finds the scales of blocks so long that the threads share each of them.
   void find_scales(const Team& team, Scratch& scratch) {
     for (int64_t block = 0; block < blocks_.from(dim_); ++block)
       scales_.push_back(scale_of(block, team, scratch));

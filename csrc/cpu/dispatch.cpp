@@ -1,4 +1,4 @@
-// Which table of kernels this machine runs.
+// Chooses the table of kernels that this machine runs.
 #include <cstdlib>
 #include <cstring>
 #include <initializer_list>

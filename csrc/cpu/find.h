@@ -60,8 +60,8 @@ int64_t fill_up(K* keys, int64_t n) {
   return (n + kGroup - 1) / kGroup * kGroup;
 }
 
-// Where the wanted-th largest key may be: `above` keys are larger than all of the range, and
-// `inside` lie in it.
+// The range in which the wanted-th largest key may be: `above` keys are larger than all of the
+// range, and `inside` lie in it.
 template <class K>
 struct Search {
   Bracket<K> range;

@@ -8,8 +8,8 @@ namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 using namespace core;
 
-// Which quad of a group stands at which position: the order from which interleaving the four words
-// of every quad moves nothing between lanes of 128 bits.
+// The order of the quads of a group in which interleaving the four words of every quad moves
+// nothing between lanes of 128 bits.
 template <int kGroup>
 struct GroupOrder {
   uint64_t quad[2][kGroup / 2];  // of the even positions, of the odd ones

@@ -22,7 +22,7 @@ inline Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
 inline void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
 inline Vector broadcast64(uint64_t v) { return _mm512_set1_epi64(int64_t(v)); }
 
-// Of lanes of 64 bits: the product of their lower halves, and their upper halves moved down.
+// The product of the lower halves of lanes of 64 bits, and their upper halves moved down.
 inline Vector product(Vector a, Vector b) { return _mm512_mul_epu32(a, b); }
 inline Vector upper_half(Vector a) { return _mm512_srli_epi64(a, 32); }
 inline Vector add64(Vector a, Vector b) { return _mm512_add_epi64(a, b); }
@@ -45,7 +45,7 @@ inline Floats zip_pairs_high(Floats a, Floats b) {
   return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
 }
 
-// Which lanes of v are in [low, high], and above high, one bit each.
+// The lanes of v that are in [low, high], and those above high, one bit each.
 struct Lanes {
   unsigned between, above;
 };

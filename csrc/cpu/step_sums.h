@@ -35,7 +35,7 @@ class StepSums {
     sums_ = scratch.room<A>(kRowSums * groups_);
   }
 
-  // Of n elements, before they are moved: the gradient may be what moves.
+  // Adds n elements of the gradient, before the state is moved: they may be the same memory.
   void add_gradient(int64_t at, int n) const {
     if (of_ != RowSums::statistics) return;
     const T* g = input_.values + at;
@@ -47,7 +47,7 @@ class StepSums {
     keep(at, n, squares, counts);
   }
 
-  // Of n elements that have been moved along c.
+  // Adds n elements that have been moved along c.
   void add_move(int64_t at, int n, const A* c) const {
     if (of_ != RowSums::transition) return;
     A products[kChunk], squares[kChunk];

@@ -39,7 +39,7 @@ __device__ inline Scan block_scan(uint32_t value) {
   return scan;
 }
 
-// What is left of the halving tree within a lane that holds every 2^(10 - kBits)-th position: of
+// The rest of the halving tree within a lane that holds every 2^(10 - kBits)-th position: of
 // held(0), held(1), ..., those half as many apart as there are are added first, then a quarter, and
 // so on. Visiting j in the order of its reversed bits, sums become complete as the digits of a
 // counter overflow, and kBits are enough.

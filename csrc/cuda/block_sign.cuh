@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kMostThreads<typename Row::A>, 1)
       for (int64_t window = tile; window < tile_end; window += kSumWidth) {
         const int64_t past =
             blocks.from(window + kSumWidth < tile_end ? window + kSumWidth : tile_end);
-        // Of the blocks that start in a window only the last can be so long.
+        // Only the last of the blocks that start in a window can be so long.
         if (before < past && size_of(past - 1) > kSumWidth) {
           const int64_t from = blocks.begin(past - 1);
           const A sum = block_sum<A, kResidentLevels>(

@@ -1,4 +1,4 @@
-// Which kernel takes a Block-Sign of given rows, and its launch.
+// The choice of a kernel for a Block-Sign of given rows, and its launch.
 #pragma once
 
 #include <numeric>
@@ -37,7 +37,7 @@ BlockSignPlan block_sign_plan(const Params& p, const Blocks& blocks, int64_t n_o
   return {BlockSignTier::windows, 0, 0, GroupSums::count(p.dim, n_blocks)};
 }
 
-// What the plan's launch is to be given.
+// Takes the memory that the plan's launch needs from the workspace.
 template <class A>
 void* take_group_sums(cuda::Workspace& space, const BlockSignPlan& plan, int64_t rows) {
   return space.take<A>(plan.group_sums * rows);

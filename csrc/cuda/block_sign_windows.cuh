@@ -13,8 +13,8 @@ struct GroupSums {
   void* sums;  // compute type
   int64_t per_row;
 
-  // That of the group that begins at `begin` in a block: the next group of the block is the next
-  // sum.
+  // The index of the sum of the group that begins at `begin` in a block; the next group of the
+  // block has the next index.
   static __device__ int64_t index(int64_t block, int64_t begin) {
     return block + begin / kSumWidth;
   }

@@ -22,10 +22,10 @@
 
 namespace effebm::cuda {
 
-// What the current device has.
+// Properties of the current device.
 struct Device {
   int multiprocessors;
-  int64_t shared_memory;  // that a block may have, in bytes
+  int64_t shared_memory;  // bytes that a block may have
   bool clusters;
 };
 

@@ -1,6 +1,6 @@
 // The kernel policy: threads, elements per thread, and the sizes at which one kernel takes over
-// from another. Plain C++, for hosts and devices alike; what a number means for a kernel is said
-// here, how the kernel uses it, in the kernel's own file.
+// from another. Plain C++, for hosts and devices alike. This file says what a number
+// means for a kernel, and the kernel's own file how the kernel uses it.
 //
 // By type: A is the type of the arithmetic, double for states of float64 and else float. A block
 // that gathers values in shared memory has half as many threads for double, whose values take twice

@@ -142,7 +142,7 @@ class StepRow {
     load_quad(x_, begin, n, vector_, v);
     A moved[kQuad];
     for (int i = 0; i < kQuad; ++i) moved[i] = move(widen(v[i]), c[i], scalars_.half_step);
-    // What does not depend on the element is asked once for four of them.
+    // Conditions that do not depend on the element are asked once for four elements.
     if (scalars_.noise_std != A(0)) {
       float normal[kQuad];
       normal4(stream_, chain_, uint32_t(begin / kQuad), normal);

@@ -106,7 +106,7 @@ class Cluster {
 #if defined(EFFEBM_CUDA_EMULATOR) || __CUDA_ARCH__ >= 900
   __device__ int rank() const { return int(cooperative_groups::this_cluster().block_rank()); }
   __device__ void sync() const { cooperative_groups::this_cluster().sync(); }
-  // Where that block has what is here at `own`.
+  // The address at which that block has the variable that is here at `own`.
   __device__ const uint32_t* of(const uint32_t* own, int block) const {
     return cooperative_groups::this_cluster().map_shared_rank(const_cast<uint32_t*>(own), block);
   }

@@ -11,8 +11,8 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 template <class A>
 constexpr int kPasses = (KeyOf<A>::bits + kDigitBits - 1) / kDigitBits;
 
-// What a block does with its slice for the row's 0 < k < dim largest. `ties` are those of the slice
-// and those before it, as the row counts them; `before` those before it.
+// How a block selects from its slice for the row's 0 < k < dim largest. `ties` counts the ties of
+// the slice and those before it in the row, `before` only those before it.
 template <class A>
 struct SliceSelection {
   Selection<A> of_row;

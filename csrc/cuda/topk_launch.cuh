@@ -1,4 +1,4 @@
-// Which kernel takes a Top-k of given rows, and its launch.
+// The choice of a kernel for a Top-k of given rows, and its launch.
 #pragma once
 
 #include <algorithm>
@@ -66,7 +66,7 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
   return {TopkTier::grid, threads, share(p.dim, min(blocks, most_slices), tile), 1};
 }
 
-// What the plan's launch is to be given.
+// Takes the counters that the plan's launch needs from the workspace.
 inline void* take_counters(Workspace& space, const TopkPlan& plan) {
   const bool counts = plan.tier == TopkTier::resident_grid || plan.tier == TopkTier::grid;
   return space.take<Grid::Counters>(counts ? plan.teams : 0);

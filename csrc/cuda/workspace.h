@@ -27,7 +27,7 @@ class Workspace {
   int64_t bytes_ = 0;
 };
 
-// What use(workspace) returns once the workspace has the memory that `use` takes of it.
+// Returns use(workspace), once the workspace has the memory that `use` takes of it.
 template <class Use>
 auto with_workspace(const Execution& on, const Use& use) {
   Workspace measured;

@@ -1,4 +1,4 @@
-// What every op does with its tensors, on the LibTorch stable ABI.
+// Checks and conversions of tensors that every op makes, on the LibTorch stable ABI.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -57,7 +57,7 @@ inline void check_same_shape(const Tensor& x, const Tensor& other, const char* n
                   ": expected the shape of x");
 }
 
-// What kernels are given beside x: its dtype is the expected one, and it is where x is.
+// Checks a tensor beside x: it has the expected dtype and lies on the device of x.
 inline void check_dtype_and_device(const Tensor& x, const Tensor& t, ScalarType expected,
                                    const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == expected, name, ": expected ",
@@ -146,7 +146,7 @@ inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain
 
 }  // namespace effebm::ops
 
-// What implements ops, for tensors of every backend alike: run() of kernels.h looks the kernels up.
+// Implements ops for tensors of every backend alike: run() of kernels.h looks the kernels up.
 #define EFFEBM_IMPLEMENTATIONS(m)                                          \
   static void implement(torch::stable::detail::StableLibrary&);            \
   STABLE_TORCH_LIBRARY_IMPL(effebm, CPU, library) { implement(library); }  \

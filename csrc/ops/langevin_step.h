@@ -1,4 +1,4 @@
-// What makes a Langevin step or a part of it: arguments, checks, and the parameters of the kernel.
+// Langevin steps and their parts: arguments, checks, and the parameters of the kernel.
 #pragma once
 
 #include "../core/langevin_step.h"
@@ -52,7 +52,7 @@ struct BoundsArguments {
   double upper = from.take<double>();
 };
 
-// What a step does to the gradient before it moves the state.
+// Parameters of what a step does to the gradient before it moves the state.
 inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments& a) {
   const Rows rows = rows_of(grad);
   STD_TORCH_CHECK(a.compressor >= Compressor::none && a.compressor <= Compressor::block_sign &&
@@ -79,7 +79,7 @@ inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments&
   return p;
 }
 
-// Where a step writes. Rows are contiguous.
+// The tensors that a step writes. Their rows are contiguous.
 struct StepOutputs {
   Tensor x;
   OptionalTensor residual = std::nullopt, drift = std::nullopt, row_sums = std::nullopt;
@@ -154,8 +154,8 @@ inline Tensor new_row_sums(const Tensor& x) {
 
 }  // namespace effebm::ops
 
-// What a step takes besides its tensors, in the order of the schemas. Sizes are SymInt, and scalars
-// also come as tensors, so that torch.compile need not recompile when they change.
+// The arguments of a step besides its tensors, in the order of the schemas. Sizes are SymInt, and
+// scalars also come as tensors, so that torch.compile need not recompile when they change.
 #define EFFEBM_DRIFT_SCHEMA                                                  \
   "int compressor=0, SymInt compressor_size=0, Tensor? block_offsets=None, " \
   "int clip=0, float clip_limit=0"

@@ -1,5 +1,5 @@
-// Which CUDA kernel takes which rows, and that each gives the bits of the CPU kernels: at real
-// sizes, and on an emulated device so small that short rows are too long for it.
+// Checks which CUDA kernel takes which rows, and that each gives the bits of the CPU kernels: at
+// real sizes, and on an emulated device so small that short rows are too long for it.
 #include "../../tools/cuda_emulator/runtime.h"
 #include "step_problem.h"
 #include "tables.h"

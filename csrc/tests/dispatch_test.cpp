@@ -1,4 +1,4 @@
-// Which table is chosen under a wish: the first argument, as ATEN_CPU_CAPABILITY has it, or
+// Checks which table is chosen under a wish: the first argument, as ATEN_CPU_CAPABILITY has it, or
 // "unset".
 #include <cstdlib>
 #include <string>

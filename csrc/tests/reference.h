@@ -1,4 +1,4 @@
-// What the kernels compute, written again in the plainest way: from the documented rules and not
+// The kernels' results, computed again in the plainest way: from the documented rules and not
 // from the kernels' code.
 #pragma once
 

@@ -10,7 +10,7 @@ namespace effebm::test {
 constexpr int64_t kRows = 4;
 constexpr int64_t kKey[2] = {0x0123456789ABCDEF, (int64_t(1) << 40) + 5};
 
-// What was not asked for is empty.
+// The results of a step. Results that were not asked for are empty.
 template <class T>
 struct Result {
   std::vector<T> out;
@@ -57,7 +57,7 @@ struct Problem {
     params.noise_stds_stride = 0;
   }
 
-  // What a step starts from, where it works in place.
+  // The tensors with which a step in place starts.
   Result<T> start() const {
     return {x, residual, std::vector<A>(x.size(), A(99)), std::vector<A>(2 * kRows, A(99))};
   }

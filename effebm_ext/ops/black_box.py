@@ -15,7 +15,7 @@ from effebm_ext.ops.step_derivative import step_along
 
 
 class BlackBoxStep(NamedTuple):
-    """What a step gives, in new tensors.
+    """The results of a step, in new tensors.
 
     Attributes:
         x: the new state.

@@ -1,4 +1,4 @@
-"""What every op asks of its tensors."""
+"""Checks that the ops make of their tensors."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _refuse_negated(written: Tensor | None, name: str) -> None:
 def check_apart(
     a: Tensor | None, b: Tensor | None, names: str, *, may_be_same: bool = False
 ) -> None:
-    """What the kernels ask of tensors of which one is written, where it is written without them."""
+    """Refuses tensors that overlap where one is written without the kernels, which ask too."""
     if type(a) is not Tensor or type(b) is not Tensor or is_compiling():
         return
     (begin_a, end_a), (begin_b, end_b) = _extent(without_levels(a)), _extent(without_levels(b))
@@ -187,7 +187,7 @@ def _check_no_leaf(op: str, arguments: tuple[object, ...]) -> None:
 
 
 def is_differentiated(*tensors: Tensor) -> bool:
-    """Whether autograd wants to hear of an op on these, where no transform is on."""
+    """Tells whether autograd follows an op on these tensors, where no transform is on."""
     if torch.is_grad_enabled():
         for t in tensors:
             if t.requires_grad:  # any() takes longer

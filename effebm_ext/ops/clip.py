@@ -32,7 +32,7 @@ def clip_with_statistics(grad: Tensor, clip: Clip | None) -> tuple[Tensor, Tenso
 
 
 class _Differentiable(torch.autograd.Function):
-    """In reverse mode only: torch.compile traces no function that has a forward mode."""
+    """The clip in reverse mode only: torch.compile traces no function that has a forward mode."""
 
     @staticmethod
     def forward(grad: Tensor, clip: Clip | None) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a compressor is: one that the kernels know, or any function of a tensor."""
+"""Compressors: those that the kernels know, and any function of a tensor."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ Compressor = FusedCompressor | Callable[[Tensor], Tensor]
 
 
 def is_black_box(compressor: Compressor | None) -> TypeGuard[Callable[[Tensor], Tensor]]:
-    """Whether a compressor is a function, of which the kernels know nothing."""
+    """Tells whether a compressor is a function, of which the kernels know nothing."""
     return callable(compressor)

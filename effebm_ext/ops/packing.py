@@ -30,7 +30,7 @@ class Packed(ABC):
 
     @abstractmethod
     def unpack(self) -> Tensor:
-        """What was packed, bit for bit: ``(n_chains, *event_shape)``."""
+        """Returns the tensor that was packed, bit for bit: ``(n_chains, *event_shape)``."""
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor | None]:
@@ -58,7 +58,7 @@ class Packed(ABC):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedSigns(Packed):
-    """What Block-Sign compressed: one bit per entry, and one scale per block.
+    """A tensor that Block-Sign compressed: one bit per entry, and one scale per block.
 
     Attributes:
         signs: int32 ``(n_chains, ceil(d / 32))``; bit ``i % 32`` of word ``i // 32`` is set where
@@ -100,7 +100,7 @@ class PackedSigns(Packed):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedEntries(Packed):
-    """What Top-k compressed: the kept entries and where they belong.
+    """A tensor that Top-k compressed: the kept entries and their indices.
 
     Attributes:
         values: ``(n_chains, k)``, of the dtype of what was packed. Where a chain has fewer entries

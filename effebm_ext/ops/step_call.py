@@ -1,4 +1,4 @@
-"""What a Langevin step takes besides its tensors: checked, by name, and in the order of the ops."""
+"""The arguments of a Langevin step besides its tensors: checked, named, in the order of the ops."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ _COMPRESS = torch.ops.effebm.topk_compress.default
 
 
 class _Differentiable(torch.autograd.Function):
-    """In reverse mode only: torch.compile traces no function that has a forward mode."""
+    """The op in reverse mode only, as torch.compile traces no function that has a forward mode."""
 
     @staticmethod
     def forward(x: Tensor, k: int) -> Tensor:

@@ -74,7 +74,7 @@ def _slices_in_front(t: Tensor, dim: int | None, n: int) -> Tensor:
 def _slice_by_slice(
     op: OpOverload, n: int, dims: Mapping[str, int | None], arguments: Mapping[str, Any]
 ) -> tuple[Any, Any]:
-    """By a call for each slice, so that all take the noise of the same chains."""
+    """Calls the op for each slice, so that all slices take the noise of the same chains."""
     pairs = [(a, dims[name]) for name, a in arguments.items()]
     calls = [op(*(a if d is None else a.select(d, i) for a, d in pairs)) for i in range(n)]
     if isinstance(calls[0], Tensor):
