@@ -1,9 +1,11 @@
 """The stand-in for a GPU: old ways of writing a test fail on it, and it does what a GPU does."""
 
 import copy
+import ctypes
 from types import SimpleNamespace
 
 import conftest
+import native
 import pytest
 import torch
 from helpers import READ_ONLY_LAYOUTS, assert_same_bits, normal, on
@@ -307,3 +309,19 @@ def test_arguments_move_with_their_layout(layout, place):
     got.zero_()
     assert not part.any()
     assert_same_bits(x, READ_ONLY_LAYOUTS[layout](memory))
+
+
+def test_emulated_kernels_take_the_place_of_the_cpus():
+    launch = native.library().effebm_emulator_last_launch
+    launch.restype = ctypes.POINTER(ctypes.c_uint)  # the first field is the number of blocks
+    x = normal(5, 3000)
+    launch()[0] = 77
+    want = eff.topk_compress(x, 30)
+    assert launch()[0] == 77
+    with native.emulated_kernels():
+        got = eff.topk_compress(x, 30)
+    assert launch()[0] == 5
+    assert_same_bits(got, want)
+    launch()[0] = 77
+    eff.topk_compress(x, 30)
+    assert launch()[0] == 77
