@@ -98,10 +98,11 @@ KERNELS = {"default": "baseline", "avx2": "avx2", "avx512": "avx512"}
 
 @pytest.mark.parametrize("capability", KERNELS)
 def test_every_instruction_set_gives_the_same_bits(capability, here):
-    package = str(Path(eff.__file__).parents[1])  # the child tests this one, wherever it is
+    # The child tests this package, wherever it is, and takes the helpers of this test.
+    paths = os.pathsep.join([str(Path(eff.__file__).parents[1]), str(Path(__file__).parents[1])])
     child = subprocess.run(
         [sys.executable, __file__],
-        env={**os.environ, "ATEN_CPU_CAPABILITY": capability, "PYTHONPATH": package},
+        env={**os.environ, "ATEN_CPU_CAPABILITY": capability, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=True,

@@ -152,7 +152,10 @@ def test_scores_of_another_shape_or_kind_are_refused(score, error, message):
 
 @pytest.mark.parametrize("value", [None, 1.0, (), [], {}], ids=repr)
 def test_an_energy_that_is_no_tensor_is_refused(value):
-    for sampler in (eff.Langevin(lambda x: value, step_size=0.1), eff.MALA(lambda x: value, 0.1)):
+    for sampler in (
+        eff.Langevin(lambda x: value, step_size=0.1),
+        eff.MALA(lambda x: value, step_size=0.1),
+    ):
         with pytest.raises(TypeError) as caught:
             sampler.sample(START, 1)
         kind = type(value).__name__
