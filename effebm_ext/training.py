@@ -14,7 +14,6 @@ from torch.optim.swa_utils import AveragedModel
 from effebm_ext.batches import RowsByClass
 from effebm_ext.energies import NonFiniteError
 from effebm_ext.objectives import Chains, Objective
-from effebm_ext.rng import Key
 from effebm_ext.samplers import LangevinState
 
 Hook = Callable[["Trainer"], dict[str, float]]
@@ -89,8 +88,7 @@ class Trainer:
         """The state of the chains, or a state without chains if the objective has none."""
         if self.chains is not None:
             return self.chains.state
-        labels = {} if self.labels is None else {"y": self.labels[:0].to(self.data.device)}
-        return LangevinState(self.data[:0], None, Key(0), 0, labels)
+        return LangevinState.without_chains(self.data, labelled=self.labels is not None)
 
     def iteration(self) -> dict[str, float]:
         """Makes one iteration and returns its metrics: the loss, the norm of its gradient, and the

@@ -68,10 +68,9 @@ def _module(name: str) -> Path:
 
 def graph(folder: str) -> networkx.DiGraph:
     """The rooms of a folder, with an edge for every pair of which the first imports the second."""
-    found = networkx.DiGraph()
-    for a, b in file_graph(folder).edges:
-        found.add_edge(room(a, folder), room(b, folder))
-    found.add_nodes_from(room(path, folder) for path in file_graph(folder))
+    files, found = file_graph(folder), networkx.DiGraph()
+    found.add_nodes_from(room(path, folder) for path in files)
+    found.add_edges_from((room(a, folder), room(b, folder)) for a, b in files.edges)
     found.remove_edges_from([(name, name) for name in found])
     return found
 

@@ -212,7 +212,7 @@ class _Walk:
         return annealed_move(self.energy, point, beta, noise_std, self.generator)
 
     def pilot(self, point: Point, betas: Sequence[float]) -> list[float]:
-        """Finds a step size with about the wanted acceptance for every beta, by stochastic
+        """Finds a noise with about the wanted acceptance for every beta, by stochastic
         approximation on the way from the first to the last."""
         log_step, found = -0.25 * math.log(point.z[0].numel()), []
         for beta in betas:

@@ -186,9 +186,8 @@ class _Transformable(_Differentiable):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.compressor, *_ = inputs
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
+        _Differentiable.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     @forward_formula

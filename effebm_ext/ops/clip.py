@@ -56,9 +56,8 @@ class _Transformable(_Differentiable):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        grad, ctx.clip = inputs
-        ctx.save_for_backward(grad)
-        ctx.save_for_forward(grad)
+        _Differentiable.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0])
 
     @staticmethod
     @forward_formula

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,8 +44,12 @@ class Packed(ABC):
 
     def take(self, chains: Tensor) -> Self:
         """Copies of some chains, by their indices, int64 ``(n,)``."""
-        rows = {n: None if t is None else t[chains] for n, t in self.tensors().items()}
-        return self.with_tensors(rows)
+        return self.mapped(lambda t: t[chains])
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same with a function applied to all tensors."""
+        tensors = self.tensors().items()
+        return self.with_tensors({n: None if t is None else function(t) for n, t in tensors})
 
     def with_tensors(self, tensors: dict[str, Tensor | None]) -> Self:
         """The same with other tensors, by the names of :meth:`tensors`."""

@@ -73,7 +73,7 @@ class _Transformable(_Differentiable):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
-        ctx.save_for_backward(output)
+        _Differentiable.setup_context(ctx, inputs, output)
         ctx.save_for_forward(output)
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,6 @@ def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
         raise ValueError(f"{name}: expected {low} to {limits['at_most']}, got {value}")
     if limits["below"] is not None and value >= limits["below"]:
         raise ValueError(f"{name}: expected {low} <= {name} < {limits['below']}, got {value}")
-
-
-def option_names(kind: type) -> Iterator[str]:
-    """Yields the names of a dataclass's fields."""
-    return (field.name for field in dataclasses.fields(kind))
 
 
 def declared_types(kind: type) -> dict[str, Any]:

@@ -229,8 +229,7 @@ def load_model(path: Path | str) -> TrainedModel:
 def _state(chains: dict[str, Any] | None, data: Tensor, n_classes: int | None) -> LangevinState:
     """Returns the state of a checkpoint's chains, or a state without chains if the run had none."""
     if chains is None:
-        labels = {} if n_classes is None else {"y": torch.zeros(0, dtype=torch.int64)}
-        return LangevinState(data[:0], None, Key(0), 0, labels)
+        return LangevinState.without_chains(data, labelled=n_classes is not None)
     return LangevinState(
         chains["x"],
         chains["residual"],

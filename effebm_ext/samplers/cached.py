@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,12 +31,11 @@ class CachedState(LangevinState):
     energy: Tensor = dataclasses.field(kw_only=True)
     drift: CachedDrift = dataclasses.field(kw_only=True)
 
-    def take(self, rows: Tensor) -> Self:
-        """Does what :meth:`LangevinState.take` does, for the drift too."""
-        taken = super().take(rows)
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        mapped = super()._mapped(function)
         if not isinstance(self.drift, Tensor):
-            taken.drift = self.drift.take(rows)
-        return taken
+            mapped.drift = self.drift.mapped(function)
+        return mapped
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
         """Does what :meth:`LangevinState.put_` does, for the drift too."""

@@ -131,21 +131,10 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         diverged = self._end_(state, watch, look_ahead=self.on_divergence == "restart")
         return info if diverged is None else info._replace(diverged=diverged)
 
-    def sample(
-        self,
-        x0: Tensor,
-        n_steps: int,
-        *,
-        rng: Rng = None,
-        energy_kwargs: Mapping[str, Any] | None = None,
-    ) -> Tensor:
-        """Returns the states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
-        n_steps = checked_steps(n_steps)
-        state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
+    def _advance_to_end_(self, state: LangevinState, n_steps: int) -> None:
         watch = self._watch(state)
         self._move_(state, n_steps, watch)
         self._end_(state, watch, look_ahead=True)
-        return state.x
 
     def run(
         self,

@@ -87,8 +87,12 @@ class Sampler(ABC, Generic[State]):
         """Returns the states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
         n_steps = checked_steps(n_steps)
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
-        self.advance_(state, n_steps)
+        self._advance_to_end_(state, n_steps)
         return state.x
+
+    def _advance_to_end_(self, state: State, n_steps: int) -> None:
+        """Moves a state that is not moved again, so that a sampler may look where it ended."""
+        self.advance_(state, n_steps)
 
     def run(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ class LangevinState:
 
     def clone(self) -> Self:
         """Returns a copy that shares only the energy_kwargs that all chains share."""
-        return self.take(torch.arange(len(self.x), device=self.x.device))
+        return self._mapped(torch.clone)
 
     def values_per_chain(self) -> dict[str, Tensor]:
         """Returns the energy_kwargs that hold a value per chain, ``(n_chains, ...)`` each."""
@@ -59,8 +60,12 @@ class LangevinState:
         """Returns copies of the chains ``rows`` (int64 ``(m,)``, on their device), with what
         belongs to them. Key and step stay, so the copies add the noise of chains 0 to m - 1. A
         sampler's step sizes per chain are no part of the state and go by row."""
-        values = {name: value[rows] for name, value in self.values_per_chain().items()}
-        own: dict[str, Any] = {name: value[rows] for name, value in self._tensors().items()}
+        return self._mapped(lambda t: t[rows])
+
+    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Returns the state with a function applied to all tensors that belong to the chains."""
+        values = {name: function(value) for name, value in self.values_per_chain().items()}
+        own: dict[str, Any] = {name: function(value) for name, value in self._tensors().items()}
         return dataclasses.replace(self, energy_kwargs={**self.energy_kwargs, **values}, **own)
 
     def put_(self, rows: Tensor, chains: LangevinState) -> None:
@@ -123,6 +128,13 @@ class LangevinState:
         """Returns the fields that are tensors; each has a row for every chain."""
         fields = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
         return {name: value for name, value in fields if isinstance(value, Tensor)}
+
+    @classmethod
+    def without_chains(cls, like: Tensor, *, labelled: bool) -> LangevinState:
+        """Returns a state of no chains, whose events would be like the rows of ``like``; with
+        labels, ``y``, if asked."""
+        labels = {"y": torch.zeros(0, dtype=torch.int64, device=like.device)} if labelled else {}
+        return LangevinState(like[:0], None, Key(0), 0, labels)
 
     def begin_anew_(self, chains: Tensor) -> None:
         """Puts ``chains``, bool ``(n_chains,)``, back to their start, with a residual of zero."""
