@@ -1,13 +1,10 @@
 """Some calls of the fuzz of the ops (fuzz_ops.py), and that it notices what it looks for."""
 
-import os
-import signal
-import time
-
 import pytest
 import torch
 from fuzz.calls import make_call
-from fuzz_ops import OUTCOMES, Outcome, fuzz, run_call
+from fuzz.failing_calls import die_at_two, hang_at_two
+from fuzz_ops import OUTCOMES, fuzz, run_call
 
 import effebm_ext as eff
 
@@ -28,17 +25,6 @@ def test_some_hundred_calls_are_right_or_refused():
     kinds = [outcome.kind for outcome in outcomes]
     assert kinds.count("right") > 200
     assert kinds.count("refused") > 80
-
-
-def die_at_two(seed, number):
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return Outcome(number, "right")
-
-
-def hang_at_two(seed, number):
-    time.sleep(600 if number == 2 else 0)
-    return Outcome(number, "right")
 
 
 @pytest.mark.parametrize(("run", "kind"), [(die_at_two, "crashed"), (hang_at_two, "hung")])
