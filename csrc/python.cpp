@@ -37,9 +37,12 @@ PYBIND11_MODULE(_C, m) {
   m.attr("register_kernels") =
       py::capsule(reinterpret_cast<void*>(&ops::register_kernels), ops::kRegisterKernels);
 
+  py::dict compressors;
+#define EFFEBM_CODE(name, ...) compressors[#name] = int(Compressor::name);
+  EFFEBM_COMPRESSORS(EFFEBM_CODE)
+#undef EFFEBM_CODE
+  m.attr("COMPRESSORS") = compressors;
   m.attr("COMPRESSOR_NONE") = int(Compressor::none);
-  m.attr("COMPRESSOR_TOPK") = int(Compressor::topk);
-  m.attr("COMPRESSOR_BLOCK_SIGN") = int(Compressor::block_sign);
   m.attr("CLIP_NONE") = int(Clip::none);
   m.attr("CLIP_VALUE") = int(Clip::value);
   m.attr("CLIP_NORM") = int(Clip::norm);

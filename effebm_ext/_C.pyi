@@ -1,6 +1,5 @@
+COMPRESSORS: dict[str, int]  # the codes by name
 COMPRESSOR_NONE: int
-COMPRESSOR_TOPK: int
-COMPRESSOR_BLOCK_SIGN: int
 CLIP_NONE: int
 CLIP_VALUE: int
 CLIP_NORM: int

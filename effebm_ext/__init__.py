@@ -10,8 +10,10 @@ from effebm_ext.ops.block_sign import BlockSign, block_sign_compress
 from effebm_ext.ops.drift import Drift, drift
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
 from effebm_ext.ops.langevin_transition import Transition, langevin_transition
-from effebm_ext.ops.packing import PackedEntries, PackedSigns
+from effebm_ext.ops.natural import NaturalCompression
+from effebm_ext.ops.packing import PackedEntries, PackedSigns, PackedUpperBits
 from effebm_ext.ops.perturb import PerturbedPair, perturbed_pair
+from effebm_ext.ops.random_k import RandomK
 from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
 from effebm_ext.samplers import MALA, Langevin
@@ -27,10 +29,13 @@ __all__ = [
     "Drift",
     "Key",
     "Langevin",
+    "NaturalCompression",
     "NonFiniteError",
     "PackedEntries",
     "PackedSigns",
+    "PackedUpperBits",
     "PerturbedPair",
+    "RandomK",
     "Reflect",
     "TopK",
     "Transition",

@@ -145,13 +145,21 @@ def normals(
     rows: int, dim: int, seed: int, offset: int = 0, first_chain: int = 0, purpose: int = 0
 ) -> Tensor:
     """float32 ``(rows, dim)``: the noise of chains ``first_chain ...`` at one offset."""
+    words = random_words(rows, dim, seed, offset, first_chain, purpose).unflatten(-1, (2, 2))
+    radius = sqrt(-2.0 * log_uniform(words[..., 0]))
+    cosine, sine = cos_sin_turn(words[..., 1])
+    return torch.stack([radius * cosine, radius * sine], dim=-1).flatten(1)[:, :dim]
+
+
+def random_words(
+    rows: int, dim: int, seed: int, offset: int = 0, first_chain: int = 0, purpose: int = 0
+) -> Tensor:
+    """int64 ``(rows, quads, 4)``: the random words of every four elements of chains
+    ``first_chain ...`` at one offset."""
     quads = -(-dim // 4)
     counter = torch.empty(rows, quads, 4, dtype=torch.int64)
     counter[..., 0] = torch.arange(quads)
     counter[..., 1] = torch.arange(first_chain, first_chain + rows)[:, None]
     counter[..., 2] = offset & _MASK32
     counter[..., 3] = (offset >> 32 & 0xFFFFFF) | purpose << 24
-    words = philox4x32_10(counter, seed & _MASK32, seed >> 32 & _MASK32).unflatten(-1, (2, 2))
-    radius = sqrt(-2.0 * log_uniform(words[..., 0]))
-    cosine, sine = cos_sin_turn(words[..., 1])
-    return torch.stack([radius * cosine, radius * sine], dim=-1).reshape(rows, 4 * quads)[:, :dim]
+    return philox4x32_10(counter, seed & _MASK32, seed >> 32 & _MASK32)

@@ -17,7 +17,8 @@ from effebm_ext.reference import philox4x32_10
 from effebm_ext.scalars import as_int
 from effebm_ext.transforms import is_transformed
 
-ACCEPTANCE, RESAMPLING = 2, 3  # purposes of the contract; ops use 0, noise
+# Purposes of the contract. The ops use noise, 0, besides.
+COMPRESSION, ACCEPTANCE, RESAMPLING = 1, 2, 3
 _MASK32 = 0xFFFFFFFF
 _MAX_OFFSET = 2**56
 _MAX_CHAINS = 2**32

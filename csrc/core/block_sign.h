@@ -2,27 +2,12 @@
 #pragma once
 
 #include "arith.h"
-#include "dtype.h"
-
-namespace effebm {
-
-// Blocks are consecutive runs of block_size elements of a row of dim, the last of which may be
-// short; or, where there are offsets, n_blocks from block_offsets[b] to block_offsets[b + 1], none
-// empty.
-struct BlockSignParams {
-  DType dtype;
-  int64_t rows, dim, block_size;
-  const int64_t* block_offsets;  // or null
-  int64_t n_blocks;              // where there are offsets
-  const void* x;
-  void* out;
-};
-
-}  // namespace effebm
+#include "compressors.h"
 
 namespace effebm::inline EFFEBM_ISA::core {
 
-// The blocks of one row.
+// The blocks of one row of dim elements: consecutive runs of `size` elements, the last of which may
+// be short; or, where there are offsets, `count` from offsets[b] to offsets[b + 1], none empty.
 class Blocks {
  public:
   EFFEBM_HD Blocks(int64_t dim, int64_t size, const int64_t* offsets, int64_t count)
@@ -70,8 +55,8 @@ class Blocks {
   int64_t count_;
 };
 
-EFFEBM_HD Blocks blocks_of(const BlockSignParams& p) {
-  return {p.dim, p.block_size, p.block_offsets, p.n_blocks};
+EFFEBM_HD Blocks blocks_of(const CompressorParams& p, int64_t dim) {
+  return {dim, p.compressor_size, p.block_offsets, p.n_blocks};
 }
 
 // An exact zero stays (positive) zero, also where the scale is not finite.

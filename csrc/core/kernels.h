@@ -4,17 +4,15 @@
 
 #include <cstdint>
 
-#include "block_sign.h"
+#include "compressors.h"
 #include "langevin_step.h"
 #include "packing.h"
 #include "perturb.h"
-#include "topk.h"
 
 // f(name, parameters) for every kernel: the one list of them.
-#define EFFEBM_KERNELS(f)                                                                    \
-  f(langevin_step, LangevinStepParams) f(topk, TopkParams) f(block_sign, BlockSignParams)    \
-      f(pack_signs, SignsParams) f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) \
-          f(perturb, PerturbParams)
+#define EFFEBM_KERNELS(f)                                                                     \
+  f(langevin_step, LangevinStepParams) f(compress, CompressParams) f(pack_signs, SignsParams) \
+      f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) f(perturb, PerturbParams)
 
 namespace effebm {
 

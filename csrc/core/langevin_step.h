@@ -3,14 +3,13 @@
 #pragma once
 
 #include "arith.h"
-#include "block_sign.h"
 #include "clip.h"
+#include "compressors.h"
 #include "dtype.h"
 #include "philox.h"
 
 namespace effebm {
 
-enum class Compressor : int { none, topk, block_sign };
 enum class Bounds : int { none, clamp, reflect };
 
 // Two sums over each row. statistics: of g^2, and of 1 for every element that the clip changed;
@@ -18,8 +17,9 @@ enum class Bounds : int { none, clamp, reflect };
 enum class RowSums : int { none, statistics, transition };
 constexpr int kRowSums = 2;
 
-// Rows of dim contiguous elements. "compute type": float64 for float64 states, else float32.
-struct LangevinStepParams {
+// Rows of dim contiguous elements. "compute type": float64 for float64 states, else float32. The
+// key may be null where there is no x and the compressor draws nothing.
+struct LangevinStepParams : CompressorParams {
   DType dtype;
   int64_t rows, dim;
   const void* x;  // or null: the drift and the sums are wanted alone
@@ -29,10 +29,7 @@ struct LangevinStepParams {
   void* drift;        // compute type; receives C(u) unless null
   const void* delta;  // compute type; x' - x of the transition where there is no x, or null: 0
   RowSums row_sums_of;
-  void* row_sums;      // compute type, (rows, kRowSums)
-  const int64_t* key;  // seed, offset; or null where there is no x
-  int64_t offset;      // added to the key's
-  int64_t first_chain;
+  void* row_sums;  // compute type, (rows, kRowSums)
   double step_size;
   const void* step_sizes;  // compute type, used instead of step_size unless null
   int64_t step_sizes_stride;
@@ -40,10 +37,6 @@ struct LangevinStepParams {
   double noise_std;
   const void* noise_stds;
   int64_t noise_stds_stride;
-  Compressor compressor;
-  int64_t compressor_size;       // k of Top-k, block size of Block-Sign
-  const int64_t* block_offsets;  // of Block-Sign, or null
-  int64_t n_blocks;              // where there are offsets
   Clip clip;
   double clip_limit;
   Bounds bounds;
@@ -78,15 +71,6 @@ EFFEBM_HD ChainScalars<A> chain_scalars(const LangevinStepParams& p, int64_t row
   else if (p.has_noise_std)
     noise = A(p.noise_std);
   return {step * A(0.5), noise};
-}
-
-EFFEBM_HD Stream noise_stream(const LangevinStepParams& p) {
-  if (!p.key) return {};
-  return make_stream(uint64_t(p.key[0]), uint64_t(p.key[1]) + uint64_t(p.offset), Purpose::noise);
-}
-
-EFFEBM_HD Blocks blocks_of(const LangevinStepParams& p) {
-  return {p.dim, p.compressor_size, p.block_offsets, p.n_blocks};
 }
 
 // The move of one element along its compressed drift c.

@@ -9,8 +9,8 @@
 
 namespace effebm {
 
-// Rows that Block-Sign has compressed, c (rows, dim), with blocks as in BlockSignParams. Bit i % 32
-// of word i / 32 of `signs` is the sign of entry i, of `zeros` whether it is +0.
+// Rows that Block-Sign has compressed, c (rows, dim), with blocks as core::Blocks has them. Bit i %
+// 32 of word i / 32 of `signs` is the sign of entry i, of `zeros` whether it is +0.
 struct SignsParams {
   DType dtype;  // float32 or float64
   int64_t rows, dim, block_size;

@@ -29,7 +29,7 @@ EFFEBM_HD Words philox4x32_10(Words counter, uint32_t key0, uint32_t key1) {
 }
 
 // The use of a random word. Two uses never share a stream.
-enum class Purpose : uint32_t { noise = 0, rounding, acceptance, resampling, directions };
+enum class Purpose : uint32_t { noise = 0, compression, acceptance, resampling, directions };
 
 constexpr int kOffsetBits = 56;
 

@@ -4,18 +4,6 @@
 #include "arith.h"
 #include "dtype.h"
 
-namespace effebm {
-
-// out[r] = the k entries of largest magnitude of x[r], zero elsewhere; rows of dim elements.
-struct TopkParams {
-  DType dtype;
-  int64_t rows, dim, k;
-  const void* x;
-  void* out;
-};
-
-}  // namespace effebm
-
 namespace effebm::inline EFFEBM_ISA::core {
 
 template <class A>

@@ -13,11 +13,11 @@ class BlockSignCompressor {
  public:
   using A = Compute<T>;
 
-  BlockSignCompressor(const RowInput<T>& row, int64_t dim, const Blocks& blocks, const Team& team,
-                      Scratch& scratch)
-      : row_(row), dim_(dim), blocks_(blocks) {
+  BlockSignCompressor(const RowInput<T>& row, int64_t dim, const CompressorParams& p, int64_t,
+                      const Team& team, Scratch& scratch)
+      : row_(row), dim_(dim), blocks_(blocks_of(p, dim)) {
     if (team.parts() == 1) return;
-    if (blocks.from(dim) * kChunk < dim)  // of which there are fewer than chunks
+    if (blocks_.from(dim) * kChunk < dim)  // of which there are fewer than chunks
       find_scales(team, scratch);
     else
       find_carried(team);

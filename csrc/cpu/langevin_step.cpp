@@ -2,27 +2,11 @@
 // is in the first-level cache.
 #include "../core/langevin_step.h"
 
-#include "block_sign.h"
-#include "noise.h"
+#include "compressors.h"
 #include "step_sums.h"
-#include "topk.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 namespace {
-
-// No compression, with the interface of a RowCompressor.
-template <class T>
-class NoCompressor {
- public:
-  using A = Compute<T>;
-  NoCompressor(const RowInput<T>&, int64_t, int64_t, const Team&, Scratch&) {}
-
-  class Walk {
-   public:
-    Walk(const NoCompressor&, int, int64_t) {}
-    const A* compress(int64_t, int, const A* u, A*) { return u; }
-  };
-};
 
 // The end of the step for n elements: x moves along c.
 template <class T>
@@ -32,7 +16,7 @@ class Mover {
 
   Mover(const LangevinStepParams& p, const Stream& stream, int64_t r)
       : scalars_(chain_scalars<A>(p, r)),
-        noise_(stream, uint32_t(p.first_chain + r)),
+        noise_(stream, chain_of(p, r)),
         bounds_(p.bounds),
         lower_(storable<T>(p.lower)),
         upper_(storable<T>(p.upper)) {}
@@ -44,7 +28,7 @@ class Mover {
       return;
     }
     alignas(64) float room[kChunk];
-    noise_.fill(uint32_t(at / 4), (n + 3) / 4, room);
+    noise_.normals(uint32_t(at / 4), (n + 3) / 4, room);
     const float* normals = room;
     bound(n, out, [x, c, half_step, noise_std, normals](int i) {
       return fma(noise_std, A(normals[i]), core::move(widen(x[i]), c[i], half_step));
@@ -74,15 +58,15 @@ class Mover {
   }
 
   ChainScalars<A> scalars_;
-  Noise noise_;
+  Draws noise_;
   Bounds bounds_;
   A lower_, upper_;
 };
 
-template <class T, template <class> class RowCompressor, class Options>
-void step_rows(const LangevinStepParams& p, const Options& options, const Threads& threads) {
+template <class T, template <class> class RowCompressor>
+void step_rows(const LangevinStepParams& p, const Threads& threads) {
   using A = Compute<T>;
-  const Stream stream = noise_stream(p);
+  const Stream stream = stream_of(p, Purpose::noise);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
     const T* x = static_cast<const T*>(p.x) + r * p.dim;
     T* out = static_cast<T*>(p.out) + r * p.dim;
@@ -93,7 +77,7 @@ void step_rows(const LangevinStepParams& p, const Options& options, const Thread
     if (p.clip == Clip::norm) limit = norm_scale_of(grad, p.dim, limit, team, scratch);
     const RowInput<T> input{grad, residual, p.clip, limit};
     const Mover<T> mover(p, stream, r);
-    const RowCompressor<T> compressor(input, p.dim, options, team, scratch);
+    const RowCompressor<T> compressor(input, p.dim, p, r, team, scratch);
     const StepSums<T> sums(p, r, input, scratch);
     team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
       typename RowCompressor<T>::Walk walk(compressor, part, begin);
@@ -118,14 +102,9 @@ void step_rows(const LangevinStepParams& p, const Options& options, const Thread
 void langevin_step(const LangevinStepParams& p, const Execution& on) {
   dispatch(p.dtype, [&](auto zero) {
     using T = decltype(zero);
-    switch (p.compressor) {
-      case Compressor::none:
-        return step_rows<T, NoCompressor>(p, 0, on.threads);
-      case Compressor::topk:
-        return step_rows<T, TopkCompressor>(p, p.compressor_size, on.threads);
-      case Compressor::block_sign:
-        return step_rows<T, BlockSignCompressor>(p, blocks_of(p), on.threads);
-    }
+    with_compressor(p.compressor, [&]<template <class> class RowCompressor>() {
+      step_rows<T, RowCompressor>(p, on.threads);
+    });
   });
 }
 

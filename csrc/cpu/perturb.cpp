@@ -2,7 +2,7 @@
 // for rows that stay in the cache in between.
 #include "../core/perturb.h"
 
-#include "noise.h"
+#include "draws.h"
 #include "sums.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
@@ -31,7 +31,7 @@ void perturb_rows(const PerturbParams& p, const Threads& threads) {
   const int64_t groups = groups_of(p.dim), kept = p.dim <= kKept ? groups * kChunk : 0;
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
     const uint32_t chain = uint32_t(p.first_chain + r);
-    const Noise direction(directions, chain), noise(noises, chain);
+    const Draws direction(directions, chain), noise(noises, chain);
     const T* x = static_cast<const T*>(p.x) + r * p.dim;
     T *plus = static_cast<T*>(p.out) + r * p.dim, *minus = plus + p.rows * p.dim;
     A* const sums = scratch.room<A>(groups + kept);
@@ -40,7 +40,7 @@ void perturb_rows(const PerturbParams& p, const Threads& threads) {
     const A squares = sum_over_chunks(p.dim, team, sums, [&](int64_t at, int n, A* terms) {
       alignas(64) float room[kChunk];
       float* const g = kept ? normals + at : room;
-      direction.fill(uint32_t(at / 4), (n + 3) / 4, g);
+      direction.normals(uint32_t(at / 4), (n + 3) / 4, g);
       for (int i = 0; i < n; ++i) terms[i] = term(A(g[i]), A(g[i]));
     });
     const A scale_of_row = direction_scale(radius_of<A>(p, r), squares);
@@ -49,7 +49,7 @@ void perturb_rows(const PerturbParams& p, const Threads& threads) {
     const A dot = sum_over_chunks(p.dim, team, sums, [&](int64_t at, int n, A* terms) {
       alignas(64) float room[kChunk], xi[kChunk];
       const float* const g = kept ? normals + at : room;
-      if (!kept) direction.fill(uint32_t(at / 4), (n + 3) / 4, room);
+      if (!kept) direction.normals(uint32_t(at / 4), (n + 3) / 4, room);
       // Loops become vector code where all that they read is a local variable.
       const A scale = scale_of_row, noise_std = noise_std_of_row;
       const T* const from = x + at;
@@ -60,7 +60,7 @@ void perturb_rows(const PerturbParams& p, const Threads& threads) {
       if (noise_std == 0) {
         std::fill(terms, terms + n, A(0));
       } else {
-        noise.fill(uint32_t(at / 4), (n + 3) / 4, xi);
+        noise.normals(uint32_t(at / 4), (n + 3) / 4, xi);
         for (int i = 0; i < n; ++i) centre[i] = fma(noise_std, A(xi[i]), centre[i]);
         for (int i = 0; i < n; ++i) terms[i] = term(v[i], noise_std * A(xi[i]));
       }

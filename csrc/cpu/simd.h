@@ -18,8 +18,8 @@ using Floats = __m512;
 
 inline Vector load(const void* p) { return _mm512_loadu_si512(p); }
 inline void store(void* p, Vector v) { _mm512_storeu_si512(p, v); }
-inline Floats load_floats(const float* p) { return _mm512_loadu_ps(p); }
-inline void store(float* p, Floats v) { _mm512_storeu_ps(p, v); }
+inline Floats load_floats(const void* p) { return _mm512_loadu_ps(p); }
+inline void store(void* p, Floats v) { _mm512_storeu_ps(p, v); }
 inline Vector broadcast64(uint64_t v) { return _mm512_set1_epi64(int64_t(v)); }
 
 // The product of the lower halves of lanes of 64 bits, and their upper halves moved down.
@@ -75,8 +75,8 @@ using Floats = __m256;
 
 inline Vector load(const void* p) { return _mm256_loadu_si256(static_cast<const Vector*>(p)); }
 inline void store(void* p, Vector v) { _mm256_storeu_si256(static_cast<Vector*>(p), v); }
-inline Floats load_floats(const float* p) { return _mm256_loadu_ps(p); }
-inline void store(float* p, Floats v) { _mm256_storeu_ps(p, v); }
+inline Floats load_floats(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
+inline void store(void* p, Floats v) { _mm256_storeu_ps(static_cast<float*>(p), v); }
 inline Vector broadcast64(uint64_t v) { return _mm256_set1_epi64x(int64_t(v)); }
 
 inline Vector product(Vector a, Vector b) { return _mm256_mul_epu32(a, b); }

@@ -3,6 +3,7 @@
 
 #include <limits>
 
+#include "../core/compressors.h"
 #include "select.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
@@ -12,8 +13,9 @@ class TopkCompressor {
  public:
   using A = Compute<T>;
 
-  TopkCompressor(const RowInput<T>& row, int64_t dim, int64_t k, const Team& team,
-                 Scratch& scratch) {
+  TopkCompressor(const RowInput<T>& row, int64_t dim, const CompressorParams& p, int64_t,
+                 const Team& team, Scratch& scratch) {
+    const int64_t k = p.compressor_size;
     if (k == dim) selection_ = {0, kAll};
     if (k == 0 || k == dim) return;
     const Found<Key<A>> found = Selector<T>(row, dim, team, scratch).run(k);

@@ -12,9 +12,13 @@ struct SignInLanes {
   int64_t dim;
   int lanes;
 
+  template <class A, class Params>
+  __device__ const SignInLanes& of_row(const Params&, int64_t) const {
+    return *this;
+  }
+
   template <class A>
-  __device__ void operator()(int64_t, int64_t begin, int, const A (&u)[kQuad],
-                             A (&c)[kQuad]) const {
+  __device__ void operator()(int64_t begin, int, const A (&u)[kQuad], A (&c)[kQuad]) const {
     A sum[kQuad];
     for (int i = 0; i < kQuad; ++i) sum[i] = core::abs(u[i]);
     for (int half = lanes / 2; half >= 1; half /= 2)

@@ -37,34 +37,43 @@ BlockSignPlan block_sign_plan(const Params& p, const Blocks& blocks, int64_t n_o
   return {BlockSignTier::windows, 0, 0, GroupSums::count(p.dim, n_blocks)};
 }
 
-// Takes the memory that the plan's launch needs from the workspace.
-template <class A>
-void* take_group_sums(cuda::Workspace& space, const BlockSignPlan& plan, int64_t rows) {
-  return space.take<A>(plan.group_sums * rows);
-}
-
-template <class Row, class Params>
-void launch_block_sign_rows(const Params& p, const Blocks& blocks, bool vector,
-                            const BlockSignPlan& plan, void* group_sums, void* stream) {
+template <class Row>
+class BlockSignLaunch {
+ public:
   using A = typename Row::A;
-  launch_offsets_check(blocks, stream);
-  switch (plan.tier) {
-    case BlockSignTier::lanes:
-      return launch_tiles<Row>(p, SignInLanes{p.dim, plan.lanes}, vector, stream);
-    case BlockSignTier::segments: {
-      constexpr auto kernel = &block_sign_segments<Row, Params>;
-      const int64_t bytes = resident_bytes<A>(plan.segment);
-      const int64_t segments = p.rows * ((p.dim + plan.segment - 1) / plan.segment);
-      const int threads = plan.segment > kSegment ? kMostThreads<A> : kThreads;
-      cuda::allow_shared_memory(kernel, bytes);
-      EFFEBM_LAUNCH_SHARED(kernel, grid_for(segments), threads, bytes, stream, p, blocks,
-                           plan.segment, vector);
-      return;
+  BlockSignLaunch() = default;
+
+  template <class Params>
+  BlockSignLaunch(const Params& p, cuda::Workspace& space)
+      : plan_(block_sign_plan<Row>(p, blocks_of(p, p.dim), p.n_blocks)),
+        group_sums_(space.take<A>(plan_.group_sums * p.rows)) {}
+
+  template <class Params>
+  void run(const Params& p, bool vector, void* stream) const {
+    const Blocks blocks = blocks_of(p, p.dim);
+    launch_offsets_check(blocks, stream);
+    switch (plan_.tier) {
+      case BlockSignTier::lanes:
+        return launch_tiles<Row>(p, SignInLanes{p.dim, plan_.lanes}, vector, stream);
+      case BlockSignTier::segments: {
+        constexpr auto kernel = &block_sign_segments<Row, Params>;
+        const int64_t bytes = resident_bytes<A>(plan_.segment);
+        const int64_t segments = p.rows * ((p.dim + plan_.segment - 1) / plan_.segment);
+        const int threads = plan_.segment > kSegment ? kMostThreads<A> : kThreads;
+        cuda::allow_shared_memory(kernel, bytes);
+        EFFEBM_LAUNCH_SHARED(kernel, grid_for(segments), threads, bytes, stream, p, blocks,
+                             plan_.segment, vector);
+        return;
+      }
+      case BlockSignTier::windows:
+        return launch_block_sign_windows<Row>(p, blocks, vector, {group_sums_, plan_.group_sums},
+                                              stream);
     }
-    case BlockSignTier::windows:
-      return launch_block_sign_windows<Row>(p, blocks, vector, {group_sums, plan.group_sums},
-                                            stream);
   }
-}
+
+ private:
+  BlockSignPlan plan_ = {};
+  A* group_sums_ = nullptr;
+};
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

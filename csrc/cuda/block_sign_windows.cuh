@@ -67,26 +67,32 @@ struct SignBySums {
   GroupSums groups;
 
   template <class A>
-  __device__ void operator()(int64_t r, int64_t begin, int n, const A (&u)[kQuad],
-                             A (&c)[kQuad]) const {
-    if (n == 0) return;
-    int64_t block = blocks.at(begin), left = blocks.end(block) - begin;
-    A scale = scale_of<A>(r, block);
-    for (int i = 0; i < kQuad; ++i, --left) {
-      if (left == 0 && i < n) {
-        left = blocks.end(block + 1) - blocks.begin(block + 1);
-        scale = scale_of<A>(r, ++block);
-      }
-      c[i] = signed_scale(u[i], scale);
-    }
-  }
+  struct OfRow {
+    const Blocks& blocks;
+    const A* sums;
 
-  template <class A>
-  __device__ A scale_of(int64_t r, int64_t block) const {
-    const int64_t begin = blocks.begin(block);
-    const A sum =
-        static_cast<const A*>(groups.sums)[r * groups.per_row + GroupSums::index(block, begin)];
-    return divide(sum, A(blocks.end(block) - begin));
+    __device__ void operator()(int64_t begin, int n, const A (&u)[kQuad], A (&c)[kQuad]) const {
+      if (n == 0) return;
+      int64_t block = blocks.at(begin), left = blocks.end(block) - begin;
+      A scale = scale_of(block);
+      for (int i = 0; i < kQuad; ++i, --left) {
+        if (left == 0 && i < n) {
+          left = blocks.end(block + 1) - blocks.begin(block + 1);
+          scale = scale_of(++block);
+        }
+        c[i] = signed_scale(u[i], scale);
+      }
+    }
+
+    __device__ A scale_of(int64_t block) const {
+      const int64_t begin = blocks.begin(block);
+      return divide(sums[GroupSums::index(block, begin)], A(blocks.end(block) - begin));
+    }
+  };
+
+  template <class A, class Params>
+  __device__ OfRow<A> of_row(const Params&, int64_t r) const {
+    return {blocks, static_cast<const A*>(groups.sums) + r * groups.per_row};
   }
 };
 

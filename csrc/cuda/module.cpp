@@ -3,6 +3,8 @@
 #include <cuda_runtime.h>
 #include <torch/csrc/stable/accelerator.h>
 
+#include <type_traits>
+
 #include "../ops/kernels.h"
 #include "kernels.h"
 
@@ -10,15 +12,12 @@ namespace effebm::cuda {
 namespace {
 
 template <class Params>
-void check(const Params&) {}
-
-void check(const TopkParams& p) {
-  STD_TORCH_CHECK(p.dim <= kMaxTopkDim, "x: expected fewer than 2**32 elements per row on CUDA");
-}
-
-void check(const LangevinStepParams& p) {
-  STD_TORCH_CHECK(p.compressor != Compressor::topk || p.dim <= kMaxTopkDim,
-                  "x: expected fewer than 2**32 elements per row for Top-k on CUDA");
+void check(const Params& p) {
+  if constexpr (std::is_base_of_v<CompressorParams, Params>) {
+    const bool selects = p.compressor == Compressor::topk || p.compressor == Compressor::random_k;
+    STD_TORCH_CHECK(!selects || p.dim <= kMaxTopkDim,
+                    "x: expected fewer than 2**32 elements per row for Top-k and Random-k on CUDA");
+  }
 }
 
 // The kernel on torch's current stream of the GPU. A launch that fails becomes an error.

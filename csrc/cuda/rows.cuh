@@ -81,7 +81,7 @@ __device__ void hold_quad(V* row, int64_t begin, const V (&v)[kQuad]) {
   *reinterpret_cast<Quad<V>*>(row + begin) = q;
 }
 
-// A row of topk_compress and block_sign_compress: u is the row itself, and put stores c.
+// A row of the op compress: u is the row itself, and put stores c.
 template <class T>
 class CompressRow {
  public:

@@ -44,8 +44,8 @@ class StepRow {
         lower_(storable<T>(p.lower)),
         upper_(storable<T>(p.upper)),
         scalars_(chain_scalars<A>(p, r)),
-        stream_(noise_stream(p)),
-        chain_(uint32_t(p.first_chain + r)),
+        stream_(stream_of(p, Purpose::noise)),
+        chain_(chain_of(p, r)),
         vector_(vector) {
     if constexpr (kReports)
       group_sums_ = static_cast<A*>(p.group_sums) + r * kRowSums * (groups_ = groups_of(p.dim));

@@ -6,7 +6,8 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// compress(r, begin, n, u, c): all threads call it, those that are past the row's end with n = 0.
+// compress.of_row(p, r)(begin, n, u, c): all threads call it, those that are past the row's end
+// with n = 0.
 template <class Row, class Params, class Compress>
 __global__ void __launch_bounds__(kThreads, 1)
     tiles(Params p, Compress compress, int log_width, bool vector) {
@@ -23,12 +24,13 @@ __global__ void __launch_bounds__(kThreads, 1)
     const int64_t own = first + (int(threadIdx.x) >> log_width);
     const int64_t r = own < p.rows ? own : p.rows - 1;
     const Row row(p, r, vector);
+    const auto& compress_quad = compress.template of_row<A>(p, r);
     for (int64_t tile = start; tile < end; tile += kTile) {
       const int64_t begin = tile + in_row * kQuad, left = own < p.rows ? end - begin : 0;
       const int n = left <= 0 ? 0 : left < kQuad ? int(left) : kQuad;
       A u[kQuad] = {}, c[kQuad];
       if (n > 0) row.read(begin, n, u);
-      compress(r, begin, n, u, c);
+      compress_quad(begin, n, u, c);
       if (n > 0) row.put(begin, n, u, c);
       row.end_tile(tile, end, {width, r - first, p.rows - first});
     }
@@ -38,8 +40,13 @@ __global__ void __launch_bounds__(kThreads, 1)
 // As good as no compressor: c = u, or nothing.
 template <bool kAll>
 struct Keep {
+  template <class A, class Params>
+  __device__ const Keep& of_row(const Params&, int64_t) const {
+    return *this;
+  }
+
   template <class A>
-  __device__ void operator()(int64_t, int64_t, int, const A (&u)[kQuad], A (&c)[kQuad]) const {
+  __device__ void operator()(int64_t, int, const A (&u)[kQuad], A (&c)[kQuad]) const {
     for (int i = 0; i < kQuad; ++i) c[i] = kAll ? u[i] : A(0);
   }
 };

@@ -10,8 +10,6 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-using cuda::Workspace;
-
 struct TopkPlan {
   TopkTier tier;
   int threads = kThreads;
@@ -66,47 +64,55 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
   return {TopkTier::grid, threads, share(p.dim, min(blocks, most_slices), tile), 1};
 }
 
-// Takes the counters that the plan's launch needs from the workspace.
-inline void* take_counters(Workspace& space, const TopkPlan& plan) {
-  const bool counts = plan.tier == TopkTier::resident_grid || plan.tier == TopkTier::grid;
-  return space.take<Grid::Counters>(counts ? plan.teams : 0);
-}
+template <class Row>
+class TopkLaunch {
+ public:
+  TopkLaunch() = default;
 
-template <class Row, class Params>
-void launch_topk_rows(const Params& p, int64_t k, bool vector, const TopkPlan& plan, void* counters,
-                      void* stream) {
-  const auto launch_team = [&](auto kernel, unsigned cluster) {
-    TeamShape shape = plan.shape;
-    shape.counters = counters;
-    if (plan.bytes) cuda::allow_shared_memory(kernel, plan.bytes);
-    cuda::launch_cooperative(kernel,
-                             {unsigned(plan.teams * shape.size), plan.threads, plan.bytes, cluster},
-                             stream, p, k, vector, shape);
-  };
-  switch (plan.tier) {
-    case TopkTier::tiles:
-      return k == 0 ? launch_tiles<Row>(p, Keep<false>(), vector, stream)
-                    : launch_tiles<Row>(p, Keep<true>(), vector, stream);
-    case TopkTier::warp:
-      if constexpr (!Row::kSharedSums)
-        return p.dim <= kFewQuads * kWarpQuads
-                   ? launch_topk_warps<Row, kFewQuads>(p, k, vector, stream)
-                   : launch_topk_warps<Row, kMostQuads>(p, k, vector, stream);
-      return;
-    case TopkTier::block: {
-      constexpr auto kernel = &topk_rows<Resident<Row>, SingleBlock, Params>;
-      cuda::allow_shared_memory(kernel, plan.bytes);
-      EFFEBM_LAUNCH_SHARED(kernel, grid_for(plan.teams), plan.threads, plan.bytes, stream, p, k,
-                           vector, plan.shape);
-      return;
-    }
-    case TopkTier::cluster:
-      return launch_team(&topk_rows<Resident<Row>, Cluster, Params>, unsigned(plan.shape.size));
-    case TopkTier::resident_grid:
-      return launch_team(&topk_rows<Resident<Row>, Grid, Params>, 1);
-    case TopkTier::grid:
-      return launch_team(&topk_rows<Row, Grid, Params>, 1);
+  template <class Params>
+  TopkLaunch(const Params& p, cuda::Workspace& space)
+      : plan_(topk_plan<Row>(p, p.compressor_size)) {
+    const bool counts = plan_.tier == TopkTier::resident_grid || plan_.tier == TopkTier::grid;
+    plan_.shape.counters = space.take<Grid::Counters>(counts ? plan_.teams : 0);
   }
-}
+
+  template <class Params>
+  void run(const Params& p, bool vector, void* stream) const {
+    const int64_t k = p.compressor_size;
+    const auto launch_team = [&](auto kernel, unsigned cluster) {
+      if (plan_.bytes) cuda::allow_shared_memory(kernel, plan_.bytes);
+      const unsigned blocks = unsigned(plan_.teams * plan_.shape.size);
+      cuda::launch_cooperative(kernel, {blocks, plan_.threads, plan_.bytes, cluster}, stream, p, k,
+                               vector, plan_.shape);
+    };
+    switch (plan_.tier) {
+      case TopkTier::tiles:
+        return k == 0 ? launch_tiles<Row>(p, Keep<false>(), vector, stream)
+                      : launch_tiles<Row>(p, Keep<true>(), vector, stream);
+      case TopkTier::warp:
+        if constexpr (!Row::kSharedSums)
+          return p.dim <= kFewQuads * kWarpQuads
+                     ? launch_topk_warps<Row, kFewQuads>(p, k, vector, stream)
+                     : launch_topk_warps<Row, kMostQuads>(p, k, vector, stream);
+        return;
+      case TopkTier::block: {
+        constexpr auto kernel = &topk_rows<Resident<Row>, SingleBlock, Params>;
+        cuda::allow_shared_memory(kernel, plan_.bytes);
+        EFFEBM_LAUNCH_SHARED(kernel, grid_for(plan_.teams), plan_.threads, plan_.bytes, stream, p,
+                             k, vector, plan_.shape);
+        return;
+      }
+      case TopkTier::cluster:
+        return launch_team(&topk_rows<Resident<Row>, Cluster, Params>, unsigned(plan_.shape.size));
+      case TopkTier::resident_grid:
+        return launch_team(&topk_rows<Resident<Row>, Grid, Params>, 1);
+      case TopkTier::grid:
+        return launch_team(&topk_rows<Row, Grid, Params>, 1);
+    }
+  }
+
+ private:
+  TopkPlan plan_ = {};
+};
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -15,6 +15,7 @@ void drift(StableIValue* stack, uint64_t, uint64_t) {
   STD_TORCH_CHECK(row_sums_of == RowSums::statistics || row_sums_of == RowSums::transition,
                   "row_sums_of: unknown code");
   LangevinStepParams p = drift_params(in, DriftArguments{next});
+  add_key(in, KeyArguments<OptionalTensor>{next}, p);
   OptionalTensor dense_delta;
   if (delta) {
     check_same_shape(grad, *delta, "delta");
@@ -35,7 +36,7 @@ void drift(StableIValue* stack, uint64_t, uint64_t) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(effebm, m) {
   m.def("drift(Tensor grad, Tensor? delta, int row_sums_of, " EFFEBM_DRIFT_SCHEMA
-        ") -> (Tensor, Tensor)");
+        ", " EFFEBM_KEY_SCHEMA ") -> (Tensor, Tensor)");
 }
 
 EFFEBM_IMPLEMENTATIONS(m) { m.impl("drift", &effebm::ops::drift); }

@@ -2,32 +2,12 @@
 #pragma once
 
 #include "../core/langevin_step.h"
-#include "block_sign.h"
+#include "compressor.h"
 #include "kernels.h"
 
 namespace effebm::ops {
 
-// Takes the arguments of a boxed call one after the other.
-class Arguments {
- public:
-  explicit Arguments(StableIValue* stack) : next_(stack) {}
-  template <class T>
-  T take() {
-    return torch::stable::detail::to<T>(*next_++);
-  }
-
- private:
-  StableIValue* next_;
-};
-
 // Members initialise from top to bottom: the order of the schemas.
-struct KeyArguments {
-  Arguments& from;
-  Tensor key = from.take<Tensor>();
-  int64_t offset = from.take<int64_t>();
-  int64_t first_chain = from.take<int64_t>();
-};
-
 struct ScaleArguments {
   Arguments& from;
   double step_size = from.take<double>();
@@ -38,9 +18,7 @@ struct ScaleArguments {
 
 struct DriftArguments {
   Arguments& from;
-  Compressor compressor = Compressor(from.take<int64_t>());
-  int64_t compressor_size = from.take<int64_t>();
-  OptionalTensor block_offsets = from.take<OptionalTensor>();
+  CompressorArguments compressor{from};
   Clip clip = Clip(from.take<int64_t>());
   double clip_limit = from.take<double>();
 };
@@ -55,25 +33,13 @@ struct BoundsArguments {
 // Parameters of what a step does to the gradient before it moves the state.
 inline LangevinStepParams drift_params(const Tensor& grad, const DriftArguments& a) {
   const Rows rows = rows_of(grad);
-  STD_TORCH_CHECK(a.compressor >= Compressor::none && a.compressor <= Compressor::block_sign &&
-                      a.clip >= Clip::none && a.clip <= Clip::norm,
-                  "compressor, clip: unknown code");
-  if (a.compressor == Compressor::topk)
-    STD_TORCH_CHECK(a.compressor_size >= 0 && a.compressor_size <= rows.dim,
-                    "k: expected 0 <= k <= ", rows.dim, ", got ", a.compressor_size);
+  STD_TORCH_CHECK(a.clip >= Clip::none && a.clip <= Clip::norm, "clip: unknown code");
   LangevinStepParams p{};
+  static_cast<CompressorParams&>(p) = compressor_params(grad, a.compressor);
   p.dtype = dtype_of(grad);
   p.rows = rows.count;
   p.dim = rows.dim;
   p.grad = grad.const_data_ptr();
-  p.compressor = a.compressor;
-  p.compressor_size = a.compressor_size;
-  if (a.compressor == Compressor::block_sign) {
-    const BlockArguments blocks =
-        block_arguments(grad, rows.dim, a.compressor_size, a.block_offsets);
-    p.block_offsets = blocks.offsets;
-    p.n_blocks = blocks.count;
-  }
   p.clip = a.clip;
   p.clip_limit = a.clip_limit;
   return p;
@@ -101,13 +67,12 @@ inline OptionalTensor unaliased(const OptionalTensor& t, const StepOutputs& out)
 
 // Steps x, whose rows are contiguous; takes the arguments from the key on.
 inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Arguments& next) {
-  const KeyArguments k{next};
+  const KeyArguments<Tensor> k{next};
   const ScaleArguments scales{next};
   const DriftArguments drift{next};
   const BoundsArguments b{next};
   check_same_shape(x, grad, "grad");
   check_dtype_and_device(x, grad, x.scalar_type(), "grad");
-  check_chains(x, k.key, k.first_chain);
   STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
   STD_TORCH_CHECK(b.bounds == Bounds::none || b.lower <= b.upper,
                   "bounds: expected lower <= upper, got ", b.lower, " and ", b.upper);
@@ -116,15 +81,13 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   const ChainScalar steps = chain_scalar(unaliased(scales.step_sizes, out), x, "step_size");
   const ChainScalar noises = chain_scalar(unaliased(scales.noise_stds, out), x, "noise_std");
   LangevinStepParams p = drift_params(dense_grad, drift);
+  add_key(x, k, p);
   p.x = x.const_data_ptr();
   p.out = out.x.mutable_data_ptr();
   p.residual = data_of(out.residual);
   p.drift = data_of(out.drift);
   p.row_sums = data_of(out.row_sums);
   p.row_sums_of = out.row_sums_of;
-  p.key = k.key.const_data_ptr<int64_t>();
-  p.offset = k.offset;
-  p.first_chain = k.first_chain;
   p.step_size = scales.step_size;
   p.step_sizes = steps.data;
   p.step_sizes_stride = steps.stride;
@@ -154,11 +117,9 @@ inline Tensor new_row_sums(const Tensor& x) {
 
 }  // namespace effebm::ops
 
-// The arguments of a step besides its tensors, in the order of the schemas. Sizes are SymInt, and
-// scalars also come as tensors, so that torch.compile need not recompile when they change.
-#define EFFEBM_DRIFT_SCHEMA                                                  \
-  "int compressor=0, SymInt compressor_size=0, Tensor? block_offsets=None, " \
-  "int clip=0, float clip_limit=0"
+// The arguments of a step besides its tensors, in the order of the schemas. Scalars also come as
+// tensors, so that torch.compile need not recompile when they change.
+#define EFFEBM_DRIFT_SCHEMA EFFEBM_COMPRESSOR_SCHEMA ", int clip=0, float clip_limit=0"
 #define EFFEBM_STEP_SCHEMA                                            \
   "Tensor key, SymInt offset, SymInt first_chain, "                   \
   "float step_size, Tensor? step_sizes=None, float? noise_std=None, " \

@@ -1,7 +1,7 @@
 // signs_pack, signs_unpack, entries_pack: compressed rows in less memory, without loss.
 #include <tuple>
 
-#include "block_sign.h"
+#include "blocks.h"
 #include "kernels.h"
 
 namespace effebm::ops {

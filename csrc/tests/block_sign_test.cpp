@@ -2,6 +2,7 @@
 #include "../core/block_sign.h"
 
 #include "check.h"
+#include "compress.h"
 #include "reference.h"
 #include "tables.h"
 #include "threads.h"
@@ -26,11 +27,11 @@ void rows_agree(const Kernels& table, int64_t dim, int64_t block_size,
   const int64_t rows = std::size(kPatterns);
   for (const auto* threads : kAllThreads) {
     std::vector<T> out(x.size(), of<T>(99.0));
-    const int64_t* delimiters = offsets.empty() ? nullptr : offsets.data();
-    const int64_t n_blocks = int64_t(offsets.size()) - 1;
-    table.block_sign(
-        {Storage<T>::dtype, rows, dim, block_size, delimiters, n_blocks, x.data(), out.data()},
-        *threads);
+    CompressParams params =
+        compress_params(Compressor::block_sign, block_size, rows, dim, x.data(), out.data());
+    params.block_offsets = offsets.empty() ? nullptr : offsets.data();
+    params.n_blocks = int64_t(offsets.size()) - 1;
+    table.compress(params, *threads);
     const int64_t wrong = first_difference(out, expected);
     CHECK(wrong < 0, table.name, sizeof(T), dim, block_size, wrong / dim, wrong % dim);
     if (is_emulated(&table)) break;
@@ -42,7 +43,8 @@ template <class T>
 void takes_unaligned_rows(const Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
   x[1] = x[9] = of<T>(6.0);
-  table.block_sign({Storage<T>::dtype, 2, 8, 4, nullptr, 0, x.data() + 1, out.data() + 1}, kSerial);
+  table.compress(compress_params(Compressor::block_sign, 4, 2, 8, x.data() + 1, out.data() + 1),
+                 kSerial);
   CHECK(bits_of(out[0]) == bits_of(of<T>(7.0)));
   for (size_t i = 0; i < 16; ++i) {
     const double expected = i % 8 == 0 ? 3.0 : i % 8 < 4 ? -3.0 : -2.0;

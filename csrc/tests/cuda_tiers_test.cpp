@@ -1,6 +1,7 @@
 // Checks which CUDA kernel takes which rows, and that each gives the bits of the CPU kernels: at
 // real sizes, and on an emulated device so small that short rows are too long for it.
 #include "../../tools/cuda_emulator/runtime.h"
+#include "compress.h"
 #include "step_problem.h"
 #include "tables.h"
 #include "threads.h"
@@ -36,10 +37,10 @@ template <class T>
 emulator::LaunchShape topk_of(int64_t rows, int64_t dim, int64_t k) {
   const std::vector<T> x = values<T>(rows * dim);
   std::vector<T> out(x.size(), of<T>(99)), expected(x.size(), of<T>(98));
-  TopkParams p{Storage<T>::dtype, rows, dim, k, x.data(), out.data()};
-  emulated().topk(p, kSerial);
+  CompressParams p = compress_params(Compressor::topk, k, rows, dim, x.data(), out.data());
+  emulated().compress(p, kSerial);
   p.out = expected.data();
-  cpu::kernels().topk(p, kParallel);
+  cpu::kernels().compress(p, kParallel);
   const int64_t wrong = first_difference(out, expected);
   CHECK(wrong < 0, sizeof(T), rows, dim, k, wrong);
   return last_launch();
@@ -79,10 +80,11 @@ void block_sign_at_real_sizes() {
         {kForRaces ? 60'000 : kMillion, 30, 0, 0}}) {  // quads across blocks
     const std::vector<float> x = values<float>(dim);
     std::vector<float> out(x.size()), expected(x.size());
-    BlockSignParams p{DType::float32, 1, dim, block_size, nullptr, 0, x.data(), out.data()};
-    emulated().block_sign(p, kSerial);
+    CompressParams p =
+        compress_params(Compressor::block_sign, block_size, 1, dim, x.data(), out.data());
+    emulated().compress(p, kSerial);
     p.out = expected.data();
-    cpu::kernels().block_sign(p, kParallel);
+    cpu::kernels().compress(p, kParallel);
     const int64_t wrong = first_difference(out, expected);
     CHECK(wrong < 0, dim, block_size, wrong);
     const emulator::LaunchShape& shape = last_launch();
@@ -98,13 +100,12 @@ void all_tiers(int64_t dim) {
   Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::denormal, Pattern::special});
   LangevinStepParams& p = problem.params;
   size_t turn = size_t(p.dtype);
-  for (Compressor compressor : {Compressor::topk, Compressor::block_sign})
+  for (Compressor compressor : {Compressor::topk, Compressor::block_sign, Compressor::random_k})
     for (int64_t size : {dim / 10, int64_t(64), int64_t(1500), int64_t(1)})
       for (bool with_residual : {false, true}) {
         if (++turn % (kSanitized || dim > 10'000 ? 5 : 2)) continue;
         p.rows = 2 + int64_t(turn) % 3;
-        p.compressor = compressor;
-        p.compressor_size = size;
+        compress_by(p, compressor, size);
         p.clip = Clip(turn % 3);
         p.bounds = Bounds(turn / 2 % 3);
         p.row_sums_of = sums_in_turn(turn / 2);

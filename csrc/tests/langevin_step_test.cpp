@@ -20,12 +20,11 @@ void all_options(int64_t dim) {
   Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::denormal, Pattern::special});
   LangevinStepParams& p = problem.params;
   size_t turn = 0;
-  for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
+  for (Compressor compressor : kCompressors)
     for (bool with_residual : {false, true})
       for (Clip clip : {Clip::none, Clip::value, Clip::norm})
         for (Bounds bounds : {Bounds::none, Bounds::clamp, Bounds::reflect}) {
-          p.compressor = compressor;
-          p.compressor_size = compressor == Compressor::topk ? (dim + 2) / 3 : 1 + dim * 2 / 5;
+          compress_by(p, compressor, int64_t(turn) % 3 + dim * 2 / 5);
           p.clip = clip;
           p.bounds = bounds;
           p.row_sums_of = sums_in_turn(turn);
@@ -54,10 +53,9 @@ void shared_rows(const Kernels& table) {
   LangevinStepParams& p = problem.params;
   p.rows = 3;
   size_t turn = 0;
-  for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
+  for (Compressor compressor : kCompressors)
     for (int64_t size : {3, 1000, 3000, 20'000}) {
-      p.compressor = compressor;
-      p.compressor_size = size;
+      compress_by(p, compressor, size);
       p.clip = turn % 2 ? Clip::value : Clip::norm;
       p.row_sums_of = sums_in_turn(turn++);
       const Result<T> expected = problem.expected(true);
@@ -76,9 +74,8 @@ void drift_alone(const Kernels& table) {
     LangevinStepParams& p = problem.params;
     p.clip = Clip::norm;
     p.row_sums_of = RowSums::transition;
-    for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign}) {
-      p.compressor = compressor;
-      p.compressor_size = 1 + dim / 3;
+    for (Compressor compressor : kCompressors) {
+      compress_by(p, compressor, 1 + dim / 3);
       const Result<T> step = problem.step(table, false, false, kSerial);
       std::vector<A> delta;
       for (size_t i = 0; i < problem.x.size(); ++i)
@@ -86,7 +83,7 @@ void drift_alone(const Kernels& table) {
       Result<T> alone{step.out, step.residual, std::vector<A>(step.drift.size(), A(99)),
                       std::vector<A>(step.row_sums.size(), A(99))};
       LangevinStepParams q = p;
-      q.key = nullptr;
+      if (compressor != Compressor::random_k && compressor != Compressor::natural) q.key = nullptr;
       q.grad = problem.grad.data();
       q.delta = delta.data();
       q.drift = alone.drift.data();
@@ -108,10 +105,10 @@ void takes_unaligned_rows(const Kernels& table) {
   constexpr int64_t kDim = 64, kSize = kRows * kDim;
   Problem<T> problem(kDim, {Pattern::plain, Pattern::plain, Pattern::signs, Pattern::plain});
   LangevinStepParams p = problem.params;
-  for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign})
+  for (Compressor compressor : kCompressors)
     for (int odd = 0; odd < 5; ++odd) {
-      problem.params.compressor = p.compressor = compressor;
-      problem.params.compressor_size = p.compressor_size = 20;
+      compress_by(problem.params, compressor, 20);
+      compress_by(p, compressor, 20);
       const Result<T> expected = problem.expected(true);
       const auto shifted = [](const auto& values, bool shift) {
         auto copy = values;
@@ -157,9 +154,8 @@ void denormals_survive(const Kernels& table) {
   LangevinStepParams& p = problem.params;
   p.has_noise_std = true;
   for (double scale : {0.5, std::is_same_v<Compute<T>, float> ? 0x1p-140 : 0x1p-1060})
-    for (Compressor compressor : {Compressor::none, Compressor::topk, Compressor::block_sign}) {
-      p.compressor = compressor;
-      p.compressor_size = 100;
+    for (Compressor compressor : kCompressors) {
+      compress_by(p, compressor, 100);
       p.step_size = scale;
       p.noise_std = scale < 0.5 ? scale : 0;
       p.bounds = Bounds::clamp;

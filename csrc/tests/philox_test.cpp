@@ -44,7 +44,7 @@ void counter_layout() {
 }
 
 void streams_differ() {
-  constexpr Purpose kPurposes[] = {Purpose::noise, Purpose::rounding, Purpose::acceptance,
+  constexpr Purpose kPurposes[] = {Purpose::noise, Purpose::compression, Purpose::acceptance,
                                    Purpose::resampling, Purpose::directions};
   constexpr uint64_t kWide[] = {0, 1, uint64_t(1) << 31, uint64_t(1) << 32, uint64_t(1) << 55};
   constexpr uint32_t kNarrow[] = {0, 1, 0x80000000u, 0xFFFFFFFFu};

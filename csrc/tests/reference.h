@@ -2,6 +2,7 @@
 // from the kernels' code.
 #pragma once
 
+#include <limits>
 #include <numeric>
 
 #include "../core/langevin_step.h"
@@ -71,6 +72,46 @@ std::vector<A> reference_block_sign(const std::vector<A>& u, int64_t block_size,
   return c;
 }
 
+inline std::vector<uint32_t> reference_words(const Stream& stream, uint32_t chain, int64_t dim) {
+  std::vector<uint32_t> words;
+  for (int64_t i = 0; i < dim; ++i) words.push_back(draw(stream, chain, uint32_t(i / 4)).w[i % 4]);
+  return words;
+}
+
+// The entries with the k largest words; the last two bits of a word do not count.
+template <class A>
+std::vector<A> reference_random_k(const std::vector<A>& u, const std::vector<uint32_t>& words,
+                                  int64_t k, bool unbiased) {
+  std::vector<double> size;
+  for (uint32_t word : words) size.push_back(double(word >> 2));
+  std::vector<A> c(u.size(), A(0));
+  const std::vector<size_t> order = ranking(size);
+  const A factor = unbiased ? A(u.size()) / A(k) : A(1);
+  for (size_t i = 0; i < size_t(k); ++i) c[order[i]] = u[order[i]] * factor;
+  return c;
+}
+
+// Up to the next number with so many bits of mantissa if the word is large enough for what lies
+// above the last one.
+template <class A>
+A reference_natural(A u, uint32_t word, int mantissa_bits) {
+  using Limits = std::numeric_limits<A>;
+  if (std::isnan(u)) return Limits::quiet_NaN();
+  if (std::isinf(u) || u == 0) return u;
+  const int exponent = std::max(std::ilogb(u), Limits::min_exponent - 1);
+  const int spacing = exponent - mantissa_bits, dropped = Limits::digits - 1 - mantissa_bits;
+  const double scaled = std::ldexp(std::fabs(double(u)), -spacing);
+  const double above = std::ldexp(scaled - std::floor(scaled), dropped);
+  double random = std::floor(std::ldexp(double(word), dropped - 32));
+  if (dropped > 32) random += std::ldexp(0.5, dropped - 32);
+  const double up = above + random >= std::ldexp(1.0, dropped) ? 1 : 0;
+  const int largest = Limits::max_exponent - 1 - mantissa_bits;  // the spacing of the last ones
+  const double most = std::ldexp(2.0, mantissa_bits) - 1;
+  const double short_one = std::floor(scaled) + up;
+  const double size = spacing == largest && short_one > most ? most : short_one;
+  return std::copysign(A(std::ldexp(size, spacing)), u);
+}
+
 template <class A>
 A reference_bounds(Bounds bounds, A v, A lower, A upper) {
   if (bounds == Bounds::none || std::isnan(v)) return v;
@@ -112,9 +153,16 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
   if (p.compressor == Compressor::topk) c = reference_topk(u, p.compressor_size);
   if (p.compressor == Compressor::block_sign)
     c = reference_block_sign(u, p.compressor_size, offsets);
+  const uint64_t seed = uint64_t(p.key[0]), offset = uint64_t(p.key[1]) + uint64_t(p.offset);
+  const std::vector<uint32_t> words = reference_words(
+      make_stream(seed, offset, Purpose::compression), uint32_t(p.first_chain + r), p.dim);
+  if (p.compressor == Compressor::random_k)
+    c = reference_random_k(u, words, p.compressor_size, p.compressor_option);
+  if (p.compressor == Compressor::natural)
+    for (size_t i = 0; i < c.size(); ++i)
+      c[i] = reference_natural(u[i], words[i], int(p.compressor_size));
 
-  const Stream stream =
-      make_stream(uint64_t(p.key[0]), uint64_t(p.key[1]) + uint64_t(p.offset), Purpose::noise);
+  const Stream stream = make_stream(seed, offset, Purpose::noise);
   std::vector<A> products, drift_squares;
   for (int64_t i = 0; i < p.dim; ++i) {
     const A before = widen(out[i]);

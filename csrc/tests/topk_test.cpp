@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "check.h"
+#include "compress.h"
 #include "reference.h"
 #include "tables.h"
 #include "threads.h"
@@ -67,8 +68,8 @@ void selection(const Kernels& table, int64_t dim) {
                                              : 1;
   for (int64_t k = 0; k <= dim; k += stride) {
     std::fill(out.begin(), out.end(), of<T>(99.0));
-    const TopkParams params{Storage<T>::dtype, rows, dim, k, x.data(), out.data()};
-    table.topk(params, *kAllThreads[size_t(k / stride) % 3]);
+    table.compress(compress_params(Compressor::topk, k, rows, dim, x.data(), out.data()),
+                   *kAllThreads[size_t(k / stride) % 3]);
     int64_t wrong = -1;
     for (size_t i = 0; i < x.size(); ++i) {
       const T expected = ranks[i] < k ? narrow<T>(widen(x[i])) : T();
@@ -82,7 +83,7 @@ void selection(const Kernels& table, int64_t dim) {
 template <class T>
 void takes_unaligned_rows(const Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
-  table.topk({Storage<T>::dtype, 2, 8, 3, x.data() + 1, out.data() + 1}, kSerial);
+  table.compress(compress_params(Compressor::topk, 3, 2, 8, x.data() + 1, out.data() + 1), kSerial);
   CHECK(bits_of(out[0]) == bits_of(of<T>(7.0)));
   for (size_t i = 0; i < 16; ++i)
     CHECK(bits_of(out[i + 1]) == bits_of(i % 8 < 3 ? of<T>(-2.0) : T()), table.name, i);

@@ -12,19 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effebm_ext import _C
-from effebm_ext.ops.checks import (
-    check_state,
-    compute_dtype,
-    is_differentiated,
-    row_size,
-)
-from effebm_ext.ops.compressor import FusedCompressor
+from effebm_ext.ops.checks import compute_dtype, row_size
+from effebm_ext.ops.compressor import NO_KEY, FusedCompressor, KeyArguments
 from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
-from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.reference import canonical_sum
 from effebm_ext.scalars import as_int
-from effebm_ext.transforms import forward_formula, is_transformed
+from effebm_ext.transforms import is_transformed
 
 Offsets = Sequence[int] | np.ndarray | Tensor
 
@@ -73,6 +66,9 @@ class BlockSign(FusedCompressor):
         ValueError: block_size is below 1, or block_offsets do not rise from 0.
     """
 
+    name = "block_sign"
+    text_form = "block-sign:SIZE"
+
     block_size: int | None
     block_offsets: tuple[int, ...] | None
 
@@ -95,15 +91,15 @@ class BlockSign(FusedCompressor):
             return f"BlockSign({self.block_size})"
         return f"BlockSign(block_offsets={self.block_offsets})"
 
-    def compress(self, x: Tensor) -> Tensor:
-        """See :func:`effebm_ext.block_sign_compress`."""
-        check_state(x)
-        arguments = self.blocks(x)
-        if is_transformed():
-            return _Transformable.apply(x, self, *arguments)
-        if is_differentiated(x):
-            return _Differentiable.apply(x, self, *arguments)
-        return _COMPRESS(x, *arguments)
+    @classmethod
+    def parse(cls, text: str) -> BlockSign:
+        """See :meth:`FusedCompressor.parse`: ``64`` is the size of the blocks."""
+        return cls(int(text))
+
+    def options(self, x: Tensor) -> tuple[int, int, Tensor | None]:
+        """See :meth:`FusedCompressor.options`."""
+        size, offsets = self.blocks(x)
+        return size, 0, offsets
 
     def pack(self, c: Tensor) -> PackedSigns:
         """A tensor that this has compressed, or the drift of a transition, in one bit per entry
@@ -120,7 +116,7 @@ class BlockSign(FusedCompressor):
         check_packable(c)
         return pack_signs(c, *self.blocks(c))
 
-    def vjp(self, u: Tensor, v: Tensor) -> Tensor:
+    def vjp(self, u: Tensor, v: Tensor, key: KeyArguments = NO_KEY) -> Tensor:
         """``v`` times the derivative of :meth:`compress` at ``u``, a symmetric matrix, in plain
         PyTorch."""
         dim, dtype = row_size(u), compute_dtype(u.dtype)
@@ -147,9 +143,9 @@ class BlockSign(FusedCompressor):
             )
         return 1, _offsets_for(x, self.block_offsets)
 
-    def kernel_arguments(self, x: Tensor) -> tuple[int, int, Tensor | None]:
-        """The code, size and offsets by which the fused op knows this compressor."""
-        return _C.COMPRESSOR_BLOCK_SIGN, *self.blocks(x)
+    def reference(self, u: Tensor, seed: int, offset: int, first_chain: int) -> Tensor:
+        """See :meth:`FusedCompressor.reference`."""
+        return block_sign_compress_reference(u, self)
 
     def _block_of_each(self, dim: int) -> Tensor:
         """int64 ``(dim,)``: the block that each element of a row lies in."""
@@ -158,42 +154,6 @@ class BlockSign(FusedCompressor):
             return torch.arange(dim) // self.block_size
         lengths = torch.tensor(self.block_offsets).diff()
         return torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-
-
-_COMPRESS = torch.ops.effebm.block_sign_compress.default
-
-
-class _Differentiable(torch.autograd.Function):
-    """The op in reverse mode only, as torch.compile traces no function that has a forward mode."""
-
-    @staticmethod
-    def forward(x: Tensor, compressor: BlockSign, size: int, offsets: Tensor | None) -> Tensor:
-        return _COMPRESS(x, size, offsets)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.compressor, *_ = inputs
-        ctx.save_for_backward(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        (x,) = ctx.saved_tensors
-        return ctx.compressor.vjp(x, gradient), None, None, None
-
-
-class _Transformable(_Differentiable):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        _Differentiable.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(inputs[0])
-
-    @staticmethod
-    @forward_formula
-    def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, *_: None) -> Tensor:
-        (x,) = saved
-        return ctx.compressor.vjp(x, tangent)
 
 
 def _checked_block_size(block_size: Any) -> int:
@@ -231,14 +191,6 @@ def _offsets_for(x: Tensor, offsets: tuple[int, ...]) -> Tensor:
     if type(x) is not Tensor or torch.compiler.is_compiling() or is_transformed():
         return _new_offsets(x.device, offsets)
     return _cached_offsets(x.device, offsets)
-
-
-@torch.library.register_fake("effebm::block_sign_compress")
-def _(x: Tensor, block_size: int, block_offsets: Tensor | None) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
-
-
-torch.library.register_vmap("effebm::block_sign_compress", rule_by_folding(_COMPRESS))
 
 
 def block_sign_compress_reference(x: Tensor, compressor: BlockSign) -> Tensor:

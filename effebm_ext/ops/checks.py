@@ -149,11 +149,22 @@ def refuse_negated(op: OpOverload) -> None:
 
 
 def check_residual(residual: Tensor, x: Tensor, compressor: object) -> None:
-    """The error-feedback memory of a step, which is written, fits ``x`` and has a compressor."""
+    """The error-feedback memory of a step, which is written, fits ``x`` and has a compressor whose
+    error does not grow in it."""
     if compressor is None:
         raise ValueError("residual: expected a compressor with it, got compressor=None")
+    check_shrinks(compressor, "residual")
     check_like(residual, x, "residual", compute_dtype(x.dtype))
     check_writable(residual, "residual")
+
+
+def check_shrinks(compressor: object, name: str) -> None:
+    """A compressor's error may be fed back."""
+    if not getattr(compressor, "shrinks", True):
+        raise ValueError(
+            f"{name}: expected a compressor whose error is no larger than what it is given, as the "
+            f"error would else grow from step to step, got {compressor}"
+        )
 
 
 def increment_version(written: Tensor) -> None:

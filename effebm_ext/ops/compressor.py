@@ -1,35 +1,116 @@
-"""Compressors: those that the kernels know, and any function of a tensor."""
+"""Compressors: those that the kernels know, each in a file of its own, and any function of a
+tensor."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeGuard
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeGuard
 
+import torch
 from torch import Tensor
 
+from effebm_ext import _C
+from effebm_ext.ops.checks import check_state, is_differentiated
 from effebm_ext.ops.packing import Packed
+from effebm_ext.ops.vmap import rule_by_folding
+from effebm_ext.rng import Rng, key_arguments
+from effebm_ext.transforms import forward_formula, is_transformed
+
+# The code of the compressor, its size, its option, and the offsets of its blocks.
+CompressorArguments = tuple[int, int, int, Tensor | None]
+NO_COMPRESSOR: CompressorArguments = (_C.COMPRESSOR_NONE, 0, 0, None)
+
+# The key of random numbers, int64 (2,), with offset and first_chain.
+KeyArguments = tuple[Tensor | None, int, int]
+NO_KEY: KeyArguments = (None, 0, 0)
+
+_COMPRESS = torch.ops.effebm.compress.default
 
 
-class FusedCompressor:
-    """A compressor that the kernels know, so that it is a part of the fused step."""
+class FusedCompressor(ABC):
+    """A compressor that the kernels know, so that it is a part of the fused step.
 
-    def compress(self, x: Tensor) -> Tensor:
-        """``C(x)``, a new contiguous tensor of x's shape and dtype, ``(n_chains, *event)``."""
-        raise NotImplementedError
+    Attributes:
+        name: the compressor's name in the list of the kernels (csrc/core/compressors.h).
+        text_form: how a configuration writes the compressor.
+        is_random: the compressor draws random numbers.
+        shrinks: the error ``u - C(u)`` is in the mean no larger than u, as error feedback needs.
+    """
 
-    def vjp(self, u: Tensor, v: Tensor) -> Tensor:
-        """``v`` times the derivative of :meth:`compress` at ``u``, a symmetric matrix."""
-        raise NotImplementedError
+    name: ClassVar[str]
+    text_form: ClassVar[str]
+    is_random: ClassVar[bool] = False
+    known: ClassVar[dict[str, type[FusedCompressor]]] = {}
 
+    def __init_subclass__(cls) -> None:
+        if "name" in cls.__dict__:
+            FusedCompressor.known[cls.name] = cls
+
+    @classmethod
+    @abstractmethod
+    def parse(cls, text: str) -> FusedCompressor:
+        """Makes the compressor from what follows its name and a colon in a configuration.
+
+        Raises:
+            ValueError: the text is of another form.
+        """
+
+    @abstractmethod
+    def options(self, x: Tensor) -> tuple[int, int, Tensor | None]:
+        """Returns the size, the option and the block offsets by which the ops know this compressor,
+        for chains like those of ``x``.
+
+        Raises:
+            ValueError: the compressor does not fit the rows of ``x``.
+        """
+
+    @abstractmethod
+    def vjp(self, u: Tensor, v: Tensor, key: KeyArguments = NO_KEY) -> Tensor:
+        """Returns ``v`` times the derivative of :meth:`compress` at ``u`` with the random numbers
+        of ``key``, a symmetric matrix."""
+
+    @abstractmethod
     def pack(self, c: Tensor) -> Packed:
-        """A tensor that this has compressed, in less memory; ``pack(c).unpack()`` is c, bit for
-        bit."""
-        raise NotImplementedError
+        """Returns a tensor that this has compressed in less memory; ``pack(c).unpack()`` is c, bit
+        for bit."""
 
-    def kernel_arguments(self, x: Tensor) -> tuple[int, int, Tensor | None]:
-        """The code, the size and the block offsets by which the ops know this compressor, for
-        chains like those of ``x``."""
-        raise NotImplementedError
+    @abstractmethod
+    def reference(self, u: Tensor, seed: int, offset: int, first_chain: int) -> Tensor:
+        """Returns ``C(u)`` in plain PyTorch, equal to :meth:`compress` in bits."""
+
+    @property
+    def shrinks(self) -> bool:
+        return True
+
+    def compress(self, x: Tensor, *, rng: Rng = None) -> Tensor:
+        """Returns ``C(x)``, a new contiguous tensor of x's shape and dtype.
+
+        Args:
+            x: float32, float64, bfloat16 or float16 ``(n_chains, *event)``, any strides.
+            rng: as in :func:`effebm_ext.langevin_step_`; used by compressors that are random.
+
+        Differentiable almost everywhere, in reverse and in forward mode. ``torch.vmap`` folds its
+        axis into the chains.
+
+        Raises:
+            TypeError: x is not a tensor of one of these dtypes.
+            ValueError: the compressor does not fit the rows of x.
+            RuntimeError: x is on a device this build has no kernels for.
+        """
+        check_state(x)
+        arguments = self.kernel_arguments(x)
+        key = key_arguments(rng, x) if self.is_random else NO_KEY
+        if is_transformed():
+            return _Transformable.apply(x, self, arguments[:3], key[1:], arguments[3], key[0])
+        if is_differentiated(x):
+            return _Differentiable.apply(x, self, arguments[:3], key[1:], arguments[3], key[0])
+        return _COMPRESS(x, *arguments, *key) if self.is_random else _COMPRESS(x, *arguments)
+
+    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
+        """Returns the arguments by which the ops know this compressor, for chains like those of
+        ``x``."""
+        return _C.COMPRESSORS[self.name], *self.options(x)
 
 
 Compressor = FusedCompressor | Callable[[Tensor], Tensor]
@@ -38,3 +119,69 @@ Compressor = FusedCompressor | Callable[[Tensor], Tensor]
 def is_black_box(compressor: Compressor | None) -> TypeGuard[Callable[[Tensor], Tensor]]:
     """Tells whether a compressor is a function, of which the kernels know nothing."""
     return callable(compressor)
+
+
+def no_compressor(value: object) -> TypeError:
+    """The error for a value that is not a compressor."""
+    names = ", ".join(cls.__name__ for cls in FusedCompressor.known.values())
+    return TypeError(
+        f"compressor: expected {names}, a function of a tensor, or None, got {type(value).__name__}"
+    )
+
+
+def is_random(arguments: Mapping[str, Any]) -> bool:
+    """Tells whether the compressor of an op's call draws random numbers."""
+    code = arguments["compressor"]
+    random = (name for name, cls in FusedCompressor.known.items() if cls.is_random)
+    return any(code == _C.COMPRESSORS[name] for name in random)
+
+
+class _Differentiable(torch.autograd.Function):
+    """The op in reverse mode only, as torch.compile traces no function that has a forward mode."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        compressor: FusedCompressor,
+        code_and_sizes: tuple[int, int, int],
+        offset_and_chain: tuple[int, int],
+        block_offsets: Tensor | None,
+        key: Tensor | None,
+    ) -> Tensor:
+        return _COMPRESS(x, *code_and_sizes, block_offsets, key, *offset_and_chain)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        x, ctx.compressor, _, ctx.offset_and_chain, _, key = inputs
+        ctx.save_for_backward(x, key)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, key = ctx.saved_tensors
+        to_x = ctx.compressor.vjp(x, gradient, (key, *ctx.offset_and_chain))
+        return to_x, None, None, None, None, None
+
+
+class _Transformable(_Differentiable):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _Differentiable.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(inputs[0], inputs[-1])
+
+    @staticmethod
+    @forward_formula
+    def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, *_: None) -> Tensor:
+        x, key = saved
+        return ctx.compressor.vjp(x, tangent, (key, *ctx.offset_and_chain))
+
+
+@torch.library.register_fake("effebm::compress")
+def _(x: Tensor, *arguments: object) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+torch.library.register_vmap(
+    "effebm::compress", rule_by_folding(_COMPRESS, key="key", draws=is_random)
+)

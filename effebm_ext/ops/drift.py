@@ -11,9 +11,10 @@ from effebm_ext import _C
 from effebm_ext.limits import Clip
 from effebm_ext.ops.black_box import black_box_drift
 from effebm_ext.ops.checks import check_like, check_not_differentiated, check_state, compute_dtype
-from effebm_ext.ops.compressor import Compressor, is_black_box
+from effebm_ext.ops.compressor import Compressor, is_black_box, is_random
 from effebm_ext.ops.step_call import drift_arguments
 from effebm_ext.ops.vmap import rule_by_folding
+from effebm_ext.rng import Rng
 
 _DRIFT = torch.ops.effebm.drift.default
 
@@ -33,6 +34,7 @@ def drift(
     compressor: Compressor | None = None,
     clip: Clip | None = None,
     delta: Tensor | None = None,
+    rng: Rng = None,
 ) -> Drift:
     """The drift ``C(clip(grad))``, its product with a displacement and its square, in one pass.
 
@@ -46,6 +48,7 @@ def drift(
         compressor, clip: as in :func:`effebm_ext.langevin_step_`.
         delta: ``(n_chains, *event)``, float32 (float64 for float64 gradients); None stands for
             zeros.
+        rng: as in :func:`effebm_ext.langevin_step_`; used by compressors that are random.
 
     Raises:
         TypeError, ValueError, RuntimeError: as :func:`effebm_ext.langevin_step_`.
@@ -58,7 +61,7 @@ def drift(
         with torch.no_grad():  # the function may have parameters
             grad, _ = black_box_drift(grad, None, compressor, clip)
         compressor = clip = None
-    arguments = drift_arguments(grad, compressor, clip)
+    arguments = drift_arguments(grad, compressor, clip, rng)
     applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)
     return Drift(applied, sums[:, 0], sums[:, 1])
 
@@ -71,5 +74,6 @@ def _(grad: Tensor, delta: Tensor | None, *arguments: object) -> tuple[Tensor, T
 
 
 torch.library.register_vmap(
-    "effebm::drift", rule_by_folding(_DRIFT, chains=("grad", "delta"), axes=(0, 0))
+    "effebm::drift",
+    rule_by_folding(_DRIFT, chains=("grad", "delta"), key="key", draws=is_random, axes=(0, 0)),
 )

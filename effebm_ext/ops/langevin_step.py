@@ -7,7 +7,6 @@ from torch import Tensor
 
 from effebm_ext.limits import Bounds, Clip, as_bounds
 from effebm_ext.ops.black_box import black_box_step
-from effebm_ext.ops.block_sign import BlockSign, block_sign_compress_reference
 from effebm_ext.ops.checks import (
     check_apart,
     check_like,
@@ -23,10 +22,9 @@ from effebm_ext.ops.checks import (
     row_size,
 )
 from effebm_ext.ops.clip import clip_with_statistics
-from effebm_ext.ops.compressor import Compressor, is_black_box
+from effebm_ext.ops.compressor import Compressor, FusedCompressor, is_black_box
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import differentiable_step
-from effebm_ext.ops.topk import TopK, topk_compress_reference
 from effebm_ext.reference import fma, normals, sqrt
 from effebm_ext.rng import Rng
 
@@ -60,7 +58,8 @@ def langevin_step_(
         grad: gradient of the energy at x, same shape and dtype. The step descends: callers who
             have a score (gradient of the log density) pass its negative.
         step_size: gamma >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per chain.
-        compressor: None, :class:`~effebm_ext.TopK`, :class:`~effebm_ext.BlockSign`, or any function
+        compressor: None, :class:`~effebm_ext.TopK`, :class:`~effebm_ext.BlockSign`,
+            :class:`~effebm_ext.RandomK`, :class:`~effebm_ext.NaturalCompression`, or any function
             that maps ``u``, x's shape and float32 (float64 for float64 states), to a tensor like
             it; such a function runs by itself, before the fused update.
         noise_std: standard deviation of the noise, >= 0, like step_size a number or a tensor;
@@ -203,10 +202,8 @@ def langevin_step_reference(
     if residual is not None:
         u = u + residual.reshape(n_chains, dim)
     c = u
-    if isinstance(compressor, TopK):
-        c = topk_compress_reference(u, compressor.entries(dim))
-    elif isinstance(compressor, BlockSign):
-        c = block_sign_compress_reference(u, compressor)
+    if isinstance(compressor, FusedCompressor):
+        c = compressor.reference(u, seed, offset, first_chain)
 
     step = torch.as_tensor(step_size, dtype=dtype).reshape(-1, 1)
     state = fma(-(step * 0.5), c, state)

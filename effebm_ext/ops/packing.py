@@ -105,7 +105,7 @@ class PackedSigns(Packed):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PackedEntries(Packed):
-    """A tensor that Top-k compressed: the kept entries and their indices.
+    """A tensor that Top-k or Random-k compressed: the kept entries and their indices.
 
     Attributes:
         values: ``(n_chains, k)``, of the dtype of what was packed. Where a chain has fewer entries
@@ -135,6 +135,55 @@ class PackedEntries(Packed):
         return self
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class PackedUpperBits(Packed):
+    """A tensor of floats whose lower bits are zero: the upper bits.
+
+    Attributes:
+        bits: int16 or int32 ``(n_chains, d)``, the upper bits of the entries.
+        dtype: of what was packed.
+        event_shape: shape of the entries of a chain.
+    """
+
+    bits: Tensor
+    dtype: torch.dtype
+    event_shape: tuple[int, ...]
+
+    def unpack(self) -> Tensor:
+        """As :meth:`Packed.unpack`."""
+        integer = _INTEGERS[self.dtype.itemsize]
+        shift = 8 * (self.dtype.itemsize - self.bits.element_size())
+        c = (self.bits.to(integer) << shift).view(self.dtype)
+        return c.reshape(len(c), *self.event_shape)
+
+    def tensors(self) -> dict[str, Tensor | None]:
+        """As :meth:`Packed.tensors`."""
+        return {"bits": self.bits}
+
+    def put(self, chains: Tensor, other: PackedUpperBits) -> PackedUpperBits:
+        """As :meth:`Packed.put`."""
+        self.bits[chains] = other.bits
+        return self
+
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+_EXPONENT_AND_SIGN = {torch.float32: 9, torch.float64: 12}
+
+
+def pack_upper_bits(c: Tensor, mantissa_bits: int) -> PackedUpperBits:
+    """See :meth:`effebm_ext.NaturalCompression.pack`."""
+    needed = _EXPONENT_AND_SIGN[c.dtype] + mantissa_bits
+    size = 2 if needed <= 16 else 4 if needed <= 32 else 8
+    all_bits = c.reshape(len(c), row_size(c)).contiguous().view(_INTEGERS[c.element_size()])
+    below = 8 * c.element_size() - needed
+    if (all_bits & ((1 << below) - 1)).any():
+        raise ValueError(
+            f"c: expected a tensor whose entries have {mantissa_bits} bits of mantissa, got more"
+        )
+    bits = (all_bits >> 8 * (c.element_size() - size)).to(_INTEGERS[size], copy=True)
+    return PackedUpperBits(bits, c.dtype, tuple(c.shape[1:]))
+
+
 def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> PackedSigns:
     """See :meth:`effebm_ext.BlockSign.pack`."""
     signs, zeros, scales, flags = torch.ops.effebm.signs_pack(c, block_size, block_offsets)
@@ -154,7 +203,7 @@ def pack_entries(c: Tensor, k: int) -> PackedEntries:
     values, indices, flags = torch.ops.effebm.entries_pack(c, k)
     if flags.item():
         raise ValueError(
-            f"c: expected a tensor that Top-k has compressed to {k} entries per chain, got more"
+            f"c: expected a tensor that has been compressed to {k} entries per chain, got more"
         )
     if row_size(c) <= _SMALL_INDEX:
         indices = indices.to(torch.int16)

@@ -10,11 +10,17 @@ from torch import Tensor
 from effebm_ext import _C
 from effebm_ext.limits import Bounds, Clamp, Clip, ClipNorm, ClipValue, Reflect, as_bounds
 from effebm_ext.ops.checks import chain_scalar
-from effebm_ext.ops.compressor import Compressor, FusedCompressor, is_black_box
+from effebm_ext.ops.compressor import (
+    NO_COMPRESSOR,
+    NO_KEY,
+    Compressor,
+    CompressorArguments,
+    FusedCompressor,
+    KeyArguments,
+    is_black_box,
+    no_compressor,
+)
 from effebm_ext.rng import Rng, key_arguments
-
-CompressorArguments = tuple[int, int, Tensor | None]
-NO_COMPRESSOR: CompressorArguments = (_C.COMPRESSOR_NONE, 0, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +34,13 @@ class StepCall:
             dtype.
         noise_std: likewise; None and None stand for sqrt(step_size).
         compressor: None, or one that the kernels know, and
-        compressor_arguments: the code, the size and the block offsets by which they know it.
+        compressor_arguments: the code, the size, the option and the block offsets by which they
+            know it.
         clip: of the gradient.
         bounds: of the new state.
     """
 
-    key: tuple[Tensor, int, int]
+    key: KeyArguments
     step_size: tuple[float, Tensor | None]
     noise_std: tuple[float | None, Tensor | None] = (None, None)
     compressor: FusedCompressor | None = None
@@ -66,8 +73,9 @@ class StepCall:
             if isinstance(compressor, FusedCompressor):
                 own["compressor"] = compressor
                 own["compressor_arguments"] = compressor.kernel_arguments(x)
+                noiseless = noiseless and not compressor.is_random
             elif not is_black_box(compressor):
-                raise _no_compressor(compressor)
+                raise no_compressor(compressor)
         if clip is not None:
             check_clip(clip)
             if not is_black_box(compressor):
@@ -109,48 +117,47 @@ class StepCall:
     def tensors(self) -> tuple[Tensor | None, ...]:
         """The tensors of the call, in the order of :meth:`with_tensors`."""
         (key, _, _), (_, steps), (_, noises) = self.key, self.step_size, self.noise_std
-        _, _, offsets = self.compressor_arguments
+        *_, offsets = self.compressor_arguments
         return key, steps, noises, offsets
 
     def with_tensors(self, key: Any, steps: Any, noises: Any, offsets: Any) -> StepCall:
         """The same call of other tensors, or of None where autograd keeps them by themselves."""
-        (_, offset, first_chain), (code, size, _) = self.key, self.compressor_arguments
+        (_, offset, first_chain), (*compressor, _) = self.key, self.compressor_arguments
         (step, _), (noise, _) = self.step_size, self.noise_std
         return dataclasses.replace(
             self,
             key=(key, offset, first_chain),
             step_size=(step, steps),
             noise_std=(noise, noises),
-            compressor_arguments=(code, size, offsets),
+            compressor_arguments=(*compressor, offsets),
         )
 
 
 def drift_arguments(
-    grad: Tensor, compressor: Compressor | None, clip: Clip | None
+    grad: Tensor, compressor: Compressor | None, clip: Clip | None, rng: Rng = None
 ) -> tuple[object, ...]:
     """The arguments by which the op ``drift`` makes ``C(clip(grad))``, in the order of its schema,
-    without trailing defaults.
+    without trailing defaults. A generator draws a key only where the compressor is random.
 
     Raises:
         TypeError: compressor or clip is of another type.
         ValueError: the compressor does not fit the rows of ``grad``.
     """
     compressed: CompressorArguments | tuple[()] = ()
+    key = NO_KEY
     if compressor is not None:
         if not isinstance(compressor, FusedCompressor):
-            raise _no_compressor(compressor)
+            raise no_compressor(compressor)
         compressed = compressor.kernel_arguments(grad)
-    if clip is None:
+        if compressor.is_random:
+            key = key_arguments(rng, grad)
+    if clip is not None:
+        check_clip(clip)
+    elif key is NO_KEY:
         return compressed
-    check_clip(clip)
-    return *(compressed or NO_COMPRESSOR), clip.code, clip.limit
-
-
-def _no_compressor(value: object) -> TypeError:
-    return TypeError(
-        "compressor: expected TopK, BlockSign, a function of a tensor, or None, "
-        f"got {type(value).__name__}"
-    )
+    code, limit = (_C.CLIP_NONE, 0.0) if clip is None else (clip.code, clip.limit)
+    clipped = *(compressed or NO_COMPRESSOR), code, limit
+    return clipped if key is NO_KEY else (*clipped, *key)
 
 
 def check_clip(clip: Clip) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from effebm_ext.ops.checks import compute_dtype, is_differentiated
 from effebm_ext.ops.clip import clip_gradient
+from effebm_ext.ops.compressor import is_random
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.transforms import forward_formula, is_transformed
@@ -64,7 +65,7 @@ class _Differentiable(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             to_u = to_x
             if call.compressor is not None:
-                to_u = call.compressor.vjp(clip_gradient(grad, call.clip), to_u)
+                to_u = call.compressor.vjp(clip_gradient(grad, call.clip), to_u, call.key)
             if call.clip is not None:
                 to_u = call.clip.vjp(grad.to(dtype), to_u)
             to_grad = (-0.5 * call.step_size_for(x) * to_u).to(grad.dtype)
@@ -90,7 +91,7 @@ class _Transformable(_Differentiable):
         if call.clip is not None:
             of_u = call.clip.vjp(grad.to(dtype), of_u)  # its derivative is symmetric
         if call.compressor is not None:
-            of_u = call.compressor.vjp(clip_gradient(grad, call.clip), of_u)
+            of_u = call.compressor.vjp(clip_gradient(grad, call.clip), of_u, call.key)
         moved = of_x.to(dtype) - 0.5 * call.step_size_for(x) * of_u
         if call.bounds is not None:
             moved = call.bounds.vjp(_free(x, grad, call), moved)
@@ -103,7 +104,8 @@ def _free(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
 
 
 def _draws(arguments: Mapping[str, Any]) -> bool:
-    return arguments["noise_std"] != 0 or arguments["noise_stds"] is not None
+    noise = arguments["noise_std"] != 0 or arguments["noise_stds"] is not None
+    return noise or is_random(arguments)
 
 
 torch.library.register_vmap(

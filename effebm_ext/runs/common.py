@@ -11,7 +11,7 @@ from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.runs.data import TOYS
 from effebm_ext.runs.fields import check_options, option
-from effebm_ext.runs.options import parse_clip, parse_compressor
+from effebm_ext.runs.options import COMPRESSOR_FORMS, parse_clip, parse_compressor
 
 # Each schedule gives the remaining share of the learning rate when a share `done` of all iterations
 # is done.
@@ -48,13 +48,13 @@ class CommonOptions:
     conditional: bool = option(False, "learn an energy of data and labels, to sample by class")
     compressor: str | None = option(
         None,
-        "compressor of the chains' gradients: none, topk:RATIO, topk:K or block-sign:SIZE "
+        f"compressor of the chains' gradients: none, {COMPRESSOR_FORMS} "
         "[default: block-sign:64, of weighted walkers none]",
     )
     error_feedback: bool | None = option(
         None,
         "feed what compression drops back into the next step "
-        "[default: yes, but not for weighted walkers or with --verbatim]",
+        "[default: yes, but not for weighted walkers, an unbiased Random-k or with --verbatim]",
     )
     clip: str = option(
         "none",

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.options import parse_compressor
 from effebm_ext.runs.recipes import RECIPES, Recipe
 
 # EFF-EBM's Algorithm 1 fixes these options; it leaves rates and step sizes open.
@@ -102,7 +103,7 @@ class TrainConfig(CommonOptions):
 
         Data of about unit scale get a step size of 0.02 and data noise of 0.3 if they are images,
         as the noise can be taken off images again, and 0.005 and 0 otherwise. Chains are compressed
-        by Block-Sign of 64 with error feedback. The rate of Adam falls by a cosine, and its
+        by Block-Sign of 64 with error feedback, which an unbiased Random-k has not. The rate of Adam falls by a cosine, and its
         gradient is bounded by a norm of 1. Recipes choose their own options, and may choose others
         differently.
         """
@@ -110,7 +111,7 @@ class TrainConfig(CommonOptions):
             "step_size": 0.02 if is_image else 0.005,
             "data_noise": 0.3 if is_image else 0.0,
             "compressor": "block-sign:64",
-            "error_feedback": True,
+            "error_feedback": self.compressor is None or _may_be_fed_back(self.compressor),
             "optimizer": "adam",
             "learning_rate_schedule": "constant" if self.verbatim else "cosine",
             "max_grad_norm": 1.0,
@@ -139,6 +140,11 @@ class TrainConfig(CommonOptions):
     def chains_move_every(self) -> int:
         """Iterations between two moves of the chains."""
         return min(self.checkpoint_every, self.iterations) if self.recipe.moves_rarely else 1
+
+
+def _may_be_fed_back(compressor: str) -> bool:
+    parsed = parse_compressor(compressor)
+    return parsed is None or parsed.shrinks
 
 
 def _owners() -> dict[str, list[str]]:

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-
 from effebm_ext.limits import ClipNorm, ClipValue
-from effebm_ext.ops.block_sign import BlockSign
 from effebm_ext.ops.compressor import FusedCompressor
-from effebm_ext.ops.topk import TopK
+
+
+COMPRESSOR_FORMS = ", ".join(cls.text_form for cls in FusedCompressor.known.values())
 
 
 def parse_compressor(text: str) -> FusedCompressor | None:
-    """Parses ``none``, ``topk:0.1`` (a ratio), ``topk:16`` (entries) or ``block-sign:64``.
-
-    A number of only digits counts entries, at least one: ``topk:1`` keeps one entry. Any other
-    number is a ratio: ``topk:1.0`` keeps all.
+    """Parses ``none`` or a compressor by its name, such as ``topk:0.1`` (a ratio), ``topk:16``
+    (entries), ``block-sign:64``, ``random-k:0.1`` or ``natural``.
 
     Raises:
         ValueError: the text is none of these.
 
     Warns:
-        UserWarning: the ratio is one, which keeps all entries.
+        UserWarning: a ratio is one, which keeps all entries.
     """
-    kind, _, size = text.partition(":")
+    if text == "none":
+        return None
+    name, _, rest = text.partition(":")
+    known = FusedCompressor.known.get(name.replace("-", "_"))
+    if known is None or "_" in name:
+        raise ValueError(f"compressor: expected none, {COMPRESSOR_FORMS}, got {text!r}")
     try:
-        if text == "none":
-            return None
-        if kind == "topk":
-            return _topk(size)
-        if kind == "block-sign":
-            return BlockSign(int(size))
+        return known.parse(rest)
     except ValueError as error:
         raise ValueError(f"compressor: {text!r}: {error}") from error
-    raise ValueError(
-        f"compressor: expected none, topk:RATIO, topk:K or block-sign:SIZE, got {text!r}"
-    )
 
 
 def parse_clip(text: str) -> ClipValue | ClipNorm | None:
@@ -56,17 +49,3 @@ def parse_clip(text: str) -> ClipValue | ClipNorm | None:
     except ValueError as error:
         raise ValueError(f"clip: {text!r}: {error}") from error
     raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")
-
-
-def _topk(size: str) -> TopK:
-    if not re.fullmatch("[0-9]+", size):
-        compressor = TopK(ratio=float(size))
-        if compressor.ratio == 1:
-            warnings.warn(
-                f"compressor: topk:{size} is a ratio and keeps all entries; topk:1 keeps one",
-                stacklevel=2,  # one place, so that the warning is shown once for all callers
-            )
-        return compressor
-    if int(size) == 0:
-        raise ValueError("k: expected 1 entry or more, got 0, which leaves chains to the noise")
-    return TopK(int(size))

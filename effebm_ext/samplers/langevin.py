@@ -10,6 +10,7 @@ from torch import Tensor
 
 from effebm_ext.energies import WithoutGraph
 from effebm_ext.limits import Bounds, Clip, as_bounds
+from effebm_ext.ops.checks import check_shrinks
 from effebm_ext.ops.compressor import Compressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
@@ -87,6 +88,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             raise TypeError("Langevin: expected either an energy or score=")
         if error_feedback and compressor is None:
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
+        if error_feedback:
+            check_shrinks(compressor, "error_feedback")
         temperature = as_float(temperature, "temperature")
         if not 0 <= temperature < math.inf:
             raise ValueError(f"temperature: expected a finite number >= 0, got {temperature}")

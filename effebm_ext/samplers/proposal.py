@@ -17,9 +17,9 @@ from effebm_ext.energies import energy_and_gradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
 from effebm_ext.ops.compressor import Compressor, FusedCompressor
-from effebm_ext.ops.drift import drift
+from effebm_ext.ops.drift import Drift, drift
 from effebm_ext.ops.langevin_transition import langevin_transition
-from effebm_ext.rng import Rng
+from effebm_ext.rng import Key, Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
 from effebm_ext.samplers.initial import initial_state
@@ -28,6 +28,11 @@ from effebm_ext.samplers.langevin_steps import Energy
 from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 from effebm_ext.scalars import as_positive
+
+
+# Added to the step where a drift is found outside of the steps, so that a random compressor draws
+# numbers for it that no proposal has seen.
+_OUTSIDE_OF_STEPS = 2**55
 
 
 class Proposal(NamedTuple):
@@ -66,8 +71,8 @@ class LangevinProposal:
             parameters, since its values are kept.
         step_size: gamma > 0: a number, or a callable of the step that gives one. Tensors without
             axes are numbers; the host waits for a tensor on a GPU.
-        compressor: TopK, BlockSign, any function of a tensor row by row, deterministic or random
-            as above, or None.
+        compressor: TopK, BlockSign, RandomK, NaturalCompression, any function of a tensor row by
+            row, deterministic or random as above, or None.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds: refused; see below.
 
@@ -152,12 +157,14 @@ class LangevinProposal:
             self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
         state = initial_state(x0, rng, energy_kwargs)
         energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
-        return CachedState(**vars(state), energy=energy, drift=self._keep(self._drift(gradient)))
+        applied = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
+        return CachedState(**vars(state), energy=energy, drift=self._keep(applied.drift))
 
     def refresh_(self, state: CachedState) -> None:
         """Updates energy and drift of a state to the present energy, by one gradient."""
         state.energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
-        state.drift = self._keep(self._drift(gradient))
+        applied = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
+        state.drift = self._keep(applied.drift)
 
     def propose(self, state: CachedState) -> Proposal:
         """Proposes a step along the cached drift, whatever parameters that drift belongs to, by one
@@ -169,9 +176,7 @@ class LangevinProposal:
             state.x, dense(state.drift), gamma, rng=state.key.at(state.step)
         )
         energy, gradient = energy_and_gradient(self.energy, forward.x, state.energy_kwargs)
-        back = drift(
-            gradient, compressor=self._keeping_dtype, clip=self.clip, delta=forward.x - state.x
-        )
+        back = self._drift(gradient, state.key, state.step, forward.x - state.x)
         dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
         squares = forward.drift_sq.double() - back.drift_sq.double()
         log_ratio = state.energy.double() - energy.double() + dots / 2 + gamma / 8 * squares
@@ -189,8 +194,14 @@ class LangevinProposal:
         state.energy = torch.where(accept, to.energy, state.energy)
         state.drift = self._keep(torch.where(row, to.drift, dense(state.drift)))
 
-    def _drift(self, gradient: Tensor) -> Tensor:
-        return drift(gradient, compressor=self._keeping_dtype, clip=self.clip).drift
+    def _drift(
+        self, gradient: Tensor, key: Key, step: int, delta: Tensor | None = None
+    ) -> Drift:
+        """Returns the drift, for which a random compressor draws the numbers of this step."""
+        compressor = self._keeping_dtype
+        is_random = isinstance(compressor, FusedCompressor) and compressor.is_random
+        rng = key.at(step) if is_random else None
+        return drift(gradient, compressor=compressor, clip=self.clip, delta=delta, rng=rng)
 
     def _keep(self, applied: Tensor) -> CachedDrift:
         if isinstance(self.compressor, FusedCompressor):

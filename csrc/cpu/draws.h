@@ -1,5 +1,7 @@
-// Noise for a stretch of a row, many quads at a time.
+// Random numbers for a stretch of a row, many quads at a time.
 #pragma once
+
+#include <algorithm>
 
 #include "../core/normal.h"
 #include "simd.h"
@@ -18,10 +20,10 @@ struct GroupOrder {
   }
 };
 
-// The noise of one chain at one step.
-class Noise {
+// The random numbers of one chain at one step, of one purpose.
+class Draws {
  public:
-  Noise(const Stream& stream, uint32_t chain) : stream_(stream), chain_(chain) {
+  Draws(const Stream& stream, uint32_t chain) : stream_(stream), chain_(chain) {
     for (int round = 0; round < kPhiloxRounds; ++round) {
       keys_[0][round] = stream.key0 + uint32_t(round) * kPhiloxWeyl0;
       keys_[1][round] = stream.key1 + uint32_t(round) * kPhiloxWeyl1;
@@ -30,7 +32,7 @@ class Noise {
 
   // normals[0 .. 4 * quads) = the noise of elements 4 * first_quad onwards. `normals` must have
   // room for a multiple of 4 * kGroup.
-  void fill(uint32_t first_quad, int quads, float* normals) const {
+  void normals(uint32_t first_quad, int quads, float* normals) const {
     for (int q = 0; q < quads; q += kBatch) {
       alignas(64) uint32_t words[4][kBatch];
       draw_batch(first_quad + uint32_t(q), words);
@@ -41,6 +43,19 @@ class Noise {
           box_muller(words[2][at + i], words[3][at + i], n[2][i], n[3][i]);
         }
         interleave(n, normals + 4 * (q + at));
+      }
+    }
+  }
+
+  // Likewise the words of the elements.
+  void words(uint32_t first_quad, int quads, uint32_t* words) const {
+    for (int q = 0; q < quads; q += kBatch) {
+      alignas(64) uint32_t drawn[4][kBatch];
+      draw_batch(first_quad + uint32_t(q), drawn);
+      for (int at = 0; at < kBatch && q + at < quads; at += kGroup) {
+        alignas(64) uint32_t group[4][kGroup];
+        for (int i = 0; i < 4; ++i) std::copy_n(drawn[i] + at, kGroup, group[i]);
+        interleave(group, words + 4 * (q + at));
       }
     }
   }
@@ -83,16 +98,17 @@ class Noise {
         store(words[i] + v / 2 * kGroup, join_halves(c[v][i], c[v + 1][i]));
   }
 
-  static void interleave(const float (&n)[4][kGroup], float* normals) {
+  template <class V>
+  static void interleave(const V (&n)[4][kGroup], V* out) {
     using namespace simd;
     const Floats n0 = load_floats(n[0]), n1 = load_floats(n[1]);
     const Floats n2 = load_floats(n[2]), n3 = load_floats(n[3]);
     const Floats low01 = zip_low(n0, n1), low23 = zip_low(n2, n3);
     const Floats high01 = zip_high(n0, n1), high23 = zip_high(n2, n3);
-    store(normals, zip_pairs_low(low01, low23));
-    store(normals + kGroup, zip_pairs_high(low01, low23));
-    store(normals + 2 * kGroup, zip_pairs_low(high01, high23));
-    store(normals + 3 * kGroup, zip_pairs_high(high01, high23));
+    store(out, zip_pairs_low(low01, low23));
+    store(out + kGroup, zip_pairs_high(low01, low23));
+    store(out + 2 * kGroup, zip_pairs_low(high01, high23));
+    store(out + 3 * kGroup, zip_pairs_high(high01, high23));
   }
 #else
   static constexpr int kGroup = 8, kBatch = kGroup;
@@ -104,9 +120,10 @@ class Noise {
     }
   }
 
-  static void interleave(const float (&n)[4][kGroup], float* normals) {
+  template <class V>
+  static void interleave(const V (&n)[4][kGroup], V* out) {
     for (int q = 0; q < kGroup; ++q)
-      for (int i = 0; i < 4; ++i) normals[4 * q + i] = n[i][q];
+      for (int i = 0; i < 4; ++i) out[4 * q + i] = n[i][q];
   }
 #endif
 
