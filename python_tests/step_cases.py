@@ -16,8 +16,8 @@ NOISES = [None, 0, 0.3, torch.tensor(0.3), torch.tensor([0.0, 0.5, 2.0])]
 # The arguments of the ops after the tensors, as a step without options has them.
 NEUTRAL = {"key": torch.tensor([1, 2]), "offset": 0, "first_chain": 0, "step_size": 0.1,
            "step_sizes": None, "noise_std": None, "noise_stds": None, "compressor": 0,
-           "compressor_size": 0, "block_offsets": None, "clip": 0, "clip_limit": 0.0, "bounds": 0,
-           "lower": 0.0, "upper": 0.0}  # fmt: skip
+           "compressor_size": 0, "compressor_option": 0, "block_offsets": None, "clip": 0,
+           "clip_limit": 0.0, "bounds": 0, "lower": 0.0, "upper": 0.0}  # fmt: skip
 
 
 @st.composite
@@ -42,9 +42,11 @@ def cases(draw):
         st.none()
         | st.builds(eff.TopK, st.integers(0, dim))
         | st.builds(eff.BlockSign, st.integers(max(1, dim // 50), 2 * dim + 2))
+        | st.builds(eff.RandomK, st.integers(0, dim), unbiased=st.booleans())
+        | st.builds(eff.NaturalCompression, st.integers(0, 22))
     )
     residual = None
-    if compressor is not None and draw(st.booleans()):
+    if compressor is not None and compressor.shrinks and draw(st.booleans()):
         residual = LAYOUTS[draw(layouts)](normal(*shape, seed=seed + 2, dtype=compute_dtype(dtype)))
     options = {"clip": CLIPS, "bounds": BOUNDS, "noise_std": NOISES[:-1]}
     drawn = {name: draw(st.sampled_from(values)) for name, values in options.items()}

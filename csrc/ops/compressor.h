@@ -81,15 +81,20 @@ inline bool draws(Compressor compressor) {
   return false;
 }
 
+inline void set_key(const Tensor& x, const Tensor& key, int64_t offset, int64_t first_chain,
+                    CompressorParams& p) {
+  check_chains(x, key, first_chain);
+  p.key = key.const_data_ptr<int64_t>();
+  p.offset = offset;
+  p.first_chain = first_chain;
+}
+
 inline void add_key(const Tensor& x, const KeyArguments<Tensor>& a, CompressorParams& p) {
-  check_chains(x, a.key, a.first_chain);
-  p.key = a.key.const_data_ptr<int64_t>();
-  p.offset = a.offset;
-  p.first_chain = a.first_chain;
+  set_key(x, a.key, a.offset, a.first_chain, p);
 }
 
 inline void add_key(const Tensor& x, const KeyArguments<OptionalTensor>& a, CompressorParams& p) {
-  if (a.key) return add_key(x, KeyArguments<Tensor>{a.from, *a.key, a.offset, a.first_chain}, p);
+  if (a.key) return set_key(x, *a.key, a.offset, a.first_chain, p);
   STD_TORCH_CHECK(!draws(p.compressor),
                   "key: expected a tensor, as the compressor draws random numbers");
 }

@@ -25,8 +25,9 @@ class NaturalCompression(FusedCompressor):
     With 0 bits the neighbours are powers of two, and the mean of ``|C(u) - u|**2`` is at most
     ``|u|**2 / 8`` (natural compression, Horvath et al., arXiv 1905.10988); with m bits an entry
     ``u = (1 + f) 2**e`` has the variance ``r (s - r)``, where ``s = 2**(e - m)`` is the distance of
-    the neighbours and r the distance to the lower one. Zeros, infinities and NaN stay (NaN as the one
-    value torch.nan); a number beyond the largest of the short ones becomes this one. Probabilities are multiples of 2**-32.
+    the neighbours and r the distance to the lower one. Zeros and infinities stay, every NaN becomes
+    torch.nan, and a number beyond the largest of the short ones becomes this one. Probabilities are
+    multiples of 2**-32.
 
     ``compress`` is a step function for a given draw. The derivative is the identity, which is the
     derivative of the mean.

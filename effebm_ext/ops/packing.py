@@ -172,7 +172,7 @@ _EXPONENT_AND_SIGN = {torch.float32: 9, torch.float64: 12}
 
 def pack_upper_bits(c: Tensor, mantissa_bits: int) -> PackedUpperBits:
     """See :meth:`effebm_ext.NaturalCompression.pack`."""
-    needed = _EXPONENT_AND_SIGN[c.dtype] + mantissa_bits
+    needed = _EXPONENT_AND_SIGN[c.dtype] + max(mantissa_bits, 1)  # NaN has one bit of mantissa
     size = 2 if needed <= 16 else 4 if needed <= 32 else 8
     all_bits = c.reshape(len(c), row_size(c)).contiguous().view(_INTEGERS[c.element_size()])
     below = 8 * c.element_size() - needed

@@ -103,9 +103,9 @@ class TrainConfig(CommonOptions):
 
         Data of about unit scale get a step size of 0.02 and data noise of 0.3 if they are images,
         as the noise can be taken off images again, and 0.005 and 0 otherwise. Chains are compressed
-        by Block-Sign of 64 with error feedback, which an unbiased Random-k has not. The rate of Adam falls by a cosine, and its
-        gradient is bounded by a norm of 1. Recipes choose their own options, and may choose others
-        differently.
+        by Block-Sign of 64. Compressors have error feedback, but for the unbiased Random-k. The
+        rate of Adam falls by a cosine, and its gradient is bounded by a norm of 1. Recipes choose
+        their own options, and may choose others differently.
         """
         chosen: dict[str, Any] = {
             "step_size": 0.02 if is_image else 0.005,

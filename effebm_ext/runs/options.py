@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from effebm_ext import _C
 from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.compressor import FusedCompressor
 
-
-COMPRESSOR_FORMS = ", ".join(cls.text_form for cls in FusedCompressor.known.values())
+# In the order of the kernels' list.
+COMPRESSOR_FORMS = ", ".join(FusedCompressor.known[name].text_form for name in _C.COMPRESSORS)
 
 
 def parse_compressor(text: str) -> FusedCompressor | None:

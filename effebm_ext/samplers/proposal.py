@@ -29,7 +29,6 @@ from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 from effebm_ext.scalars import as_positive
 
-
 # Added to the step where a drift is found outside of the steps, so that a random compressor draws
 # numbers for it that no proposal has seen.
 _OUTSIDE_OF_STEPS = 2**55
@@ -194,9 +193,7 @@ class LangevinProposal:
         state.energy = torch.where(accept, to.energy, state.energy)
         state.drift = self._keep(torch.where(row, to.drift, dense(state.drift)))
 
-    def _drift(
-        self, gradient: Tensor, key: Key, step: int, delta: Tensor | None = None
-    ) -> Drift:
+    def _drift(self, gradient: Tensor, key: Key, step: int, delta: Tensor | None = None) -> Drift:
         """Returns the drift, for which a random compressor draws the numbers of this step."""
         compressor = self._keeping_dtype
         is_random = isinstance(compressor, FusedCompressor) and compressor.is_random

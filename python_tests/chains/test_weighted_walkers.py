@@ -271,7 +271,9 @@ def test_walkers_take_turns():
     assert moves.sum() == 12
 
 
-@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(2)], ids=str)
+@pytest.mark.parametrize(
+    "compressor", [None, eff.TopK(2), eff.BlockSign(2), eff.RandomK(2)], ids=str
+)
 @pytest.mark.parametrize("kind", [eff.Langevin, eff.MALA])
 def test_saved_walkers_go_on_to_the_bit(compressor, kind):
     def make():

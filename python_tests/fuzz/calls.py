@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import torch
+from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext import _C
@@ -13,7 +14,7 @@ from effebm_ext.ops.perturb import perturbed_pair_reference
 from fuzz import draws
 from fuzz.call import Call
 from fuzz.memory import check_same
-from fuzz.raw import RAW, bad_offsets
+from fuzz.raw import RAW, bad_offsets, key_arguments
 from fuzz.steps import step
 
 _ULP = 2.0**-52  # of float64, whose reference of fma is not exact
@@ -24,7 +25,7 @@ def make_call(seed: int, number: int) -> Call:
     torch.set_num_threads(draw.choice([1, 1, 1, 2]))
     name = draw.choice([
         *["langevin_step_", "langevin_step", "langevin_transition", "drift"] * 2,
-        *("perturbed_pair", "topk_compress", "block_sign_compress", "pack"),
+        *("perturbed_pair", "compress", "compress", "pack"),
     ])  # fmt: skip
     call = Call(name, draw)
     _BUILDERS.get(name, step)(call)
@@ -58,51 +59,68 @@ def perturbed_pair(call: Call) -> None:
 
 
 def compress(call: Call) -> None:
-    """topk_compress and block_sign_compress."""
-    draw, name = call.draw, call.name
+    """The op compress, by the compressors' methods, by its functions, or without a wrapper."""
+    draw = call.draw
     dtype, shape = draws.dtype_and_shape(draw)
-    dim, raw = row_size(torch.empty(shape)), draw.random() < 0.5
-    fault = call.choose_fault(["blocks", "x"])
+    dim, n = row_size(torch.empty(shape)), shape[0]
+    fault = call.choose_fault(["compressor", "x"])
     x = call.memory.place(draws.values(draw, shape, dtype))
     state = draw.choice([x.int(), x.cfloat(), x.new_zeros(())]) if fault == "x" else x
-    code = _C.COMPRESSOR_TOPK if name == "topk_compress" else _C.COMPRESSOR_BLOCK_SIGN
-    drawn = draws.compressor(draw, dim, bad=False)
-    while drawn.means.codes[0] != code:
-        drawn = draws.compressor(draw, dim, bad=False)
-    _, size, offsets = drawn.means.codes
-    blocks = None if offsets is None else torch.tensor(offsets)
-    if fault == "blocks" and code == _C.COMPRESSOR_TOPK:
-        size = draw.choice([dim + 1, -1])
-    elif fault == "blocks":
-        bad = bad_offsets(dim)[: None if raw else -3]  # of the last three it takes the numbers
-        size, blocks = draw.choice([(0, None), (-1, None), *[(1, b) for b in bad]])
-    call.told |= {"raw": raw, "dtype": dtype, "shape": shape, "size": size, "offsets": blocks}
+    drawn = draws.compressor(draw, dim, bad=False, known=True)
+    rng = draws.rng(draw, n, bad=False)
+    code, size, option, offsets = drawn.means.codes
+    how = draw.choice(["method", "function", "raw"])
+    call.told |= {"how": how, "dtype": dtype, "shape": shape, "codes": drawn.means.codes,
+                  "rng": rng.means}  # fmt: skip
     if fault is None:
-        want = drawn.means.compress(x)
-        call.check = lambda got: check_same(got, want, name)
-    if code == _C.COMPRESSOR_TOPK:
-        call.invoke = lambda: (RAW if raw else eff).topk_compress(state, size)
-    elif raw:
-        call.invoke = lambda: RAW.block_sign_compress(state, size, blocks)
+        want = drawn.means.compress(x, rng.means)
+        call.check = lambda got: check_same(got, want, "compressed")
+    if fault == "compressor":
+        call.invoke = lambda: _compress_wrongly(call, x)
+    elif how == "raw":
+        blocks = None if offsets is None else torch.tensor(offsets)
+        key = key_arguments(rng.means).values()
+        call.invoke = lambda: RAW.compress(state, code, size, option, blocks, *key)
+    elif how == "function" and code == _C.COMPRESSORS["topk"]:
+        call.invoke = lambda: eff.topk_compress(state, size)
+    elif how == "function" and code == _C.COMPRESSORS["block_sign"]:
+        given = size if offsets is None else None
+        call.invoke = lambda: eff.block_sign_compress(state, given, block_offsets=offsets)
     else:
-        given = size if blocks is None else None
-        call.invoke = lambda: eff.block_sign_compress(state, given, block_offsets=blocks)
+        call.invoke = lambda: drawn.make().compress(state, rng=rng.make())
+
+
+def _compress_wrongly(call: Call, x: Tensor) -> Tensor:
+    """A call whose compressor does not exist, or does not fit the rows."""
+    draw, dim, codes = call.draw, row_size(x), _C.COMPRESSORS
+    if draw.random() < 0.3:
+        return eff.topk_compress(x, draw.choice([dim + 1, -1]))
+    key = torch.tensor([1, 2])
+    arguments = draw.choice([
+        (codes["topk"], dim + 1), (codes["topk"], -1), (codes["block_sign"], 0),
+        (codes["random_k"], dim + 1, 0, None, key), (codes["natural"], 23, 0, None, key),
+        (codes["random_k"], 0), (codes["natural"], 0), (-1,), (1 + max(codes.values()),),
+        (codes["natural"], 0, 0, None, key.int()), (codes["natural"], 0, 0, None, key, 0, -1),
+        *[(codes["block_sign"], 1, 0, offsets) for offsets in bad_offsets(dim)],
+    ])  # fmt: skip
+    return RAW.compress(x, *arguments)
 
 
 def pack(call: Call) -> None:
-    """signs_pack, signs_unpack and entries_pack, by way of the compressors or without them."""
+    """Packing of compressed tensors, by way of the compressors or without them."""
     draw = call.draw
     dtype, shape = draws.dtype_and_shape(draw)
     dim, compute = row_size(torch.empty(shape)), compute_dtype(dtype)
     fault = call.choose_fault(["blocks", "c"])
     drawn = draws.compressor(draw, dim, bad=False, known=True)
     code = drawn.means.codes[0]
-    c = call.memory.place(drawn.means.compress(draws.values(draw, shape, compute)))
+    stream = draws.rng(draw, shape[0], bad=False).means
+    c = call.memory.place(drawn.means.compress(draws.values(draw, shape, compute), stream))
     call.told |= {"dtype": compute, "shape": shape, "codes": drawn.means.codes}
     if fault == "c":
         given = draw.choice([c.half(), c.long(), c.new_zeros(())])
         call.invoke = lambda: drawn.make().pack(given)
-    elif fault == "blocks" and code == _C.COMPRESSOR_TOPK:
+    elif fault == "blocks" and code == _C.COMPRESSORS["topk"]:
         call.invoke = lambda: RAW.entries_pack(c, draw.choice([-1, dim + 1]))
     elif fault == "blocks":
         bad = draw.choice(bad_offsets(dim))
@@ -120,7 +138,6 @@ def pack(call: Call) -> None:
 
 _BUILDERS = {
     "perturbed_pair": perturbed_pair,
-    "topk_compress": compress,
-    "block_sign_compress": compress,
+    "compress": compress,
     "pack": pack,
 }

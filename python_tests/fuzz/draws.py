@@ -18,6 +18,7 @@ from effebm_ext import _C
 from effebm_ext.ops.block_sign import block_sign_compress_reference
 from effebm_ext.ops.topk import topk_compress_reference
 
+CODES = _C.COMPRESSORS
 EVENTS = [(), (1,), (2,), (7,), (33,), (4, 5), (2, 3, 4), (1030,), (0,), (3, 0)]
 INTEGER_KINDS = [int, np.int64, np.array, torch.tensor]
 NUMBER_KINDS = [
@@ -129,10 +130,12 @@ def rng(draw: random.Random, n_chains: int, *, bad: bool) -> Argument:
 
 
 class Known(NamedTuple):
-    """A compressor: what it makes of u in plain PyTorch, and its code, size and offsets."""
+    """A compressor: what it makes of u and a stream in plain PyTorch, its code, size, option and
+    offsets, and whether its error may be fed back."""
 
-    compress: Callable[[Tensor], Tensor]
-    codes: tuple[int, int, list[int] | None]
+    compress: Callable[[Tensor, Stream], Tensor]
+    codes: tuple[int, int, int, list[int] | None]
+    shrinks: bool = True
 
     def __repr__(self) -> str:
         return str(self.codes)
@@ -151,37 +154,52 @@ def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False)
             lambda: eff.BlockSign(block_offsets=[0, dim + 5, dim + 5]),
             lambda: eff.BlockSign(block_offsets=torch.tensor([0.0, dim + 1])),
             lambda: eff.BlockSign(block_offsets=np.array([[0, dim]])),
+            lambda: eff.RandomK(dim + 1), lambda: eff.RandomK(1, unbiased=1), lambda: eff.RandomK(),
+            lambda: eff.NaturalCompression(23), lambda: eff.NaturalCompression(-1),
+            lambda: eff.NaturalCompression(draw.choice(BAD_INTEGERS)),
             lambda: lambda u: None, lambda: lambda u: u[None], lambda: lambda u: u.bfloat16(),
         ])  # fmt: skip
         return Argument(value, None)
-    kind = draw.choice(["topk", "ratio", "blocks", "offsets", *["function"] * (not known)])
+    kinds = ["topk", "ratio", "blocks", "offsets", "random", "natural"]
+    kind = draw.choice([*kinds, *["function"] * (not known)])
     if kind == "topk":
         k = draw.choice([0, min(1, dim), dim // 2, dim])
         given = integer(draw, k)
-        means = Known(lambda u: topk_compress_reference(u, k), (_C.COMPRESSOR_TOPK, k, None))
+        means = Known(lambda u, _: topk_compress_reference(u, k), (CODES["topk"], k, 0, None))
         return Argument(lambda: eff.TopK(given), means)
     if kind == "ratio":
         ratio = draw.choice([np.float32(0.25), np.array(0.5), 1, 1e-9, torch.tensor(0.75)])
         k = eff.TopK(ratio=float(ratio)).entries(dim)
-        means = Known(lambda u: topk_compress_reference(u, k), (_C.COMPRESSOR_TOPK, k, None))
+        means = Known(lambda u, _: topk_compress_reference(u, k), (CODES["topk"], k, 0, None))
         return Argument(lambda: eff.TopK(ratio=ratio), means)
+    if kind == "random":
+        k, unbiased = draw.choice([0, min(1, dim), dim // 3, dim]), draw.choice([True, False])
+        random_k = eff.RandomK(k, unbiased=unbiased)
+        codes = (CODES["random_k"], k, int(unbiased), None)
+        means = Known(lambda u, stream: random_k.reference(u, *stream), codes, not unbiased)
+        return Argument(lambda: random_k, means)
+    if kind == "natural":
+        natural = eff.NaturalCompression(draw.choice([0, 1, 7, 20, 22]))
+        codes = (CODES["natural"], natural.mantissa_bits, 0, None)
+        means = Known(lambda u, stream: natural.reference(u, *stream), codes)
+        return Argument(lambda: natural, means)
     if kind == "blocks" or (kind == "offsets" and dim == 0):
         size = draw.choice([1, 2, 3, 64, 1024, 2**63 - 1])
         given = integer(draw, size)
         signs = eff.BlockSign(size)
-        codes = (_C.COMPRESSOR_BLOCK_SIGN, size, None)
-        means = Known(lambda u: block_sign_compress_reference(u, signs), codes)
+        codes = (CODES["block_sign"], size, 0, None)
+        means = Known(lambda u, _: block_sign_compress_reference(u, signs), codes)
         return Argument(lambda: eff.BlockSign(given), means)
     if kind == "offsets":
         inner = draw.sample(range(1, dim), min(dim - 1, draw.choice([0, 1, 5])))
         offsets = [0, *sorted(inner), dim]
         listed = draw.choice([list, tuple, np.array, torch.tensor])(offsets)
         signs = eff.BlockSign(block_offsets=offsets)
-        codes = (_C.COMPRESSOR_BLOCK_SIGN, 1, offsets)
-        means = Known(lambda u: block_sign_compress_reference(u, signs), codes)
+        codes = (CODES["block_sign"], 1, 0, offsets)
+        means = Known(lambda u, _: block_sign_compress_reference(u, signs), codes)
         return Argument(lambda: eff.BlockSign(block_offsets=listed), means)
     function = draw.choice([torch.sign, torch.round, lambda u: u.mul_(0.5), lambda u: u])
-    return Argument(lambda: function, Known(lambda u: function(u.clone()), (-1, 0, None)))
+    return Argument(lambda: function, Known(lambda u, _: function(u.clone()), (-1, 0, 0, None)))
 
 
 def clip(draw: random.Random, *, bad: bool) -> Argument:

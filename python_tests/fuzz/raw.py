@@ -12,6 +12,7 @@ from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype, row_size
 
 if TYPE_CHECKING:
+    from fuzz.draws import Stream
     from fuzz.steps import Step
 
 RAW = torch.ops.effebm
@@ -22,7 +23,9 @@ def invoke_step(s: Step) -> Any:
     op = s.call.name
     own = _drift_arguments(s)
     tensors = [s.grad, s.delta, _C.ROW_SUMS_TRANSITION]
-    if op != "drift":
+    if op == "drift":
+        own |= key_arguments(s.rng.means)
+    else:
         own |= _step_arguments(s)
         tensors = [s.x, s.grad]
         tensors += [s.residual] * (op in ("langevin_step_", "langevin_transition"))
@@ -37,8 +40,8 @@ def _drift_arguments(s: Step) -> dict[str, Any]:
     known, clip = s.compressor.means, s.clip.means
     own: dict[str, Any] = {}
     if known is not None:
-        code, size, offsets = known.codes
-        own = {"compressor": code, "compressor_size": size}
+        code, size, option, offsets = known.codes
+        own = {"compressor": code, "compressor_size": size, "compressor_option": option}
         own["block_offsets"] = None if offsets is None else torch.tensor(offsets)
     if clip is not None:
         by_value = isinstance(clip, eff.ClipValue)
@@ -46,11 +49,15 @@ def _drift_arguments(s: Step) -> dict[str, Any]:
     return own
 
 
-def _step_arguments(s: Step) -> dict[str, Any]:
-    stream, bounds = s.rng.means, s.bounds.means
+def key_arguments(stream: Stream) -> dict[str, Any]:
     signed = stream.seed - 2**64 if stream.seed >= 2**63 else stream.seed
-    own: dict[str, Any] = {"key": torch.tensor([signed, stream.offset]), "offset": 0,
-                           "first_chain": stream.first_chain, "step_size": 0.0}  # fmt: skip
+    key = torch.tensor([signed, stream.offset])
+    return {"key": key, "offset": 0, "first_chain": stream.first_chain}
+
+
+def _step_arguments(s: Step) -> dict[str, Any]:
+    bounds = s.bounds.means
+    own: dict[str, Any] = {**key_arguments(s.rng.means), "step_size": 0.0}
     for name, number in (("step_size", s.step_size), ("noise_std", s.noise_std)):
         if isinstance(number.means, Tensor):
             given = number.make()  # which may lie in what the op writes
@@ -67,10 +74,13 @@ def _step_arguments(s: Step) -> dict[str, Any]:
 
 def _bad_drift_arguments(s: Step) -> list[dict[str, Any]]:
     dim = row_size(s.grad)
-    topk = {"compressor": _C.COMPRESSOR_TOPK, "block_offsets": None}
-    signs = {"compressor": _C.COMPRESSOR_BLOCK_SIGN, "compressor_size": 1}
+    codes = _C.COMPRESSORS
+    topk = {"compressor": codes["topk"], "block_offsets": None}
+    signs = {"compressor": codes["block_sign"], "compressor_size": 1}
     return [
-        {"compressor": 3}, {"compressor": -1}, {"clip": 3}, {"clip": -1},
+        {"compressor": 1 + max(codes.values())}, {"compressor": -1},
+        {"compressor": codes["random_k"], "compressor_size": dim + 1},
+        {"compressor": codes["natural"], "compressor_size": 23}, {"clip": 3}, {"clip": -1},
         topk | {"compressor_size": dim + 1}, topk | {"compressor_size": -1},
         signs | {"compressor_size": 0, "block_offsets": None},
         *[signs | {"block_offsets": offsets} for offsets in bad_offsets(dim)],

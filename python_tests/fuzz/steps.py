@@ -74,7 +74,8 @@ def _draw(call: Call, is_raw: bool) -> Step:
         s.clip = draws.clip(draw, bad=fault == "clip")
     if given("bounds", 0.5):
         s.bounds = draws.bounds(draw, bad=fault == "bounds")
-    has_compressor = is_raw or s.compressor.means is not None
+    known = s.compressor.means
+    has_compressor = is_raw or (known is not None and known.shrinks)
     if given("residual", 0.5 * takes_residual * has_compressor):
         s.residual = _residual(s, compute)
     if given("statistics", 0.5 * inplace):
@@ -94,7 +95,8 @@ def _draw(call: Call, is_raw: bool) -> Step:
 def _invoke(s: Step) -> Any:
     """The call of the wrapper."""
     if s.call.name == "drift":
-        return eff.drift(s.grad, compressor=s.compressor.make(), clip=s.clip.make(), delta=s.delta)
+        own = {name: getattr(s, name).make() for name in ("compressor", "clip", "rng")}
+        return eff.drift(s.grad, delta=s.delta, **own)
     own = {name: getattr(s, name).make() for name in ("compressor", "noise_std", "clip", "bounds")}
     if s.residual is not None:
         own["residual"] = s.residual
@@ -109,7 +111,7 @@ def _expect(s: Step, is_raw: bool) -> None:
     u, statistics = _clipped(s.grad, s.clip.means)
     if s.residual is not None:
         u = u + s.residual
-    c = u if s.compressor.means is None else s.compressor.means.compress(u)
+    c = u if s.compressor.means is None else s.compressor.means.compress(u, s.rng.means)
     if call.name == "drift":
         dot = c.new_zeros(n) if s.delta is None else _row_sums(c, s.delta)
         want = (c, dot, _row_sums(c, c))

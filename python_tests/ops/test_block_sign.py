@@ -1,5 +1,6 @@
 """block_sign_compress, BlockSign and the order of summation."""
 
+import functools
 import math
 
 import native
@@ -21,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effebm_ext as eff
-from effebm_ext import reference
+from effebm_ext import _C, reference
 from effebm_ext.ops.block_sign import block_sign_compress_reference
 
 
@@ -189,6 +190,7 @@ def test_what_is_on_no_device_with_kernels_is_refused(x, error, message):
 
 
 X = torch.zeros(2, 5)
+SIGNS = _C.COMPRESSORS["block_sign"]
 
 
 @pytest.mark.parametrize(
@@ -247,26 +249,26 @@ def test_which_offsets_are_refused(device, offsets, error, message):
 
 
 def test_the_op_itself_checks_too(device):
-    op, x = torch.ops.effebm.block_sign_compress, X.to(device)
+    op, x = functools.partial(torch.ops.effebm.compress, compressor=SIGNS), X.to(device)
     offsets = torch.tensor([0, 5], device=device)
     with pytest.raises(RuntimeError, match="block_size: expected at least 1, got 0"):
-        op(x, 0, None)
+        op(x, compressor_size=0)
     with pytest.raises(RuntimeError, match="block_offsets: expected Long, got Int"):
-        op(x, 1, offsets.int())
+        op(x, compressor_size=1, block_offsets=offsets.int())
     with pytest.raises(RuntimeError, match=r"block_offsets: expected int64 \(n_blocks \+ 1,\)"):
-        op(x, 1, offsets[:1])
+        op(x, compressor_size=1, block_offsets=offsets[:1])
     with pytest.raises(
         RuntimeError, match="expected float32, float64, bfloat16 or float16, got Int"
     ):
-        op(x.int(), 1, None)
+        op(x.int(), compressor_size=1)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(3, 5), (0, 4), (2, 3, 4)])
 def test_opcheck(device, dtype, shape):
     x = torch.randn(shape, dtype=dtype, device=device)
-    op = torch.ops.effebm.block_sign_compress.default
-    torch.library.opcheck(op, (x, 3, None))
-    torch.library.opcheck(op, (x.transpose(0, -1), 100, None))
+    op = torch.ops.effebm.compress.default
+    torch.library.opcheck(op, (x, SIGNS, 3))
+    torch.library.opcheck(op, (x.transpose(0, -1), SIGNS, 100))
     offsets = torch.tensor([0, 1, x[0].numel() if len(x) else 4], device=device)
-    torch.library.opcheck(op, (x, 1, offsets))
+    torch.library.opcheck(op, (x, SIGNS, 1, 0, offsets))

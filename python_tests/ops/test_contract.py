@@ -44,6 +44,9 @@ def compressors(dim):
         "most": eff.TopK(ratio=0.9),
         "blocks": eff.BlockSign(7),
         "row": eff.BlockSign(5000),
+        "random": eff.RandomK(dim // 3, unbiased=False),
+        "scaled": eff.RandomK(ratio=0.3),
+        "natural": eff.NaturalCompression(3),
     }
 
 
@@ -60,11 +63,11 @@ def results():
                 f"{str(dtype).removeprefix('torch.')} {dim} {kind}{'' if scale == 1 else ' tiny'}"
             )
             if compressor is not None:
-                yield f"compress {name}", compressor.compress(grad)
+                yield f"compress {name}", compressor.compress(grad, rng=KEY)
             for i, options in enumerate(OPTIONS):
-                residual = (
-                    None if compressor is None else table(3, dim, compute_dtype(dtype), 2) * scale
-                )
+                residual = None
+                if compressor is not None and compressor.shrinks:
+                    residual = table(3, dim, compute_dtype(dtype), 2) * scale
                 options = {"rng": KEY, "compressor": compressor, **options}
                 yield f"step {name} {i}", eff.langevin_step(x, grad, 0.1, **options)
                 in_place = eff.langevin_step_(x.clone(), grad, 0.1, residual=residual, **options)
@@ -137,6 +140,24 @@ GOLDEN = {
     "step_ bfloat16 1025 third 1": "0e739371dd6d2a47",
     "step_ bfloat16 1025 blocks 2": "bbce0d3ec3498cd1",
     "residual bfloat16 1025 row 0": "7139a0c4890f146e",
+    "compress float32 1025 random": "d47151de20507363",
+    "compress float64 1025 random": "b4563acea5c7579e",
+    "compress bfloat16 1025 random": "49012a3bfd47b4cc",
+    "compress float32 1025 scaled": "7ef3b3cfa68d70c4",
+    "compress float64 1025 scaled": "2f840a333c529ea1",
+    "compress bfloat16 1025 scaled": "93ad5bfc70c26620",
+    "compress float32 1025 natural": "db7ca956404a8ae0",
+    "compress float64 1025 natural": "3884d8c94305e755",
+    "compress bfloat16 1025 natural": "a8a725196cea47f4",
+    "step_ float32 1025 random 1": "e08bcc7354c1684f",
+    "step_ float64 1025 random 1": "f002480614316c64",
+    "step_ bfloat16 1025 random 1": "79b0b39eaba76d4e",
+    "step float32 1025 scaled 0": "34673367ca8cb34a",
+    "step float64 1025 scaled 0": "bd5060b1d5736418",
+    "step bfloat16 1025 scaled 0": "a3a405e695a46641",
+    "residual float32 1025 natural 2": "e8d3a31e7990ddb9",
+    "residual float64 1025 natural 2": "66e897bf8d4d1e5b",
+    "residual bfloat16 1025 natural 2": "b920c05587b96e36",
     "pair float32 1025 plain": "580a3f1ee314ed0d",
     "pair float32 1025 noisy": "998a49fcea4ae9c7",
     "noise_dot float32 1025 noisy": "9af3a3a4398f2904",
@@ -162,7 +183,16 @@ def step(x, grad, **options):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("compressor", [None, eff.TopK(ratio=0.3), eff.BlockSign(100)])
+@pytest.mark.parametrize(
+    "compressor",
+    [
+        None,
+        eff.TopK(ratio=0.3),
+        eff.BlockSign(100),
+        eff.RandomK(ratio=0.3, unbiased=False),
+        eff.NaturalCompression(),
+    ],
+)
 @pytest.mark.parametrize("shape", [(301, 17), (64, 1025), (3, 30_000)])
 def test_bits_do_not_depend_on_the_number_of_threads(dtype, compressor, shape):
     x, grad = table(*shape, dtype), table(*shape, dtype, 1)
@@ -172,7 +202,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(dtype, compressor, shape):
         for count in (1, 2, 3):
             torch.set_num_threads(count)
             out = eff.langevin_step(x, grad, 0.1, rng=KEY, compressor=compressor)
-            compressed = [] if compressor is None else [compressor.compress(grad)]
+            compressed = [] if compressor is None else [compressor.compress(grad, rng=KEY)]
             in_place = [] if compressor is None else step(x, grad, compressor=compressor)
             digests.add(digest(out, *compressed, *in_place))
     finally:
@@ -213,7 +243,8 @@ def test_bits_do_not_depend_on_strides_or_on_being_in_place(dtype, compressor):
         assert in_place.stride() == state.stride()
         assert digest(eff.langevin_step_(in_place, gradient, 0.1, **options)) == want
     if compressor is not None:
-        assert digest(compressor.compress(grad)) == digest(compressor.compress(every_other))
+        once, again = (compressor.compress(g, rng=KEY) for g in (grad, every_other))
+        assert digest(once) == digest(again)
 
 
 def test_bits_do_not_depend_on_whether_the_caller_flushes_denormals():

@@ -23,7 +23,9 @@ def captured(step):
     return graph
 
 
-@pytest.mark.parametrize("compressor", [None, eff.TopK(ratio=0.1), eff.BlockSign(64)], ids=str)
+@pytest.mark.parametrize(
+    "compressor", [None, eff.TopK(ratio=0.1), eff.BlockSign(64), eff.RandomK(ratio=0.1)], ids=str
+)
 def test_a_replay_draws_new_noise(compressor):
     x, grad = torch.zeros(16, 64, device="cuda"), torch.randn(16, 64, device="cuda")
     graph = captured(lambda: eff.langevin_step_(x, grad, 0.1, compressor=compressor))

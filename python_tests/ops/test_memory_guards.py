@@ -11,6 +11,7 @@ from conftest import HAS_GPU
 from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
+from effebm_ext import _C
 
 RAW = torch.ops.effebm
 KEY = eff.Key(17)
@@ -189,9 +190,9 @@ OFFSETS = [
     *([0, 16, 10**8], [0, -5, 32], [0, 16, 64], [0, 16, 31], [1, 16, 32], [-1, 16, 32]),
     *([0, 16, 16, 32], [0, 32, 16, 32], [0, 33], [0, 0], [2**62, -(2**62)]),
 ]
-SIGNS = {"compressor": 2, "compressor_size": 1}
+SIGNS = {"compressor": _C.COMPRESSORS["block_sign"], "compressor_size": 1}
 BY_BLOCKS = {
-    "block_sign_compress": lambda x, b: RAW.block_sign_compress(x, 1, b),
+    "compress": lambda x, b: RAW.compress(x, block_offsets=b, **SIGNS),
     "signs_pack": lambda x, b: RAW.signs_pack(x, 1, b),
     "signs_unpack": lambda x, b: RAW.signs_unpack(
         torch.zeros(2, 1, dtype=torch.int32), None, torch.ones(2, len(b) - 1), 32, 1, b
@@ -248,7 +249,7 @@ def test_ops_refuse_tensors_on_another_device(name):
             "block_offsets": torch.tensor([0, 4])}  # fmt: skip
     mine = {key: t if key == name else t.cuda() for key, t in mine.items()}
     with pytest.raises(RuntimeError, match="expected a tensor on the device of x"):
-        RAW.langevin_step(offset=0, first_chain=0, step_size=0.0, compressor=2, **mine)
+        RAW.langevin_step(offset=0, first_chain=0, step_size=0.0, **SIGNS, **mine)
 
 
 @needs_gpu
@@ -257,7 +258,8 @@ def test_wrong_offsets_on_a_gpu_stop_the_process(offsets):
     program = f"""
 import torch, effebm_ext
 x, b = torch.ones(2, 32, device="cuda"), torch.tensor({offsets}, device="cuda")
-torch.ops.effebm.block_sign_compress(x, 1, b)
+code = effebm_ext._C.COMPRESSORS["block_sign"]
+torch.ops.effebm.compress(x, code, 1, 0, b)
 torch.cuda.synchronize()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -17,8 +17,12 @@ OPS = torch.ops.effebm
 STEP_OPS = {OPS.langevin_step.default: 2, OPS.langevin_step_.default: 4,
             OPS.langevin_transition.default: 3}  # fmt: skip
 EACH = torch.tensor([0.1, 0.2, 0.3])
-COMPRESSORS = {None: {}, eff.TopK(3): {"compressor": _C.COMPRESSOR_TOPK, "compressor_size": 3},
-               eff.BlockSign(4): {"compressor": _C.COMPRESSOR_BLOCK_SIGN, "compressor_size": 4},
+CODES = _C.COMPRESSORS
+COMPRESSORS = {None: {}, eff.TopK(3): {"compressor": CODES["topk"], "compressor_size": 3},
+               eff.BlockSign(4): {"compressor": CODES["block_sign"], "compressor_size": 4},
+               eff.RandomK(3): {"compressor": CODES["random_k"], "compressor_size": 3,
+                                "compressor_option": 1},
+               eff.NaturalCompression(2): {"compressor": CODES["natural"], "compressor_size": 2},
                torch.tanh: {}}  # fmt: skip
 CLIPS = {None: {}, eff.ClipValue(0.5): {"clip": _C.CLIP_VALUE, "clip_limit": 0.5},
          eff.ClipNorm(2.0): {"clip": _C.CLIP_NORM, "clip_limit": 2.0}}  # fmt: skip
@@ -35,7 +39,7 @@ def check(op, n_tensors, given, expected):
     assert {name: wanted.pop(name) for name in by_name} == by_name
     assert wanted == {a.name: a.default_value for a in schema[len(given) :]}
     last = schema[len(given) - 1].name if given else "step_sizes"
-    assert last in ("step_sizes", "noise_stds", "block_offsets") or last in expected
+    assert last in ("step_sizes", "noise_stds", "block_offsets", "first_chain") or last in expected
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS, ids=named)
@@ -49,8 +53,10 @@ def test_the_arguments_are_those_of_the_schema(compressor, noise_std):
         if compressor is not torch.tanh:  # a step along what the function gives has no clip
             drift = COMPRESSORS[compressor] | CLIPS[clip]
             expected |= drift
-            given = drift_arguments(X, compressor, clip)
-            check(OPS.drift.default, 3, given, drift)
+            given = drift_arguments(X, compressor, clip, KEY)
+            words = {name: expected[name] for name in ("key", "offset", "first_chain")}
+            draws = compressor is not None and compressor.is_random
+            check(OPS.drift.default, 3, given, drift | words if draws else drift)
         for op, n_tensors in STEP_OPS.items():
             check(op, n_tensors, call.arguments(), expected | BOUNDS[bounds])
             check(op, n_tensors, call.without_bounds().arguments(), expected)

@@ -1,5 +1,6 @@
 """topk_compress, TopK and the text form of compressors."""
 
+import functools
 import math
 
 import native
@@ -21,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import effebm_ext as eff
+from effebm_ext import _C
 from effebm_ext.ops.topk import topk_compress_reference
 from effebm_ext.runs.options import parse_compressor
 
@@ -175,6 +177,7 @@ def test_what_is_on_no_device_with_kernels_is_refused(x, error, message):
 
 
 X = torch.zeros(2, 5)
+TOPK = _C.COMPRESSORS["topk"]
 
 
 @pytest.mark.parametrize(
@@ -207,16 +210,16 @@ def test_a_gradient_is_no_obstacle_without_grad_mode(device):
 
 
 def test_the_op_itself_checks_too(device):
-    op, x = torch.ops.effebm.topk_compress, X.to(device)
+    op, x = functools.partial(torch.ops.effebm.compress, compressor=TOPK), X.to(device)
     for k in (-1, 6):
         with pytest.raises(RuntimeError, match=f"k: expected 0 <= k <= 5, got {k}"):
-            op(x, k)
+            op(x, compressor_size=k)
     with pytest.raises(RuntimeError, match="got 0 dimensions"):
-        op(x[0, 0], 0)
+        op(x[0, 0], compressor_size=0)
     with pytest.raises(
         RuntimeError, match="expected float32, float64, bfloat16 or float16, got Int"
     ):
-        op(x.int(), 1)
+        op(x.int(), compressor_size=1)
 
 
 def test_topk_of_more_than_a_row_is_refused_when_it_meets_the_row(device):
@@ -229,8 +232,8 @@ def test_topk_of_more_than_a_row_is_refused_when_it_meets_the_row(device):
 @pytest.mark.parametrize("shape", [(3, 5), (0, 4), (2, 3, 4)])
 def test_opcheck(device, dtype, shape):
     x = torch.randn(shape, dtype=dtype, device=device)
-    torch.library.opcheck(torch.ops.effebm.topk_compress.default, (x, 3))
-    torch.library.opcheck(torch.ops.effebm.topk_compress.default, (x.transpose(0, -1), 0))
+    torch.library.opcheck(torch.ops.effebm.compress.default, (x, TOPK, 3))
+    torch.library.opcheck(torch.ops.effebm.compress.default, (x.transpose(0, -1), TOPK, 0))
 
 
 def test_compressors_are_read_from_text():
@@ -250,7 +253,7 @@ def test_digits_are_entries_and_other_numbers_a_ratio():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "expected none, topk:RATIO, topk:K or block-sign:SIZE, got ''"),
+        ("", "expected none, topk:RATIO, topk:K, block-sign:SIZE, random-k:RATIO"),
         ("none:1", "expected none, topk:RATIO"),
         ("top:3", "expected none, topk:RATIO"),
         ("topk", "compressor: 'topk': could not convert"),

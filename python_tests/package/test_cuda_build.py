@@ -56,7 +56,7 @@ def test_the_module_loads_and_registers_every_op(built):
 import torch, effebm_ext
 from effebm_ext import extension
 assert not extension.cuda_missing, extension.cuda_missing
-for op in ("topk_compress", "block_sign_compress", "langevin_step", "langevin_step_"):
+for op in ("compress", "drift", "langevin_step", "langevin_step_"):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"effebm::{op}", "CUDA"), op
 print(effebm_ext.__file__)
 """,

@@ -12,10 +12,11 @@ from helpers import READ_ONLY_LAYOUTS, assert_same_bits, normal, on
 from stand_in import DEVICE, StandIn
 
 import effebm_ext as eff
-from effebm_ext import extension
+from effebm_ext import _C, extension
 
 TOPK = eff.TopK(2)
 OPS = torch.ops.effebm
+TOPK = _C.COMPRESSORS["topk"]
 
 
 @pytest.fixture
@@ -96,7 +97,7 @@ def compiles_for_the_cpu(device):
 
 def gives_an_op_tensors_of_the_cpu(device):
     with pytest.raises(RuntimeError, match="k: expected 0 <= k <= 4, got 5"):
-        OPS.topk_compress(torch.zeros(3, 4), 5)
+        OPS.compress(torch.zeros(3, 4), TOPK, 5)
 
 
 def gives_an_op_a_key_of_the_cpu(device):
@@ -104,7 +105,7 @@ def gives_an_op_a_key_of_the_cpu(device):
 
 
 def checks_an_op_on_the_cpu(device):
-    torch.library.opcheck(OPS.topk_compress.default, (normal(3, 4), 2))
+    torch.library.opcheck(OPS.compress.default, (normal(3, 4), TOPK, 2))
 
 
 def makes_a_tensor_without_a_device(device):

@@ -14,9 +14,10 @@ FAILING_CHECKS = """
 import torch, effebm_ext
 from effebm_ext import _C
 ops, x, key = torch.ops.effebm, torch.ones(3, 5), torch.zeros(2, dtype=torch.int64)
+codes = _C.COMPRESSORS
 for op, arguments, words in [
-    (ops.topk_compress, (x, 6), "k: expected 0 <= k <= 5, got 6"),
-    (ops.block_sign_compress, (x, -7, None), "block_size: expected at least 1, got -7"),
+    (ops.compress, (x, codes["topk"], 6), "k: expected 0 <= k <= 5, got 6"),
+    (ops.compress, (x, codes["block_sign"], -7), "block_size: expected at least 1, got -7"),
     (ops.perturbed_pair, (x, key, 0, 2**32 - 2, 0.1), "chains below 2**32, got 4294967294"),
     (ops.langevin_step, (x, x, key, 0, -1, 0.1), "chains below 2**32, got -1"),
 ]:

@@ -30,7 +30,9 @@ def by_hand(energy, x0, step_size, key, residual=None, **options):
     return x
 
 
-@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(4)], ids=str)
+@pytest.mark.parametrize(
+    "compressor", [None, eff.TopK(2), eff.BlockSign(4), eff.NaturalCompression()], ids=str
+)
 def test_sampler_is_the_op_in_a_loop(energy, x0, compressor):
     options = {"compressor": compressor, "clip": eff.ClipValue(0.5), "bounds": (-1.0, 1.0)}
     feedback = compressor is not None
