@@ -12,18 +12,20 @@ import dataclasses
 import random
 import sys
 import time
+from typing import Any
 
 import click
 import torch
 
 import effebm_ext as eff
+from effebm_ext.ops.compressor import FusedCompressor
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 # One thread, one tile, several; around the widths of warps, sums and tiles, and of what the shared
 # memory of one and of several thread blocks holds; larger than any cache.
 DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 50_000, 56_001,
         100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
-OPS = ("topk_compress", "block_sign_compress", "langevin_step", "langevin_step_", "perturbed_pair")
+OPS = ("compress", "compress", "langevin_step", "langevin_step_", "perturbed_pair")
 VALUES = ("normal", "ties", "special", "equal", "tiny")
 
 
@@ -35,8 +37,8 @@ class Case:
     rows: int
     dim: int
     values: str
-    compressor: eff.TopK | eff.BlockSign | None
-    options: dict[str, object]
+    compressor: FusedCompressor | None
+    options: dict[str, Any]
 
     def __str__(self) -> str:
         return (
@@ -49,17 +51,15 @@ def random_case(number: int, max_elements: int) -> Case:
     draw = random.Random(number)
     dim = draw.choice([d for d in DIMS if d <= max_elements])
     rows = draw.choice([r for r in (1, 2, 7, 64, 1000) if r * dim <= max_elements])
-    top_k = eff.TopK(draw.choice([0, 1, dim // 100, dim // 10, dim // 2, dim - 1, dim]))
-    block_sign = eff.BlockSign(draw.choice([1, 7, 32, 64, 1000, 1024, 5000, dim]))
+    k = draw.choice([0, 1, dim // 100, dim // 10, dim // 2, dim - 1, dim])
+    block_size = draw.choice([1, 7, 32, 64, 1000, 1024, 5000, dim])
     op = draw.choice(OPS)
-    compressor: eff.TopK | eff.BlockSign | None
-    if op == "topk_compress":
-        compressor = top_k
-    elif op == "block_sign_compress":
-        compressor = block_sign
-    else:
-        compressor = draw.choice([None, top_k, block_sign])
-    options: dict[str, object] = {
+    compressor: FusedCompressor | None = draw.choice([
+        *[eff.TopK(k), eff.BlockSign(block_size)] * 2, eff.RandomK(k),
+        eff.RandomK(k, unbiased=False), eff.NaturalCompression(draw.choice([0, 3, 22])),
+        *[None] * (2 if op != "compress" else 0),
+    ])  # fmt: skip
+    options: dict[str, Any] = {
         "noise_std": draw.choice([None, 0.0, 0.7]),
         "clip": draw.choice([None, eff.ClipValue(0.9)]),
         "bounds": draw.choice([None, (-1.0, 1.1), eff.Reflect(-0.9, 1.2)]),
@@ -91,10 +91,11 @@ def results(case: Case, device: str | torch.device) -> list[torch.Tensor]:
     grad = make_values(case.values, shape, generator).to(case.dtype)
     x, grad, delta = (t.to(device) for t in (x, grad, delta))
     delta = delta.to(torch.float64 if case.dtype == torch.float64 else torch.float32)
-    if case.op in ("topk_compress", "block_sign_compress"):
+    if case.op == "compress":
         assert case.compressor is not None
-        drift = eff.drift(grad, compressor=case.compressor, delta=delta)
-        return [t.cpu() for t in (case.compressor.compress(grad), *drift)]
+        rng: eff.Key = case.options["rng"]
+        drift = eff.drift(grad, compressor=case.compressor, delta=delta, rng=rng)
+        return [t.cpu() for t in (case.compressor.compress(grad, rng=rng), *drift)]
     if case.op == "langevin_step":
         options = {"compressor": case.compressor, **case.options}
         moved = eff.langevin_step(x, grad, 0.3, **options)
@@ -102,7 +103,8 @@ def results(case: Case, device: str | torch.device) -> list[torch.Tensor]:
     if case.op == "perturbed_pair":
         noise = {"noise_std": case.options["noise_std"] or 0.0, "rng": case.options["rng"]}
         return [t.cpu() for t in eff.perturbed_pair(grad, 0.3, **noise)]
-    residual = delta if case.compressor is not None and case.number % 2 else None
+    feeds_back = case.compressor is not None and case.compressor.shrinks and case.number % 2
+    residual = delta if feeds_back else None
     eff.langevin_step_(x, grad, 0.3, compressor=case.compressor, residual=residual, **case.options)
     return [t.cpu() for t in (x, residual) if t is not None]
 

@@ -38,6 +38,14 @@ def moves(
         k = compressor.entries(dim)
         forms = {"scatter": _scatter, "threshold": _threshold, "kthvalue": _kthvalue}
         return {name: functools.partial(form, k, scratch()) for name, form in forms.items()}
+    if isinstance(compressor, eff.RandomK):
+        k, factor = compressor.entries(dim), dim / compressor.entries(dim)
+        random_forms = {"scatter": _random_scatter, "multiply": _random_mask}
+        return {n: functools.partial(f, k, factor, scratch()) for n, f in random_forms.items()}
+    if isinstance(compressor, eff.NaturalCompression):
+        bits = compressor.mantissa_bits
+        return {"exponent": functools.partial(_rounded, bits, scratch())}
+    assert isinstance(compressor, eff.BlockSign)
     size = compressor.block_size
     blocks = {"abs-mean": _abs_mean, "norm-sign": _norm_sign, "copysign": _copysign}
     return {name: _blockwise(form, size, scratch) for name, form in blocks.items()}
@@ -59,6 +67,28 @@ def _kthvalue(k: int, s: Scratch, x: Tensor, g: Tensor) -> None:
     magnitude = torch.abs(g, out=s.get("magnitude"))
     least = torch.kthvalue(magnitude, g.shape[1] - k + 1, 1, True, out=s.get("selected"))[0]
     x.addcmul_(g, _kept(magnitude, least, s), value=-HALF_STEP)
+
+
+def _random_scatter(k: int, factor: float, s: Scratch, x: Tensor, g: Tensor) -> None:
+    random = torch.rand(g.shape, dtype=g.dtype, device=g.device, out=s.get("magnitude"))
+    index = torch.topk(random, k, 1, sorted=False, out=s.get("selected"))[1]
+    kept = torch.gather(g, 1, index, out=s.get("kept"))
+    x.scatter_add_(1, index, kept.mul_(-HALF_STEP * factor))
+
+
+def _random_mask(k: int, factor: float, s: Scratch, x: Tensor, g: Tensor) -> None:
+    random = torch.rand(g.shape, dtype=g.dtype, device=g.device, out=s.get("magnitude"))
+    least = torch.topk(random, k, 1, sorted=False, out=s.get("selected"))[0].amin(1, True)
+    x.addcmul_(g, _kept(random, least, s), value=-HALF_STEP * factor)
+
+
+def _rounded(bits: int, s: Scratch, x: Tensor, g: Tensor) -> None:
+    """Scaled so that the short numbers are integers; a random number below one, and down."""
+    mantissa, exponent = torch.frexp(g)
+    scaled = torch.ldexp(mantissa.abs_(), torch.tensor(bits + 1, device=g.device))
+    whole = scaled.add_(torch.rand(g.shape, dtype=g.dtype, device=g.device, out=s.get("magnitude")))
+    short = torch.ldexp(whole.floor_(), exponent.sub_(bits + 1))
+    x.add_(torch.copysign(short, g, out=s.get("sign")), alpha=-HALF_STEP)
 
 
 def _kept(magnitude: Tensor, least: Tensor, s: Scratch) -> Tensor:
