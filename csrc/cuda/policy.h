@@ -55,7 +55,7 @@ enum class TopkTier {
   grid,           // anything: all blocks read the row in every pass
 };
 
-// Quads of a lane: few for short rows, and the most that a lane has registers for.
+// Quads of a lane: few for short rows, and the most, as more keys would crowd a lane's registers.
 constexpr int kFewQuads = 2, kMostQuads = 8;
 constexpr int64_t kMostOfWarp = kMostQuads * kWarpQuads;
 
