@@ -9,7 +9,7 @@
 namespace effebm::emulator {
 namespace {
 
-// Memory as good as garbage.
+// Returns memory that is filled with garbage.
 void* allocate(void* owner, int64_t bytes) {
   auto& memory = *static_cast<std::vector<double>*>(owner);
   memory.assign(size_t(bytes + 7) / 8, -0x1.5a5a5a5a5a5a5p400);

@@ -104,7 +104,7 @@ void Residents::finish() {
 
 void Residents::prepare_threads() {
   while (stacks.size() < launch_.alive) stacks.emplace_back();
-  // Another stack for every block, because to TSan the threads on one stack are one thread.
+  // Blocks get other stacks each time, because to TSan the threads on one stack are one thread.
   size_t next = launch_.random() % stacks.size();
   for (const auto& cluster : clusters_)
     for (Block& block : cluster->blocks)

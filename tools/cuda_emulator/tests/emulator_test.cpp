@@ -1,5 +1,5 @@
-// The emulator: every feature under many schedules, and the faults it must report. With the name of
-// a fault as its argument the program commits it, for a sanitizer to report.
+// Checks every feature of the emulator under many schedules, and the faults it must report. With
+// the name of a fault as its argument the program commits it, for a sanitizer to report.
 #include "../emulator.h"
 
 #include <cmath>
@@ -33,7 +33,7 @@ void with_each_schedule(const F& f) {
     }
 }
 
-// What the launch reports, or nothing.
+// Returns the error that the launch reports, or nothing.
 template <class F>
 std::string error_of(const F& f) {
   try {
