@@ -114,7 +114,7 @@ class Frame:
         return address + symbol.offset
 
     def address(self, operand: Operand, at: Instruction) -> Reader:
-        """The byte address of [base + offset], as uint64."""
+        """Reads the byte address of [base + offset], as uint64."""
         if not isinstance(operand, Address):
             raise at.error("an address is expected")
         base, offset = operand.base, np.uint64(operand.offset % 2**64)
@@ -125,7 +125,7 @@ class Frame:
         return lambda lanes: wide(lanes) + offset
 
     def parameter(self, operand: Operand) -> tuple[np.ndarray, int] | None:
-        """Storage and offset of [param + n], if it is a parameter that lives per thread."""
+        """Returns storage and offset of [param + n], if each thread has its own parameter."""
         if isinstance(operand, Address) and isinstance(operand.base, Symbol):
             storage = self.parameters.get(operand.base.name)
             if storage is not None:

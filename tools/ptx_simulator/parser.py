@@ -1,4 +1,4 @@
-"""PTX text to functions and variables."""
+"""The parser, from PTX text to functions and variables."""
 
 from __future__ import annotations
 
