@@ -8,7 +8,7 @@
 
 namespace effebm {
 
-// Rows of dim contiguous elements. "compute type": float64 for float64 states, else float32.
+// Rows of dim contiguous elements. The compute type is float64 for float64 states, else float32.
 struct PerturbParams {
   DType dtype;
   int64_t rows, dim;

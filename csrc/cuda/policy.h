@@ -2,13 +2,13 @@
 // from another. Plain C++, for hosts and devices alike. This file explains what a number means for
 // a kernel, and the kernel's own file how the kernel uses it.
 //
-// By type: A is the type of the arithmetic, double for states of float64 and else float. A block
-// that gathers values in shared memory has half as many threads for double, whose values take twice
-// the room.
+// A is the type of the arithmetic: double for states of float64, and otherwise float. A block that
+// gathers values in shared memory has half as many threads for double, whose values take twice the
+// room.
 //
-// By architecture: the numbers are the same for sm_80, sm_90 and sm_100. What differs between cards
-// is asked of the card at launch (cuda::Device): its multiprocessors, the shared memory of a block,
-// and clusters, which sm_90 brought.
+// The numbers are the same for sm_80, sm_90 and sm_100. A launch asks the card for the properties
+// that differ (cuda::Device): its multiprocessors, the shared memory of a block, and clusters,
+// which sm_90 brought.
 #pragma once
 
 #include <cstdint>

@@ -7,7 +7,7 @@
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 struct TeamShape {
-  int size = 1;              // in blocks
+  int size = 1;              // blocks of a team
   int64_t slice = 0;         // elements per block; the row's last may have fewer
   void* counters = nullptr;  // for all teams, if these count in global memory
 };

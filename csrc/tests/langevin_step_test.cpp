@@ -67,7 +67,8 @@ void shared_rows(const Kernels& table) {
     }
 }
 
-// Checks that without a state, but with its move, the drift and its sums are those of a step.
+// Checks that a drift without a state, but with its move, equals the drift of a step, and so do the
+// sums.
 template <class T>
 void drift_alone(const Kernels& table) {
   using A = Compute<T>;

@@ -23,7 +23,7 @@ struct Problem {
   LangevinStepParams params{};
   std::vector<T> x, grad;
   std::vector<A> residual;
-  std::vector<A> scalars;  // of the chains
+  std::vector<A> scalars;  // one per chain
 
   Problem(int64_t dim, std::initializer_list<Pattern> patterns) {
     params.dtype = Storage<T>::dtype;

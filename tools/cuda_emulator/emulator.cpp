@@ -18,7 +18,7 @@ constexpr unsigned kMaxResident = 4096;  // TSan knows 8128 threads and fibers
 #else
 constexpr unsigned kMaxResident = 16384;  // each has two mappings; Linux grants 65530
 #endif
-// Threads that share the machine unless the grid is cooperative: those of a multiprocessor.
+// Threads that share the machine unless the grid is cooperative: as many as a multiprocessor has.
 constexpr unsigned kUsuallyResident = 2048;
 constexpr unsigned kMaxClustersAtOnce = 4;
 constexpr unsigned kMaxClusterSize = 16;

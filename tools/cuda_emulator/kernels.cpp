@@ -16,7 +16,7 @@ void* allocate(void* owner, int64_t bytes) {
   return memory.data();
 }
 
-// As the ops do, nothing is launched where there is nothing to do.
+// Nothing is launched where there is nothing to do, as in the ops.
 template <class Params, Kernel<Params> kernel>
 void run(const Params& p, const Execution&) {
   if (p.rows == 0 || p.dim == 0) return;

@@ -17,7 +17,7 @@ constexpr size_t kMaxStaticBytes = 48 << 10;
 constexpr size_t kPage = 128;  // more than any alignment that a kernel asks for
 
 // The memory comes straight from the system under TSan, because unmapping makes TSan forget earlier
-// accesses; else from malloc, which AddressSanitizer surrounds with red zones.
+// accesses, and otherwise from malloc, which AddressSanitizer surrounds with red zones.
 char* allocate(size_t bytes) {
 #ifdef EFFEBM_EMULATOR_TSAN
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -43,7 +43,7 @@ class Frame:
             size = DTYPES[kind].itemsize
             dtype = DTYPES[kind] if kind == "pred" else UNSIGNED[size]
             self.registers[name] = np.zeros(count, dtype)
-        # Parameters of calls, per thread; those of a kernel lie in constant memory instead.
+        # Parameters of calls, per thread; a kernel's parameters lie in constant memory instead.
         self.parameters: dict[str, np.ndarray] = {}
         own = [v for v in function.variables if v.space == "param"] + function.returns
         for variable in own if function.is_entry else own + function.parameters:

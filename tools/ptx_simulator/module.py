@@ -23,7 +23,7 @@ from .syntax import DTYPES, Address, Function, Operand, PtxError, Symbol, Variab
 _SHARED_GAP = 16  # invalid bytes between shared variables, so that overruns are seen
 _MAX_SHARED = 227 * 1024
 _MAX_THREADS = 1024
-_WORKSPACE_WORDS = 2  # what cooperative_groups needs: its size, and the barrier of the grid
+_WORKSPACE_WORDS = 2  # for cooperative_groups: its size, and the barrier of the grid
 
 Argument = bytes | int | float | np.generic | np.ndarray | ctypes.Structure | None
 Extent = int | tuple[int, ...]

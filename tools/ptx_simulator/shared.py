@@ -194,7 +194,7 @@ class RaceChecker:
             fresh = word[stale]
             warps[fresh], masks[fresh] = _NONE, 0
         known = warps[word]
-        # Of several warps at one word the last one stays, and the others make it several.
+        # The last of several warps at one word stays, and the others mark the word as several.
         vacant = known == _NONE
         warps[word[vacant]] = warp[vacant]
         differ = (warps[word] != warp) | (~vacant & (known != warp))

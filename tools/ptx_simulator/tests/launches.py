@@ -47,13 +47,13 @@ class Work:
     row: str  # the class that reads and writes rows
     params: StepParams | TopkParams | BlockSignParams
     device: Device
-    dtype: torch.dtype  # of the state
+    dtype: torch.dtype  # the state's
     blocks: Blocks
     k: int
 
     def __post_init__(self) -> None:
         self.rows, self.dim = self.params.rows, self.params.dim
-        self.vector = self.dim % QUAD == 0  # arrays are aligned like those of cudaMalloc
+        self.vector = self.dim % QUAD == 0  # arrays are aligned like memory of cudaMalloc
         self.wide = np.dtype("f8" if self.dtype == torch.float64 else "f4")  # the compute type
         self.wide_name = "double" if self.wide.itemsize == 8 else "float"
 
