@@ -34,7 +34,7 @@ class Import(NamedTuple):
 
 
 def imports(folder: str) -> Iterator[Import]:
-    """Every import of every Python file of a folder, and every include of its C++ files."""
+    """Yields every import of every Python file of a folder, and every include of its C++ files."""
     for path in sorted((ROOT / folder).rglob("*")):
         if path.suffix in (".py", ".pyi"):
             for name in _python_imports(path):
@@ -67,7 +67,7 @@ def _module(name: str) -> Path:
 
 
 def graph(folder: str) -> networkx.DiGraph:
-    """The rooms of a folder, with an edge for every pair of which the first imports the second."""
+    """Returns the rooms of a folder, with an edge from each to every one that it imports."""
     files, found = file_graph(folder), networkx.DiGraph()
     found.add_nodes_from(room(path, folder) for path in files)
     found.add_edges_from((room(a, folder), room(b, folder)) for a, b in files.edges)
@@ -76,7 +76,7 @@ def graph(folder: str) -> networkx.DiGraph:
 
 
 def file_graph(folder: str) -> networkx.DiGraph:
-    """The same of files."""
+    """Returns the same graph of files."""
     found = networkx.DiGraph()
     files = (path for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES)
     found.add_nodes_from(path.relative_to(ROOT) for path in files)
@@ -85,7 +85,7 @@ def file_graph(folder: str) -> networkx.DiGraph:
 
 
 def room(path: Path, folder: str) -> str:
-    """The room of a folder that a file is in."""
+    """Returns the room of a folder in which a file is."""
     first = path.relative_to(folder).parts[0]
     return first.partition(".")[0] if first.endswith((".py", ".pyi")) else first
 
@@ -96,7 +96,7 @@ def circles(rooms: networkx.DiGraph) -> list[list[str]]:
 
 
 def levels(rooms: networkx.DiGraph) -> dict[str, int]:
-    """The level of every room; rooms of one circle share it."""
+    """Returns the level of every room; rooms of one circle share it."""
     whole = networkx.condensation(rooms)
     level: dict[int, int] = {}
     for part in reversed(list(networkx.topological_sort(whole))):

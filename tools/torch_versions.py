@@ -4,8 +4,8 @@
 
 The torch gets a virtual environment of its own in the folder of ``--venvs``, which later runs use
 again; the wheel is installed there, nothing is compiled. Every file of tests runs in a process of
-its own, so that one that crashes is told as such and the others still run. One line is printed at
-the end; what the tests printed is in a .log file beside the environment.
+its own, so that one that crashes is reported as such and the others still run. One line is printed
+at the end; a .log file beside the environment has what the tests printed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TIMEOUT = 1800  # seconds for one file of tests
 
 
 def environment(folder: Path, torch: str, wheel: Path) -> Path:
-    """The interpreter of the environment in ``folder``, made where it is not there yet."""
+    """Returns the interpreter of the environment in ``folder``, which it makes if it is missing."""
     python, made = folder / "bin" / "python", folder / "made"
     pip = [str(python), "-m", "pip", "install", "-q"]
     if not made.exists():
@@ -53,7 +53,7 @@ def files() -> list[Path]:
 
 
 def run(python: Path, path: Path) -> tuple[dict[str, int], str]:
-    """How many tests of a file passed, failed, were skipped, and what it printed."""
+    """Runs a file of tests; returns how many passed, failed, were skipped, and what it printed."""
     # The script pytest, unlike python -m pytest, does not import the package of the clone.
     pytest = [str(python.parent / "pytest"), "-c", str(ROOT / "pyproject.toml")]
     command = [*pytest, "-p", "no:cacheprovider", "-rfE", str(path)]

@@ -1,7 +1,7 @@
 // Arithmetic that gives the same bits from every compiler and device.
 //
 // Plain +, - and * are used as written: the build forbids contraction (-ffp-contract=off, nvcc
-// -fmad=false). What could differ goes through the named functions below.
+// -fmad=false). Operations that could differ go through the named functions below.
 #pragma once
 
 #include <cstdint>
@@ -62,7 +62,7 @@ EFFEBM_HD double abs(double v) { return ::fabs(v); }
 EFFEBM_HD float copysign(float size, float sign) { return ::copysignf(size, sign); }
 EFFEBM_HD double copysign(double size, double sign) { return ::copysign(size, sign); }
 #else
-// a * b + c, rounded once.
+// Returns a * b + c, rounded once.
 EFFEBM_HD float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 EFFEBM_HD double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 EFFEBM_HD float sqrt(float v) { return __builtin_sqrtf(v); }

@@ -1,9 +1,9 @@
 // The one order in which this library adds up floating-point numbers.
 //
-// Up to 1024 terms: position i is added to position i + 512, then i + 256, ... , then i + 1, with
-// +0 where a term is missing. More terms: the sums of consecutive groups of 1024 are the terms of
-// the next round. A vector of 2, 4, 8 or 16 lanes, a warp and a thread block all reach this order
-// without moving data.
+// Among up to 1024 terms, position i is added to position i + 512, then i + 256, ... , then i + 1,
+// with +0 where a term is missing. If there are more terms, the sums of consecutive groups of 1024
+// are the terms of the next round. A vector of 2, 4, 8 or 16 lanes, a warp and a thread block all
+// reach this order without moving data.
 #pragma once
 
 #include "arith.h"
@@ -14,14 +14,14 @@ constexpr int kSumWidth = 1024;
 
 EFFEBM_HD int64_t groups_of(int64_t terms) { return (terms + kSumWidth - 1) / kSumWidth; }
 
-// A term of a canonical sum: never -0.
+// Returns a * b as a term of a canonical sum: never -0.
 template <class A>
 EFFEBM_HD A term(A a, A b) {
   return a * b + A(0);
 }
 
-// Sum of v[0..kWidth), which it overwrites. The width is known to the compiler, which makes vector
-// code of this.
+// Returns the sum of v[0..kWidth), which it overwrites. The compiler knows the width and makes
+// vector code of this.
 template <int kWidth, class A>
 EFFEBM_HD A halving_sum(A* v) {
   if constexpr (kWidth == 1) {
@@ -32,8 +32,8 @@ EFFEBM_HD A halving_sum(A* v) {
   }
 }
 
-// Sum of v[0..n), n <= kWidth, which it overwrites; v must have room up to the next power of two.
-// Terms must not be -0 (add +0 first), or the padding would show.
+// Returns the sum of v[0..n), n <= kWidth, which it overwrites; v must have room up to the next
+// power of two. Terms must not be -0 (add +0 first), or the padding would show.
 template <class A, int kWidth = kSumWidth>
 EFFEBM_HD A halving_sum(A* v, int n) {
   if constexpr (kWidth > 1)
@@ -42,7 +42,8 @@ EFFEBM_HD A halving_sum(A* v, int n) {
   return halving_sum<kWidth>(v);
 }
 
-// Sum of n terms; load(begin, count, out) writes terms begin .. begin + count - 1 to out.
+// Returns the sum of n terms; load(begin, count, out) writes terms begin .. begin + count - 1 to
+// out.
 template <class A, class Load>
 A canonical_sum(int64_t begin, int64_t n, const Load& load) {
   A terms[kSumWidth];

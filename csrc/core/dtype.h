@@ -15,11 +15,11 @@ struct bfloat16 {
   uint16_t bits;
 };
 
-struct float16 {  // of IEEE 754
+struct float16 {  // IEEE 754 binary16
   uint16_t bits;
 };
 
-// Compute<T>: float for everything but double.
+// Compute<T> is double for double, and float for every other type.
 template <class T>
 struct ComputeOf {
   using type = float;
@@ -41,7 +41,8 @@ EFFEBM_HD float widen(float16 v) {
   return wide;
 #else
   const uint32_t magnitude = v.bits & 0x7FFFu, sign = uint32_t(v.bits & 0x8000u) << 16;
-  // In place, the exponent is 112 too small; the product is exact, also for denormals.
+  // Once the bits are in place, the exponent is 112 too small; the product is exact, also for
+  // denormals.
   const uint32_t finite = to_bits(from_bits(magnitude << 13) * 0x1p112f);
   return from_bits((magnitude < 0x7C00u ? finite : magnitude << 13 | 0x7F800000u) | sign);
 #endif
@@ -83,7 +84,7 @@ EFFEBM_HD float16 narrow<float16>(float v) {
 #endif
 }
 
-// f(T()) with the storage type that dtype names.
+// Calls f(T()) with the storage type that dtype names.
 template <class F>
 void dispatch(DType dtype, const F& f) {
   switch (dtype) {

@@ -6,7 +6,7 @@
 
 namespace effebm::inline EFFEBM_ISA::core {
 
-// log(u) for u = (n + 1/2) / 2^32. Where u > 1/sqrt(2) the distance to 1 is taken from the
+// Returns log(u) for u = (n + 1/2) / 2^32. If u > 1/sqrt(2), the distance to 1 is taken from the
 // complement of n, which is exact, and not from the rounded u.
 EFFEBM_HD float log_uniform(uint32_t n) {
   constexpr uint32_t kNearOne = 0xB504F400u;   // 2^32 / sqrt(2), where the exponent below turns 0
@@ -36,8 +36,8 @@ EFFEBM_HD float log_uniform(uint32_t n) {
   return fma(exponent, kLn2High, f + tail);
 }
 
-// cos and sin of 2 pi n / 2^32: the quadrant from the top two bits, the rest t in [-1, 1) eighths
-// of a turn.
+// Computes cos and sin of 2 pi n / 2^32. After a rotation by an eighth of a turn the top two bits
+// give the quadrant, and the rest gives t in [-1, 1) eighths of a turn.
 EFFEBM_HD void cos_sin_turn(uint32_t n, float& cosine, float& sine) {
   const uint32_t rotated = n + 0x20000000u;
   const uint32_t quadrant = rotated >> 30;
@@ -59,7 +59,7 @@ EFFEBM_HD void cos_sin_turn(uint32_t n, float& cosine, float& sine) {
   sine = from_bits(to_bits(swap ? c : s) ^ (quadrant & 2u) << 30);
 }
 
-// Two independent normals from two words, |normal| < 6.77.
+// Makes two independent normals from two words, |normal| < 6.77.
 EFFEBM_HD void box_muller(uint32_t radius_word, uint32_t angle_word, float& n0, float& n1) {
   const float radius = sqrt(-2.0f * log_uniform(radius_word));
   float cosine, sine;
@@ -68,7 +68,7 @@ EFFEBM_HD void box_muller(uint32_t radius_word, uint32_t angle_word, float& n0, 
   n1 = radius * sine;
 }
 
-// The noise of elements 4 * quad .. 4 * quad + 3 of one chain.
+// Draws the noise of elements 4 * quad .. 4 * quad + 3 of one chain.
 EFFEBM_HD void normal4(const Stream& stream, uint32_t chain, uint32_t quad, float (&n)[4]) {
   const Words r = draw(stream, chain, quad);
   box_muller(r.w[0], r.w[1], n[0], n[1]);

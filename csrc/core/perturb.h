@@ -1,5 +1,5 @@
 // The perturbed pair of finite-difference score matching: x + s xi + v and x + s xi - v, with v of
-// a given length in a random direction. What it is given, and what it does to one element.
+// a given length in a random direction. This file has its parameters and the scalars of a row.
 #pragma once
 
 #include "arith.h"
@@ -8,15 +8,15 @@
 
 namespace effebm {
 
-// Rows of dim contiguous elements. "compute type": float64 for float64 states, else float32.
+// Rows of dim contiguous elements. The compute type is float64 for float64 states, else float32.
 struct PerturbParams {
   DType dtype;
   int64_t rows, dim;
   const void* x;
-  void* out;           // (2, rows, dim): the sums with v, then those with -v
+  void* out;           // (2, rows, dim): x + s xi + v, then x + s xi - v
   void* noise_dot;     // compute type, (rows,): the sums of v * s xi
   const int64_t* key;  // seed, offset
-  int64_t offset;      // added to the key's
+  int64_t offset;      // added to the key's offset
   int64_t first_chain;
   double radius;
   const void* radii;  // compute type, used instead of radius unless null
@@ -45,8 +45,9 @@ EFFEBM_HD A noise_std_of(const PerturbParams& p, int64_t row) {
                       : A(p.noise_std);
 }
 
-// The factor that gives normals of this sum of squares the length `radius`. A row of zeros, which
-// one element can be, has no direction and stays.
+// Returns the factor that gives normals of this sum of squares the length `radius`. A row whose
+// normals are all zero, as the normal of a single element can be, has no direction and is not
+// moved.
 template <class A>
 EFFEBM_HD A direction_scale(A radius, A sum_of_squares) {
   const A norm = sqrt(sum_of_squares);

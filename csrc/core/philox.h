@@ -33,7 +33,7 @@ enum class Purpose : uint32_t { noise = 0, compression, acceptance, resampling, 
 
 constexpr int kOffsetBits = 56;
 
-// One stream per (seed, offset, purpose); offset counts steps, modulo 2^56.
+// The stream of a (seed, offset, purpose); offset counts steps, modulo 2^56.
 struct Stream {
   uint32_t key0, key1;  // the seed
   uint32_t c2, c3;      // the offset, and the purpose in the top byte
@@ -44,7 +44,7 @@ EFFEBM_HD Stream make_stream(uint64_t seed, uint64_t offset, Purpose purpose) {
   return {uint32_t(seed), uint32_t(seed >> 32), uint32_t(offset), high | uint32_t(purpose) << 24};
 }
 
-// The four words of elements 4 * quad .. 4 * quad + 3 of one chain.
+// Draws the four words of elements 4 * quad .. 4 * quad + 3 of one chain.
 EFFEBM_HD Words draw(const Stream& s, uint32_t chain, uint32_t quad) {
   return philox4x32_10({{quad, chain, s.c2, s.c3}}, s.key0, s.key1);
 }

@@ -14,7 +14,7 @@ using namespace core;
 // nothing between lanes of 128 bits.
 template <int kGroup>
 struct GroupOrder {
-  uint64_t quad[2][kGroup / 2];  // of the even positions, of the odd ones
+  uint64_t quad[2][kGroup / 2];  // the quads at even positions, and at odd ones
   constexpr GroupOrder() : quad() {
     for (int i = 0; i < kGroup; ++i) quad[i % 2][i / 2] = uint64_t(i % 4 * (kGroup / 4) + i / 4);
   }
@@ -30,8 +30,8 @@ class Draws {
     }
   }
 
-  // normals[0 .. 4 * quads) = the noise of elements 4 * first_quad onwards. `normals` must have
-  // room for a multiple of 4 * kGroup.
+  // Sets normals[0 .. 4 * quads) to the noise of elements 4 * first_quad onwards. `normals` must
+  // have room for a multiple of 4 * kGroup.
   void normals(uint32_t first_quad, int quads, float* normals) const {
     for (int q = 0; q < quads; q += kBatch) {
       alignas(64) uint32_t words[4][kBatch];
@@ -62,8 +62,8 @@ class Draws {
 
  private:
 #if defined(EFFEBM_SIMD)
-  // Quads that fill a vector, two in every lane of 64 bits, and those that are drawn together: four
-  // vectors of counters at a time, as a round waits for the one before it.
+  // A group of quads fills a vector, two in every lane of 64 bits. A batch has four vectors of
+  // counters, as each round of a vector waits for the round before it.
   static constexpr int kGroup = int(sizeof(simd::Vector) / sizeof(uint32_t));
   static constexpr int kBatch = 2 * kGroup;
 

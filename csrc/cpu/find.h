@@ -26,8 +26,8 @@ Bracket<K> range_of(const K* keys, int64_t n) {
   return range;
 }
 
-// Copies the n keys within the bracket to `to`, in order, and returns how many; adds those above it
-// to `above`. `to` may be `keys`, and needs room for all n.
+// Copies the keys within the bracket to `to`, in order, and returns how many; adds the number of
+// keys above the bracket to `above`. `to` may be `keys`, and needs room for all n.
 template <class K>
 int64_t close_up(const K* keys, int64_t n, Bracket<K> bracket, K* to, int64_t& above) {
   int64_t count = 0, i = 0;
@@ -68,10 +68,10 @@ struct Search {
   int64_t above, inside;
 };
 
-// Narrows the search among n keys (whole groups) down to `few` in the range, or one value. Cuts the
-// range in four, as magnitudes go; where that leaves more than half of the keys, as keys go, so
-// that the end comes after as many rounds as a key has bits. Without branches, as none could be
-// foretold.
+// Narrows the search among n keys (whole groups) until at most `few` of them, or one value, are
+// left in the range. Each round cuts the range in four, by magnitude; where that left more than
+// half of the keys, the next round cuts it by key, so that the number of rounds is bounded. The
+// rounds have no branches, as none could be predicted.
 template <class K>
 Search<K> close_in(const K* keys, int64_t n, Search<K> search, int64_t wanted, int64_t few) {
   using A = std::conditional_t<sizeof(K) == 4, float, double>;
@@ -105,20 +105,20 @@ Search<K> close_in(const K* keys, int64_t n, Search<K> search, int64_t wanted, i
   return {range, above, inside};
 }
 
-// A key of a row: its rank among its equals, from 1, and how many they are.
+// A key of a row, its rank among its equals, from 1, and their number.
 template <class K>
 struct Found {
   K key;
   int64_t rank, equals;
 };
 
-// The wanted-th largest of n <= kGroup keys; those behind are zero.
+// Finds the wanted-th largest of n <= kGroup keys; the keys behind these are zero.
 template <class K>
 Found<K> find_in_group(const K* keys, int64_t n, int64_t wanted) {
   K greater[kGroup] = {};
   for (int j = 0; j < kGroup; ++j)
     for (int i = 0; i < kGroup; ++i) greater[i] += keys[j] > keys[i];
-  K key = 0, most = 0;  // of those with fewer greater ones than wanted, the smallest key
+  K key = 0, most = 0;  // the smallest key with fewer than `wanted` greater keys
   for (int i = 0; i < kGroup; ++i) {
     const bool candidate = int64_t(greater[i]) < wanted && greater[i] >= most;
     key = candidate ? keys[i] : key;
@@ -129,11 +129,11 @@ Found<K> find_in_group(const K* keys, int64_t n, int64_t wanted) {
   return {key, wanted - int64_t(most), key == 0 ? equals - (kGroup - n) : equals};
 }
 
-// The wanted-th largest of n keys, all within the range. Overwrites them, and needs room for a
-// group more.
+// Finds the wanted-th largest of n keys, all within the range. Overwrites them, and needs room for
+// another group.
 template <class K>
 Found<K> find(K* keys, int64_t n, Bracket<K> range, int64_t wanted) {
-  constexpr int64_t kClosed = 1024;  // as many are looked at where they are
+  constexpr int64_t kClosed = 1024;  // so few keys are searched without closing them up
   while (range.low < range.high && n > kGroup) {
     const int64_t few = n > kClosed ? n / 8 : kGroup;
     const Search<K> found = close_in(keys, fill_up(keys, n), {range, 0, n}, wanted, few);

@@ -6,7 +6,7 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 namespace {
 
-// f(block, begin, end) for the parts of blocks that lie in [begin, end) of a row.
+// Calls f(block, begin, end) for the parts of blocks that lie in [begin, end) of a row.
 template <class F>
 void for_blocks(const Blocks& blocks, int64_t begin, int64_t end, const F& f) {
   if (begin == end) return;
@@ -24,7 +24,7 @@ bool all_of_scale(const A* c, int64_t n, A scale) {
   return all;
 }
 
-// The words of n <= 32 entries; whether some of them are zero.
+// Packs n <= 32 entries into a word of each kind, and returns whether some of them are zero.
 template <class A>
 bool pack_word(const A* c, int n, uint32_t& signs, uint32_t& zeros) {
   uint32_t s = 0, z = 0;

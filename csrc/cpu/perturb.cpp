@@ -1,5 +1,5 @@
-// The perturbed pair: the directions of a row are drawn for its norm and again for its values, but
-// for rows that stay in the cache in between.
+// The perturbed pair. The directions of a row are drawn for its norm and again for its values,
+// except for rows so short that the directions stay in the cache in between.
 #include "../core/perturb.h"
 
 #include "draws.h"
@@ -8,9 +8,9 @@
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 namespace {
 
-constexpr int64_t kKept = 32768;  // normals of a row that are worth keeping: 128 KiB
+constexpr int64_t kKept = 32768;  // the most normals that are kept for a row: 128 KiB
 
-// The sum over a row of what f(at, n, terms) writes for each of its chunks.
+// Returns the sum over a row of the terms that f(at, n, terms) writes for each chunk.
 template <class A, class F>
 A sum_over_chunks(int64_t dim, const Team& team, A* sums, const F& f) {
   team.run(dim, kChunk, [&](int, int64_t begin, int64_t end) {
@@ -50,7 +50,7 @@ void perturb_rows(const PerturbParams& p, const Threads& threads) {
       alignas(64) float room[kChunk], xi[kChunk];
       const float* const g = kept ? normals + at : room;
       if (!kept) direction.normals(uint32_t(at / 4), (n + 3) / 4, room);
-      // Loops become vector code where all that they read is a local variable.
+      // Loops become vector code if everything that they read is in local variables.
       const A scale = scale_of_row, noise_std = noise_std_of_row;
       const T* const from = x + at;
       T *const out_plus = plus + at, *const out_minus = minus + at;

@@ -27,7 +27,7 @@ class Selector {
         slice_(std::min(dim / team.parts() + kChunk, kMaxSlice)),
         room_(scratch.room<K>(slice_ * team.parts() + kGroup)) {}
 
-  // The k-th largest key, 0 < k < dim.
+  // Finds the k-th largest key, 0 < k < dim.
   Found<K> run(int64_t k) const {
     if (dim_ <= kShortDim) {
       load_keys(0, int(dim_), room_);
@@ -43,16 +43,18 @@ class Selector {
   }
 
  private:
-  static constexpr int64_t kShortDim = 512;      // no sample is taken of so few
-  static constexpr int64_t kMaxSlice = 1 << 19;  // keys that a thread keeps
+  static constexpr int64_t kShortDim = 512;      // so few keys need no sample
+  static constexpr int64_t kMaxSlice = 1 << 19;  // the most keys that a thread keeps
   static constexpr int64_t kMaxSample = 1 << 14;
 
-  // Keys of a part that lie above the bracket and within it; of these, how many were kept.
+  // How many keys of a part lie above the bracket, how many within it, and how many of the latter
+  // were kept.
   struct Part {
     int64_t above, within, kept;
   };
 
-  // A bracket that holds the k-th largest key except on rows that are out of the ordinary.
+  // Returns a bracket that holds the k-th largest key, except for rows that are out of the
+  // ordinary.
   Bracket<K> sample(int64_t k) const {
     int64_t n = 128;
     while (n < kMaxSample && n * n < 16 * dim_) n *= 2;
@@ -79,7 +81,7 @@ class Selector {
     for (int i = 0; i < n; ++i) keys[i] = order_key(u[i]);
   }
 
-  // The keys within the bracket, to the beginning of room_.
+  // Gathers the keys within the bracket at the beginning of room_.
   Part gather(Bracket<K> bracket) const {
     if (team_.parts() == 1) return gather(0, dim_, bracket, room_);
     std::vector<Part> parts(size_t(team_.parts()));
@@ -111,7 +113,8 @@ class Selector {
     return part;
   }
 
-  // Linear on every input: digit by digit from the top, one pass over the row for each.
+  // Finds the k-th largest key digit by digit from the top, with one pass over the row for each:
+  // the work is linear on every input.
   Found<K> count_digits(int64_t k) const {
     constexpr int kDigit = 11;
     K prefix = 0;

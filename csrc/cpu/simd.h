@@ -22,7 +22,7 @@ inline Floats load_floats(const void* p) { return _mm512_loadu_ps(p); }
 inline void store(void* p, Floats v) { _mm512_storeu_ps(p, v); }
 inline Vector broadcast64(uint64_t v) { return _mm512_set1_epi64(int64_t(v)); }
 
-// The product of the lower halves of lanes of 64 bits, and their upper halves moved down.
+// Multiplies the lower halves of lanes of 64 bits; the next function moves their upper halves down.
 inline Vector product(Vector a, Vector b) { return _mm512_mul_epu32(a, b); }
 inline Vector upper_half(Vector a) { return _mm512_srli_epi64(a, 32); }
 inline Vector add64(Vector a, Vector b) { return _mm512_add_epi64(a, b); }
@@ -30,12 +30,14 @@ inline Vector xor3(Vector a, Vector b, Vector c) {
   return _mm512_ternarylogic_epi64(a, b, c, 0x96);
 }
 
-// The lower halves of a in the even lanes of 32 bits, those of b in the odd ones.
+// Puts the lower halves of a into the even lanes of 32 bits, and the lower halves of b into the odd
+// ones.
 inline Vector join_halves(Vector a, Vector b) {
   return _mm512_mask_shuffle_epi32(a, 0xAAAA, b, _MM_PERM_CCAA);
 }
 
-// a0 b0 a1 b1 and a2 b2 a3 b3 of every four, then the same with pairs for elements.
+// These make a0 b0 a1 b1 and a2 b2 a3 b3 of every four lanes, and then the same with pairs for
+// elements.
 inline Floats zip_low(Floats a, Floats b) { return _mm512_unpacklo_ps(a, b); }
 inline Floats zip_high(Floats a, Floats b) { return _mm512_unpackhi_ps(a, b); }
 inline Floats zip_pairs_low(Floats a, Floats b) {
@@ -60,7 +62,7 @@ inline Lanes compare(Vector v, uint64_t low, uint64_t high) {
   return {_mm512_mask_cmpge_epu64_mask(below, v, broadcast64(low)), unsigned(__mmask8(~below))};
 }
 
-// The chosen lanes of v, closed up; the lanes behind them are anything.
+// Closes up the chosen lanes of v; the lanes behind them are anything.
 inline Vector close_up(Vector v, unsigned chosen, uint32_t) {
   return _mm512_maskz_compress_epi32(__mmask16(chosen), v);
 }
@@ -115,7 +117,7 @@ inline Lanes compare(Vector v, uint64_t low, uint64_t high) {
   return {~bits(_mm256_or_si256(above, below)) & 0xFu, bits(above)};
 }
 
-// For every choice of eight lanes the chosen ones' numbers, a byte each.
+// The numbers of the chosen lanes, a byte each, for every choice among eight lanes.
 struct CloseUpTable {
   uint64_t order[256];
   constexpr CloseUpTable() : order() {

@@ -6,7 +6,7 @@
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
-// The row's factor of clip by norm.
+// Returns the row's factor of clip by norm.
 template <class T>
 Compute<T> norm_scale_of(const T* grad, int64_t dim, Compute<T> limit, const Team& team,
                          Scratch& scratch) {

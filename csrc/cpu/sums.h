@@ -1,5 +1,5 @@
-// Sums over a row in the canonical order: the threads that share the row sum its groups, and the
-// caller what they found.
+// Sums over a row in the canonical order. The threads that share the row sum its groups, and the
+// caller adds up these sums.
 #pragma once
 
 #include "row.h"
@@ -9,7 +9,7 @@ namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 static_assert(kChunk == kSumWidth);  // a chunk of a row is a group of its sum
 
-// The sum of a row from those of its groups.
+// Returns the sum of a row from the sums of its groups.
 template <class A>
 A sum_of_groups(const A* sums, int64_t groups) {
   return canonical_sum<A>(0, groups, [sums](int64_t at, int n, A* terms) {
@@ -17,7 +17,7 @@ A sum_of_groups(const A* sums, int64_t groups) {
   });
 }
 
-// The sum of n terms; load(begin, count, out) writes count <= kChunk of them to out.
+// Returns the sum of n terms; load(begin, count, out) writes count <= kChunk of them to out.
 template <class A, class Load>
 A row_sum(int64_t n, const Team& team, Scratch& scratch, const Load& load) {
   if (team.parts() == 1) return canonical_sum<A>(0, n, load);

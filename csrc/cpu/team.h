@@ -18,8 +18,8 @@ class Team {
 
   int parts() const { return parts_; }
 
-  // f(part, begin, end) for every part of [0, n); parts begin at multiples of `unit`, and may be
-  // empty.
+  // Calls f(part, begin, end) for every part of [0, n); parts begin at multiples of `unit`, and may
+  // be empty.
   template <class F>
   void run(int64_t n, int64_t unit, const F& f) const {
     if (parts_ == 1) return f(0, int64_t(0), n);
@@ -42,7 +42,7 @@ class Team {
 // Memory that is kept from one row to the next.
 class Scratch {
  public:
-  // Room for n values; what it held before is lost.
+  // Returns room for n values; what it held before is lost.
   template <class V>
   V* room(int64_t n) {
     const size_t bytes = size_t(n) * sizeof(V);
@@ -58,8 +58,8 @@ class Scratch {
   size_t size_ = 0;
 };
 
-// f(row, team, scratch) for all rows: rows are dealt out to the threads where there are enough of
-// them, and otherwise all threads work on one row after the other.
+// Calls f(row, team, scratch) for all rows. The rows are dealt out to the threads, except for a few
+// long rows that do not divide evenly: all threads share these, one after the other.
 template <class F>
 void for_rows(int64_t rows, int64_t dim, const Threads& threads, const F& f) {
   constexpr int64_t kElementsPerThread = 8192, kSharedRow = 32768;

@@ -16,7 +16,8 @@ __device__ inline int warps() { return int(blockDim.x) / kWarpSize; }
 __device__ inline int lane() { return int(threadIdx.x) % kWarpSize; }
 __device__ inline int warp() { return int(threadIdx.x) / kWarpSize; }
 
-// The sum of `value` over the threads before this one, and over all threads. Every thread calls it.
+// The sum of `value` over the threads before this one, and over all threads. Every thread calls
+// block_scan().
 struct Scan {
   uint32_t before, total;
 };
@@ -39,15 +40,15 @@ __device__ inline Scan block_scan(uint32_t value) {
   return scan;
 }
 
-// The rest of the halving tree within a lane that holds every 2^(10 - kBits)-th position: of
-// held(0), held(1), ..., those half as many apart as there are are added first, then a quarter, and
-// so on. Visiting j in the order of its reversed bits, sums become complete as the digits of a
-// counter overflow, and kBits are enough.
+// Adds the rest of the halving tree within a lane that holds every 2^(10 - kBits)-th position as
+// held(0), held(1), ...: first the values half of their number apart, then a quarter, and so on.
+// The visits take j in the order of its reversed bits, in which sums become complete as the digits
+// of a counter overflow, so that kBits waiting sums are enough.
 template <class V, int kBits, class Held>
 __device__ V lane_tree(const Held& held) {
   V waiting[kBits] = {};
   V sum = {};
-#pragma unroll 1  // all at once would need more registers than there are
+#pragma unroll 1  // unrolled, it would need more registers than there are
   for (int visit = 0; visit < 1 << kBits; ++visit) {
     int j = 0;
     for (int bit = 0; bit < kBits; ++bit) j |= (visit >> bit & 1) << (kBits - 1 - bit);
@@ -63,9 +64,9 @@ __device__ V lane_tree(const Held& held) {
   return sum;
 }
 
-// The halving sum of n <= 1024 terms by one warp: halves down to 32 are within a lane, the last
-// five between lanes. term(i) for i < n is called once. Every lane of the warp calls it and gets
-// the sum.
+// Returns the halving sum of n <= 1024 terms to every lane of a warp, all of which call it. Halves
+// down to 32 are added within a lane, the last five between lanes. term(i) is called once for each
+// i < n.
 template <class A, class Term>
 __device__ A warp_sum(int n, const Term& term) {
   constexpr int kBits = 5;
@@ -83,16 +84,16 @@ constexpr int kMostLevels = 3, kTopLevel = 16;  // terms of the last level
 template <int kLevels>
 constexpr int kSumTerms = (kLevels - 1) * kSumWidth + kTopLevel;
 
-// The canonical sum of up to 2^34 terms (of 2^24 by two levels) by the whole block: warps sum
-// groups of 1024, and the sums of a level that is full become one term of the next. Every thread
-// calls it and gets the sum.
+// Returns the canonical sum of up to 2^34 terms (2^24 by two levels) to every thread of the block,
+// all of which call it. Warps sum groups of 1024, and the sums of a full level become one term of
+// the next level.
 template <class A, int kLevels = kMostLevels, class Term>
 __device__ A block_sum(int64_t n, const Term& term) {
   EFFEBM_SHARED(A, partial, kSumTerms<kLevels>);
   EFFEBM_SHARED(A, result, 1);
   const int64_t groups = groups_of(n);
   int count[kLevels] = {};              // the same in every thread
-  const auto reduce = [&](int level) {  // into the level above, or the result where that is last
+  const auto reduce = [&](int level) {  // into the next level, or the result
     __syncthreads();
     if (warp() == 0) {
       const A* terms = partial + level * kSumWidth;

@@ -1,5 +1,6 @@
-// Offsets of blocks on the device, which the host cannot look at without waiting for it. As PyTorch
-// does with indices, a kernel looks at them before those that would read and write past their rows.
+// Block offsets on the device, which the host cannot check without waiting for the device. As
+// PyTorch does with indices, a kernel checks them before other kernels could read or write past
+// their rows.
 #pragma once
 
 #include <cassert>

@@ -1,6 +1,6 @@
-// Block-Sign of blocks that fit into shared memory: a thread block takes a row, or a few blocks of
-// entries of it. Tile by tile, first the scales of the blocks of entries that start in the tile,
-// then the tile's elements.
+// Block-Sign of blocks that fit into shared memory. A thread block takes a row, or a few of the
+// row's blocks of entries. For each tile it first finds the scales of the blocks of entries that
+// start there, and then compresses the tile's elements.
 #pragma once
 
 #include "../core/block_sign.h"
@@ -8,13 +8,13 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// One block per multiprocessor is enough: with more asked for, the compiler spills registers.
-// A segment begins where a block of entries does.
+// One block per multiprocessor is enough: if more were asked for, the compiler would spill
+// registers. A segment begins where a block of entries begins.
 template <class Row, class Params>
 __global__ void __launch_bounds__(kMostThreads<typename Row::A>, 1)
     block_sign_segments(Params p, Blocks blocks, int64_t segment, bool vector) {
   using A = typename Row::A;
-  EFFEBM_SHARED(A, scales, kMostTile<A>);  // of the blocks that start in the tile
+  EFFEBM_SHARED(A, scales, kMostTile<A>);  // sums, then means, of the blocks that start in the tile
   const auto size_of = [&](int64_t block) { return blocks.end(block) - blocks.begin(block); };
   const int64_t per_row = (p.dim + segment - 1) / segment;
   for (int64_t s = blockIdx.x; s < p.rows * per_row; s += gridDim.x) {

@@ -1,5 +1,5 @@
-// Block-Sign of blocks of 4, 8, ..., 128 elements: a quad per lane, so that a block lies in one
-// warp and nothing but registers.
+// Block-Sign of blocks of 4, 8, ..., 128 elements. Each lane has a quad, so that a block lies in
+// the registers of one warp.
 #pragma once
 
 #include "../core/block_sign.h"
@@ -7,7 +7,8 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// `lanes` of a block: its size is lanes * kQuad, a power of two.
+// A block takes `lanes` lanes, a power of two. It has lanes * kQuad elements, or fewer if it ends
+// its row.
 struct SignInLanes {
   int64_t dim;
   int lanes;
@@ -32,8 +33,8 @@ struct SignInLanes {
   }
 };
 
-// How many lanes a block takes where it fits: a row that is one block is padded with zeros, which
-// its sum does not feel. 0 where it does not.
+// Returns how many lanes a block takes, or 0 if it does not fit. A row that is one block is padded
+// with zeros, which do not change its sum.
 inline int lanes_of(int64_t dim, int64_t block_size) {
   for (int lanes = 1; lanes <= kWarpSize; lanes *= 2)
     if (block_size == lanes * kQuad || (block_size >= dim && dim <= lanes * kQuad)) return lanes;

@@ -22,7 +22,7 @@ template <class Row, class Params>
 BlockSignPlan block_sign_plan(const Params& p, const Blocks& blocks, int64_t n_offset_blocks) {
   using A = typename Row::A;
   if (const int lanes = lanes_of(p.dim, blocks.size())) return {BlockSignTier::lanes, lanes};
-  // Segments end where blocks do, and where quads and, if the row has sums, groups of them do.
+  // Segments end where a block and a quad end and, if the row has sums, a group of the sums.
   int64_t segment = p.dim;
   if (blocks.size() > 0 && blocks.size() < p.dim) {
     const int64_t unit = std::lcm(blocks.size(), Row::kSharedSums ? int64_t(kSumWidth) : 1);

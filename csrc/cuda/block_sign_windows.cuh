@@ -1,6 +1,6 @@
-// Block-Sign of blocks too long for shared memory, or that only whole rows have a boundary for: the
-// sums of groups of 1024 entries first, window by window of all rows; then those of long blocks
-// from them; then the tiles. A row is read twice.
+// Block-Sign of rows that cannot be cut into segments that fit into shared memory. A first kernel
+// sums groups of 1024 entries, window by window of all rows; a second joins the sums of long
+// blocks; a third compresses the tiles. A row is read twice.
 #pragma once
 
 #include "../core/block_sign.h"
@@ -8,20 +8,20 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// The groups of a row's blocks, of which one at most begins in 1024 elements if a block is longer.
+// The sums of the groups of 1024 entries into which a row's blocks are cut.
 struct GroupSums {
   void* sums;  // compute type
   int64_t per_row;
 
-  // The index of the sum of the group that begins at `begin` in a block; the next group of the
-  // block has the next index.
+  // Returns the index of the sum of the group that begins at `begin` in a block. The block's next
+  // group has the next index, and groups of other blocks have other indices.
   static __device__ int64_t index(int64_t block, int64_t begin) {
     return block + begin / kSumWidth;
   }
   static int64_t count(int64_t dim, int64_t n_blocks) { return n_blocks + dim / kSumWidth + 1; }
 };
 
-// A warp per window of 1024 elements sums the groups that begin there.
+// Sums the groups that begin in each window of 1024 elements, by a warp per window.
 template <class Row, class Params>
 __global__ void __launch_bounds__(kThreads) sum_windows(Params p, Blocks blocks, GroupSums groups) {
   using A = typename Row::A;
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads) sum_windows(Params p, Blocks blocks,
   }
 }
 
-// Puts the sum of a long block in the place of its first group's.
+// Replaces the sum of a long block's first group by the sum of the block.
 template <class A>
 __global__ void __launch_bounds__(kThreads)
     join_windows(int64_t rows, int64_t dim, Blocks blocks, GroupSums groups) {
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int64_t w = blockIdx.x; w < all; w += gridDim.x) {
     const int64_t r = w / windows, start = (w - r * windows) * kSumWidth;
     const int64_t end = dim - start < kSumWidth ? dim : start + kSumWidth;
-    const int64_t b = blocks.from(end) - 1;  // the only one that begins here and can be so long
+    const int64_t b = blocks.from(end) - 1;  // only this one can begin here and be so long
     const int64_t begin = blocks.begin(b), size = blocks.end(b) - begin;
     if (begin < start || size <= kSumWidth) continue;
     A* const sums = static_cast<A*>(groups.sums) + r * groups.per_row + GroupSums::index(b, begin);

@@ -10,7 +10,7 @@
 #include <cooperative_groups.h>
 #include <cuda_runtime.h>
 #define EFFEBM_SHARED(T, name, N) __shared__ T name[N]
-// Declared once for all types: a kernel has one such array, of the size its launch gives.
+// All types share one declaration: a kernel has one such array, of the size its launch gives.
 #define EFFEBM_DYNAMIC_SHARED(T, name)                            \
   extern __shared__ __align__(16) unsigned char dynamic_shared[]; \
   T* const name = reinterpret_cast<T*>(dynamic_shared)
@@ -29,12 +29,12 @@ struct Device {
   bool clusters;
 };
 
-// The launch of thread blocks that wait for each other: clusters of them, or, where `cluster` is 1,
-// the whole grid, all of which runs at the same time.
+// The shape of a launch whose thread blocks wait for each other: within clusters, or, where
+// `cluster` is 1, within the whole grid, whose blocks then all run at the same time.
 struct CooperativeLaunch {
   unsigned blocks;
   int threads;
-  int64_t bytes;  // of dynamic shared memory
+  int64_t bytes;  // dynamic shared memory
   unsigned cluster = 1;
 };
 
@@ -79,14 +79,14 @@ inline Device current_device() {
           attribute(cudaDevAttrClusterLaunch) != 0};
 }
 
-// Lets a kernel be launched with so much dynamic shared memory, which above 48 KiB has to be asked
+// Lets a kernel be launched with so much dynamic shared memory. Above 48 KiB it has to be asked
 // for, on every device.
 template <class Kernel>
 void allow_shared_memory(Kernel kernel, int64_t bytes) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
 }
 
-// How many blocks of a kernel the device runs at the same time.
+// Returns how many blocks of a kernel the device runs at the same time.
 template <class Kernel>
 int blocks_at_once(Kernel kernel, int threads, int64_t bytes) {
   int blocks = 0;
@@ -94,7 +94,7 @@ int blocks_at_once(Kernel kernel, int threads, int64_t bytes) {
   return blocks * current_device().multiprocessors;
 }
 
-// The launch of a cluster, or of a grid whose blocks all run at the same time.
+// The configuration of a launch of clusters, or of a grid whose blocks all run at the same time.
 class CooperativeConfig {
  public:
   CooperativeConfig(const CooperativeLaunch& shape, void* stream) {
@@ -119,7 +119,7 @@ class CooperativeConfig {
   cudaLaunchConfig_t config_ = {};
 };
 
-// Whether the device has room for one such cluster; above 8 blocks not every device has.
+// Tells whether the device has room for one such cluster; above 8 blocks not every device has.
 template <class Kernel>
 bool can_cluster(Kernel kernel, const CooperativeLaunch& shape) {
   cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);

@@ -6,7 +6,7 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// A warp per group of squares. The factors of clip by norm need all of a row before its first
+// Sums each group by a warp. Clip by norm needs the sum of a whole row before the row's first
 // element can move.
 template <class T>
 __global__ void __launch_bounds__(kThreads) sum_squares(StepParams p, Compute<T>* sums) {

@@ -1,4 +1,4 @@
-// Sums over whole rows, from those of their groups of 1024.
+// Sums over whole rows, from the sums of their groups of 1024.
 #pragma once
 
 #include "rows.cuh"
@@ -12,7 +12,7 @@ struct AsSum {
   }
 };
 
-// A thread block per row: out = result(sum of the row's groups).
+// Sets out = result(sum of the row's groups), by a thread block per row.
 template <class A, class Result>
 __global__ void __launch_bounds__(kThreads)
     join_groups(const A* sums, int64_t rows, int64_t groups, A* out, Result result) {

@@ -16,7 +16,7 @@ __global__ void __launch_bounds__(kThreads) find_scales(SignsParams p) {
   }
 }
 
-// A warp per word, an entry per lane.
+// Packs each word by a warp, with an entry per lane.
 template <class A>
 __global__ void __launch_bounds__(kThreads) pack_signs(SignsParams p) {
   const Blocks blocks = blocks_of(p);
@@ -51,7 +51,8 @@ __global__ void __launch_bounds__(kThreads, 1) unpack_signs(SignsParams p) {
   }
 }
 
-// A thread block per row: every thread's entries go behind those of the threads before it.
+// Packs each row by a thread block. A thread's entries go behind the entries of the threads before
+// it.
 template <class A>
 __global__ void __launch_bounds__(kThreads) pack_entries(EntriesParams p) {
   for (int64_t r = blockIdx.x; r < p.rows; r += gridDim.x) {

@@ -1,5 +1,5 @@
-// The perturbed pair: a warp per group of 1024 elements of a row, whose normals it draws for the
-// row's norm and again for the values. A row of one group is done by one launch.
+// The perturbed pair. A warp takes a group of 1024 elements of a row and draws their normals for
+// the row's norm, and again for the values. One launch is enough for rows of one group.
 #include "../core/normal.h"
 #include "../core/perturb.h"
 #include "join_groups.cuh"
@@ -19,10 +19,10 @@ struct Terms {
   }
 };
 
-// The halving sum of a group by one warp whose lane l holds the quads l, l + 32, ..., l + 7 * 32:
-// halves down to 128 are within a lane, down to 4 between lanes, and the last two within a quad.
-// held(begin) gives the terms of the quad at that position and is called once. Every lane of the
-// warp calls this and gets the sum.
+// Returns the halving sum of a group to every lane of a warp, all of which call it. Lane l holds
+// the quads l, l + 32, ..., l + 7 * 32: halves down to 128 are added within a lane, down to 4
+// between lanes, and the last two within a quad. held(begin) gives the terms of the quad at that
+// position and is called once.
 template <class A, class Held>
 __device__ A quads_sum(const Held& held) {
   constexpr int kBits = 3;
@@ -35,26 +35,26 @@ __device__ A quads_sum(const Held& held) {
   return __shfl_sync(kAllLanes, (sum.of[0] + sum.of[2]) + (sum.of[1] + sum.of[3]), 0);
 }
 
-// A group of a row's elements, one of `groups`.
+// A group of 1024 elements of a row, by its number among the groups of all rows.
 struct Group {
   int64_t row, begin;
   __device__ Group(int64_t number, int64_t groups)
       : row(number / groups), begin((number - row * groups) * kSumWidth) {}
-  // How many elements of the row are in the quad at this position of the group.
+  // Returns how many elements of the row are in the quad at this position of the group.
   __device__ int size(int64_t dim, int quad) const {
     const int64_t left = dim - begin - quad;
     return left <= 0 ? 0 : left < kQuad ? int(left) : kQuad;
   }
 };
 
-// f(number) for every group, the whole warp together.
+// Calls f(number) for every group, with all lanes of a warp.
 template <class F>
 __device__ void for_groups(int64_t all, const F& f) {
   for (int64_t g = int64_t(blockIdx.x) * kWarps + warp(); g < all; g += int64_t(gridDim.x) * kWarps)
     f(g);
 }
 
-// The sum of squares of a group's directions.
+// Returns the sum of squares of a group's directions.
 template <class A>
 __device__ A sum_of_squares(const PerturbParams& p, const Group& group) {
   const Stream directions = stream_of(p, Purpose::directions);
@@ -79,8 +79,8 @@ __global__ void __launch_bounds__(kThreads) direction_squares(PerturbParams p, A
   });
 }
 
-// `squares` are those of whole rows; null where a row is one group. `dots` receives each group's
-// sum of v * s xi.
+// Writes the pair. `squares` are the sums of whole rows, or null where a row is one group. `dots`
+// receives each group's sum of v * s xi.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     perturb_groups(PerturbParams p, const Compute<T>* squares, Compute<T>* dots, bool vector) {
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kThreads)
   });
 }
 
-// How the pair is launched, and how its parts share the workspace.
+// The launches of the pair, and how they share the workspace.
 template <class T>
 class PerturbLaunch {
  public:
@@ -156,7 +156,7 @@ class PerturbLaunch {
  private:
   PerturbParams p_;
   int64_t groups_;
-  A *squares_ = nullptr, *group_sums_ = nullptr;  // first of squares, then of products
+  A *squares_ = nullptr, *group_sums_ = nullptr;  // the group sums hold squares, then products
 };
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -6,14 +6,14 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// Bytes of dynamic shared memory that hold so many elements.
+// Returns how many bytes of dynamic shared memory hold so many elements.
 template <class A>
 int64_t resident_bytes(int64_t elements) {
   return (elements + kQuad - 1) / kQuad * kQuad * int64_t(sizeof(A));
 }
 
-// How many elements fit beside what a kernel and the terms of the row's sums take of static shared
-// memory.
+// Returns how many elements fit into a block's shared memory besides the kernel's static arrays and
+// the terms of the row's sums.
 template <class Row>
 int64_t most_resident(int64_t static_bytes) {
   using A = typename Row::A;
@@ -22,7 +22,7 @@ int64_t most_resident(int64_t static_bytes) {
   return left / int64_t(sizeof(A)) / kQuad * kQuad;
 }
 
-// A slice of a row. Made by all threads of a block together.
+// A slice of a row in shared memory. All threads of a block construct it together.
 template <class Row>
 class Resident {
  public:

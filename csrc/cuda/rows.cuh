@@ -1,9 +1,9 @@
-// A row as the kernels see it: u, what is compressed, four elements at a time, and put(), which
-// takes the compressed c of four elements and does with it what the op is for. load() may be called
-// again and again, also in two parts, of which fetch() asks memory and waits for nothing; read() is
-// for the last pass, once for every element, just before its put(). All threads of a block call
-// end_tile() when those of a tile are through, or have been read where sums_on_read(); a tile is a
-// quad of every thread, in their order.
+// A row as the kernels see it, four elements at a time. load() gives u, the values to be
+// compressed. It may be called again and again, also in two parts, of which fetch() asks memory and
+// waits for nothing. read() is the load() of the last pass: it is called once for every element,
+// before put(), which takes the compressed c and does with it what the op is for. All threads of a
+// block call end_tile() when they are done with a tile or, where sums_on_read(), have read it. A
+// tile is a quad of every thread, in the order of the threads.
 #pragma once
 
 #include <type_traits>
@@ -13,8 +13,9 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// Four values as the vectors that memory takes at once, 8 or 16 bytes each. Stores of them are
-// spelt out: the compiler makes four of one where the same values may also be stored one by one.
+// Four values as vectors of 8 or 16 bytes, each of which memory takes at once. Stores name the
+// vectors, because the compiler splits a store in four where the same values may also be stored one
+// by one.
 template <class V>
 struct Quad {
   using Vector = std::conditional_t<kQuad * sizeof(V) < 16, uint2, uint4>;
@@ -28,15 +29,15 @@ struct Slice {
   int64_t begin, end;
 };
 
-// The rows that a block has at once where they are short: each has `width` threads, `before` of
-// them come before this thread's row, and there are `rows` from the first on.
+// The short rows that a block has at once. Each has `width` threads, `before` of them come before
+// this thread's row, and `rows` are left from the first of them on.
 struct Band {
   int width;
   int64_t before, rows;
 };
 
-// f(begin, n, tile) for this thread's quad of every tile of a slice; n = 0 where the slice has
-// ended, so that all threads come along.
+// Calls f(begin, n, tile) for this thread's quad of every tile of a slice, with n = 0 behind the
+// slice's end, so that all threads take part.
 template <class F>
 __device__ void for_tiles(const Slice& slice, const F& f) {
   const int tile_size = threads() * kQuad;
@@ -47,8 +48,8 @@ __device__ void for_tiles(const Slice& slice, const F& f) {
   }
 }
 
-// Elements begin .. begin + n - 1 of a row, n <= 4. `vector` promises that all rows are aligned to
-// quads and have only whole ones.
+// Loads elements begin .. begin + n - 1 of a row, n <= 4. `vector` promises that all rows are
+// aligned to quads and have only whole quads.
 template <class V>
 __device__ void load_quad(const V* row, int64_t begin, int n, bool vector, V (&v)[kQuad]) {
   if (vector) {
@@ -73,7 +74,7 @@ __device__ void store_quad(V* row, int64_t begin, int n, bool vector, const V (&
   }
 }
 
-// Likewise to shared memory.
+// Stores a whole quad to shared memory.
 template <class V>
 __device__ void hold_quad(V* row, int64_t begin, const V (&v)[kQuad]) {
   Quad<V> q;
@@ -86,8 +87,8 @@ template <class T>
 class CompressRow {
  public:
   using A = Compute<T>;
-  static constexpr int kSharedSums =
-      0;  // sums over a row whose terms are gathered in shared memory
+  // The number of sums over a row whose terms are gathered in shared memory.
+  static constexpr int kSharedSums = 0;
 
   template <class Params>
   __device__ CompressRow(const Params& p, int64_t r, bool vector, const Slice& = {})
@@ -128,7 +129,8 @@ class CompressRow {
   bool vector_;
 };
 
-// Whether every row of dim elements of type V from `base` on is aligned to quads and whole.
+// Tells whether every row of dim elements of type V from `base` on is aligned to quads and has only
+// whole quads.
 template <class V>
 bool whole_quads(const void* base, int64_t dim) {
   return dim % kQuad == 0 && reinterpret_cast<uintptr_t>(base) % alignof(Quad<V>) == 0;
@@ -139,7 +141,7 @@ bool can_vectorise(const Params& p) {
   return whole_quads<T>(p.x, p.dim) && whole_quads<T>(p.out, p.dim);
 }
 
-// Blocks of a grid that walks over `work` items with a stride.
+// Returns the number of blocks of a grid that walks over `work` items with a stride.
 inline unsigned grid_for(int64_t work) { return unsigned(work < kMaxBlocks ? work : kMaxBlocks); }
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

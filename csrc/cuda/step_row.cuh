@@ -8,13 +8,13 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// With what a step finds on the way, in the compute type.
+// The parameters of a step, with what the step finds on the way, in the compute type.
 struct StepParams : LangevinStepParams {
   void* norm_scales;  // one per row, for clip by norm; or null
   void* group_sums;   // (rows, kRowSums, groups), for sums over rows
 };
 
-// The terms of a tile's sums, gathered in shared memory in the order of threads.
+// Returns the terms of a tile's sums, gathered in shared memory in the order of the threads.
 template <class A>
 __device__ A* tile_terms() {
   static_assert(kTile % kSumWidth == 0);  // so that groups of a row's sum do not cross tiles
@@ -22,8 +22,8 @@ __device__ A* tile_terms() {
   return terms;
 }
 
-// `kReports`: the step reports its drift, or sums over rows; or there is no state, and it does
-// nothing but report.
+// `kReports` is true if the step reports its drift or sums over rows, also where there is no state
+// and it only reports.
 template <class T, bool kReports>
 class StepRow {
  public:
@@ -96,7 +96,7 @@ class StepRow {
     if constexpr (kReports) {
       if (drift_) store_quad(drift_, begin, n, vector_, c);
       if (sums_of_ != RowSums::transition) return;
-      const bool moved = x_ || delta_;  // else the drift may be anything, times nothing
+      const bool moved = x_ || delta_;  // if not, the sum is 0 for any drift
       for (int i = 0; i < kQuad; ++i)
         add_terms(i, moved ? term(c[i], delta[i]) : A(0), term(c[i], c[i]));
     }
@@ -104,7 +104,7 @@ class StepRow {
 
   __device__ bool sums_on_read() const { return kReports && sums_of_ == RowSums::statistics; }
 
-  // The sums over the tile's elements before `end`.
+  // Adds up the terms of the tile's elements before `end`.
   __device__ void end_tile(int64_t tile, int64_t end, const Band& band) const {
     if constexpr (kReports) {
       if (sums_of_ == RowSums::none) return;
@@ -136,7 +136,7 @@ class StepRow {
       for (int i = 0; i < kQuad; ++i) u[i] = u[i] + f.residual[i];
   }
 
-  // Moves four elements, and says by how much.
+  // Moves four elements; if kReports, `delta` receives how far.
   __device__ void step(int64_t begin, int n, const A (&c)[kQuad], A (&delta)[kQuad]) const {
     T v[kQuad] = {};
     load_quad(x_, begin, n, vector_, v);

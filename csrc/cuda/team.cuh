@@ -7,17 +7,17 @@
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 struct TeamShape {
-  int size = 1;              // in blocks
-  int64_t slice = 0;         // elements of a block, but for the row's last
-  void* counters = nullptr;  // of all teams, where they are in global memory
+  int size = 1;              // blocks of a team
+  int64_t slice = 0;         // elements per block; the row's last may have fewer
+  void* counters = nullptr;  // for all teams, if these count in global memory
 };
 
-// The digit that holds the wanted-th largest key, and which one of those it is, from the counts of
-// digits and of groups of them. Every thread calls it.
+// The digit of the wanted-th largest key, and the rank of that key among the keys with the digit.
 struct Digit {
   uint32_t digit, wanted;
 };
 
+// Finds the digit from the counts of digits and of groups of digits. Every thread calls it.
 template <class GroupCount, class Count>
 __device__ Digit find_digit(const GroupCount& group_count, const Count& count, uint32_t wanted) {
   EFFEBM_SHARED(uint32_t, found, 2);
@@ -55,17 +55,17 @@ class SingleBlock {
   __device__ void skip(int) const {}
   __device__ void end() const {}
 
-  // From the block's counts of its digits, once they are complete.
+  // Finds the digit from the block's counts, once these are complete.
   __device__ Digit find(const uint32_t* count, uint32_t wanted) const {
     return find_digit([=](int group) { return group_total(count, group); },
                       [=](int digit) { return count[digit]; }, wanted);
   }
 
-  // The sum of `own` over the blocks before this one of its team.
+  // Returns the sum of `own` over the team's blocks before this one.
   __device__ uint32_t before(uint32_t /*own*/) const { return 0; }
 };
 
-// A cluster: each block reads what the others have counted from their shared memory.
+// A cluster, in which each block reads the counts of the others from their shared memory.
 class Cluster {
  public:
   __device__ explicit Cluster(const TeamShape& shape) : shape_(shape) {}
@@ -119,9 +119,10 @@ class Cluster {
   TeamShape shape_;
 };
 
-// `size` blocks of a cooperative grid: they count in global memory. All teams keep step, because
-// they wait for each other. Digits have three sets of counters in turn: when all blocks have added
-// to one, the one before is set to zero, and the next is zero since then.
+// A team of `size` blocks of a cooperative grid, which count in global memory. Each barrier waits
+// for the whole grid, so all teams have the same number of barriers. Digits use three sets of
+// counters in turn: once all blocks have added to a set, the set before it is cleared, and the set
+// after it has been clear since the digit before.
 class Grid {
  public:
   static constexpr int kSets = 3;
@@ -140,7 +141,7 @@ class Grid {
     for (int set = 0; set < kSets; ++set) clear(set);
     sync();
   }
-  __device__ void skip(int finds) const {  // what the teams that have a row do meanwhile
+  __device__ void skip(int finds) const {  // joins the barriers of the teams that have a row
     for (int i = 0; i < finds + 1; ++i) sync();
   }
   __device__ void end() const {}

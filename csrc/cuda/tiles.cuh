@@ -1,4 +1,4 @@
-// Rows whose tiles can be compressed one by one, so that thread blocks share them out. A short row
+// Rows whose tiles can be compressed one by one, so that thread blocks share the tiles. A short row
 // takes only some threads of a block, which then has several rows at once.
 #pragma once
 
@@ -6,8 +6,7 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// compress.of_row(p, r)(begin, n, u, c): all threads call it, those that are past the row's end
-// with n = 0.
+// All threads call compress.of_row(p, r)(begin, n, u, c), those behind the row's end with n = 0.
 template <class Row, class Params, class Compress>
 __global__ void __launch_bounds__(kThreads, 1)
     tiles(Params p, Compress compress, int log_width, bool vector) {
@@ -37,7 +36,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
 }
 
-// As good as no compressor: c = u, or nothing.
+// The compressors that keep everything, c = u, or nothing, c = 0.
 template <bool kAll>
 struct Keep {
   template <class A, class Params>

@@ -1,5 +1,5 @@
-// Top-k of rows that a team of thread blocks shares, or one has alone: the threshold by counting
-// digits from the top, then one pass that keeps what is above it and the first ties.
+// Top-k of rows that have a team of thread blocks each, perhaps of one block. Counting digits from
+// the top finds the threshold; one more pass keeps the keys above it and the first ties.
 #pragma once
 
 #include "../core/topk.h"
@@ -11,8 +11,8 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 template <class A>
 constexpr int kPasses = (KeyOf<A>::bits + kDigitBits - 1) / kDigitBits;
 
-// How a block selects from its slice for the row's 0 < k < dim largest. `ties` counts the ties of
-// the slice and those before it in the row, `before` only those before it.
+// The selection of a row's 0 < k < dim largest, and the number of its ties that lie before the
+// block's slice.
 template <class A>
 struct SliceSelection {
   Selection<A> of_row;

@@ -15,10 +15,10 @@ struct TopkPlan {
   int threads = kThreads;
   TeamShape shape = {};
   int64_t teams = 0;
-  int64_t bytes = 0;  // of shared memory, for a slice
+  int64_t bytes = 0;  // shared memory for a slice
 };
 
-// A row in about `blocks` slices of whole tiles.
+// Cuts a row into about `blocks` slices of whole tiles.
 inline TeamShape share(int64_t dim, int64_t blocks, int64_t tile) {
   const int64_t slice = ((dim + blocks - 1) / blocks + tile - 1) / tile * tile;
   return {int((dim + slice - 1) / slice), slice};
@@ -58,7 +58,7 @@ TopkPlan topk_plan(const Params& p, int64_t k) {
     return {TopkTier::resident_grid, threads, shape, min(p.rows, resident_blocks / shape.size),
             resident_bytes<A>(shape.slice)};
   }
-  // All blocks at one row: what they read again may then still be in the cache.
+  // All blocks work on one row, so that what they read again may still be in the cache.
   constexpr auto kernel = &topk_rows<Row, Grid, Params>;
   const int64_t blocks = min<int64_t>(cuda::blocks_at_once(kernel, threads, 0), kMostGridBlocks);
   return {TopkTier::grid, threads, share(p.dim, min(blocks, most_slices), tile), 1};

@@ -1,6 +1,5 @@
-// Top-k of rows so short that a warp has one to itself: lane l holds the quads l, l + 32, ...,
-// their keys in registers and u in shared memory. The threshold is found by halving an interval of
-// keys.
+// Top-k of rows so short that each has one warp. Lane l holds the quads l, l + 32, ..., with their
+// keys in registers and u in shared memory. Halving an interval of keys finds the threshold.
 #pragma once
 
 #include "../core/topk.h"
@@ -8,7 +7,7 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// How many of the warp's keys are at least `least`. Every lane calls it.
+// Returns how many of the warp's keys are at least `least`. Every lane calls it.
 template <class K, int kKeys>
 __device__ uint32_t count_from(const K (&keys)[kKeys], K least) {
   uint32_t own = 0;
@@ -17,11 +16,11 @@ __device__ uint32_t count_from(const K (&keys)[kKeys], K least) {
   return __reduce_add_sync(kAllLanes, own);
 }
 
-// The selection of the k largest of the warp's keys, 0 < k < their number. Zeros may stand for keys
-// behind the row's end: their positions are the last.
+// Selects the k largest of the warp's keys, 0 < k < their number. Zeros may stand for keys behind
+// the row's end, because their positions are the last.
 template <class A, int kKeys>
 __device__ Selection<A> select_in_warp(const Key<A> (&keys)[kKeys], uint32_t k) {
-  Key<A> low = 0, high = KeyOf<A>::infinity + 2;  // at least k from low on, fewer from high on
+  Key<A> low = 0, high = KeyOf<A>::infinity + 2;  // at least k keys are >= low, fewer are >= high
   uint32_t from_high = 0;
   while (high - low > 1) {
     const Key<A> middle = low + (high - low) / 2;
@@ -59,7 +58,7 @@ __global__ void __launch_bounds__(kThreads, 1) topk_warps(Params p, int64_t k, b
       for (int i = 0; i < kQuad; ++i) keys[j * kQuad + i] = i < n ? order_key(u[i]) : 0;
     }
     const Selection<A> selection = select_in_warp<A>(keys, uint32_t(k));
-    int64_t ties_before = 0;  // of the quads before
+    int64_t ties_before = 0;  // in the quads before
 #pragma unroll 1
     for (int j = 0; j < kQuads; ++j) {
       const int begin = begin_of(j), n = size_of(begin);

@@ -1,5 +1,5 @@
-// Device memory that a launch needs beside its tensors. The code that hands it out also says,
-// beforehand and without any, how much it will be.
+// Device memory that a launch needs besides its tensors. The code that takes it first runs without
+// memory, which measures how much it takes.
 #pragma once
 
 #include <cstdint>

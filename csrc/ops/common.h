@@ -57,7 +57,7 @@ inline void check_same_shape(const Tensor& x, const Tensor& other, const char* n
                   ": expected the shape of x");
 }
 
-// Checks a tensor beside x: it has the expected dtype and lies on the device of x.
+// Checks a tensor that belongs to x: it has the expected dtype and lies on the device of x.
 inline void check_dtype_and_device(const Tensor& x, const Tensor& t, ScalarType expected,
                                    const char* name) {
   STD_TORCH_CHECK(t.scalar_type() == expected, name, ": expected ",
@@ -66,13 +66,13 @@ inline void check_dtype_and_device(const Tensor& x, const Tensor& t, ScalarType 
   STD_TORCH_CHECK(t.device() == x.device(), name, ": expected a tensor on the device of x");
 }
 
-// t, or a copy of it where its rows are not contiguous. (Asking first saves a call of an op.)
+// Returns t, or a contiguous copy if it is not contiguous. (Asking first saves a call of an op.)
 inline Tensor dense(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }
 
-// An uninitialised tensor of t's shape and dtype. empty_like would keep unusual strides of axes of
-// size 1, which the fake kernels do not promise.
+// Returns an uninitialised tensor of t's shape and dtype. empty_like would keep unusual strides of
+// axes of size 1, which the fake kernels do not promise.
 inline Tensor new_contiguous(const Tensor& t) { return torch::stable::new_empty(t, t.sizes()); }
 
 // The memory from the first to the last element of a tensor. Views that interleave overlap.
@@ -117,7 +117,7 @@ class Writable {
   Tensor target_, work_;
 };
 
-// A number that chains may have each for itself.
+// A number of which each chain may have its own.
 struct ChainScalar {
   OptionalTensor tensor;
   const void* data = nullptr;
@@ -134,7 +134,7 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
   return {values, values.const_data_ptr(), t->dim()};
 }
 
-// Whether a key has noise for these rows.
+// Checks that a key has noise for these rows.
 inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain) {
   const Rows rows = rows_of(x);
   check_dtype_and_device(x, key, ScalarType::Long, "key");

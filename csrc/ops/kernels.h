@@ -1,4 +1,4 @@
-// The kernels that the ops call: those of the device on which a tensor lies.
+// The kernels that the ops call, looked up by the device of a tensor.
 #pragma once
 
 #include "../core/kernels.h"
@@ -26,10 +26,10 @@ struct Memory {
   OptionalTensor tensor = std::nullopt;
 };
 
-// torch's threads, or the GPU of x, where the kernel allocates its memory.
+// Returns torch's threads, or the GPU of x, where the kernel allocates its memory.
 Execution execution_on(Backend backend, Memory& memory);
 
-// Runs a kernel of x's device there; there is at least one element.
+// Runs a kernel on the device of x. There is at least one element.
 template <class Params>
 void run(Kernel<Params> Kernels::* kernel, const Params& params, const Tensor& x) {
   const Backend backend = x.is_cpu() ? Backend::cpu : Backend::cuda;

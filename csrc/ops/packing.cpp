@@ -30,8 +30,8 @@ SignsParams signs_params(const Tensor& c, int64_t dim, int64_t block_size,
   return p;
 }
 
-// c (n_chains, dim), contiguous -> signs, zeros int32 (n_chains, words), scales (n_chains,
-// n_blocks), flags int32 (2,): there is a zero; there is an entry that is not of its block's scale.
+// Packs c (n_chains, dim) into signs and zeros int32 (n_chains, words), scales (n_chains,
+// n_blocks), and flags int32 (2,): some entry is zero; some entry is not of its block's scale.
 std::tuple<Tensor, Tensor, Tensor, Tensor> signs_pack(const Tensor& c, int64_t block_size,
                                                       std::optional<Tensor> block_offsets) {
   check_compute_type(c);
@@ -51,7 +51,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> signs_pack(const Tensor& c, int64_t b
   return {signs, zeros, scales, flags};
 }
 
-// The reverse: c (n_chains, dim) of the dtype of scales.
+// Returns the c (n_chains, dim) that was packed, of the dtype of scales.
 Tensor signs_unpack(const Tensor& signs, std::optional<Tensor> zeros, const Tensor& scales,
                     int64_t dim, int64_t block_size, std::optional<Tensor> block_offsets) {
   check_compute_type(scales);
@@ -75,7 +75,7 @@ Tensor signs_unpack(const Tensor& signs, std::optional<Tensor> zeros, const Tens
   return c;
 }
 
-// c (n_chains, dim), contiguous -> values (n_chains, k), indices int32 (n_chains, k), flags int32
+// Packs c (n_chains, dim) into values (n_chains, k), indices int32 (n_chains, k), and flags int32
 // (1,): some row has more than k entries.
 std::tuple<Tensor, Tensor, Tensor> entries_pack(const Tensor& c, int64_t k) {
   check_compute_type(c);

@@ -7,7 +7,7 @@
 namespace effebm::ops {
 namespace {
 
-// (2, n_chains, *event) of x's dtype, and (n_chains,) of its compute type.
+// Returns (2, n_chains, *event) of x's dtype, and (n_chains,) of its compute type.
 std::tuple<Tensor, Tensor> perturbed_pair(const Tensor& x, const Tensor& key, int64_t offset,
                                           int64_t first_chain, double radius, OptionalTensor radii,
                                           double noise_std, OptionalTensor noise_stds) {

@@ -1,4 +1,4 @@
-// Block-Sign by every instruction set's kernel, with blocks that cross the kernels' chunks.
+// Checks Block-Sign by every instruction set's kernel, with blocks that cross the kernels' chunks.
 #include "../core/block_sign.h"
 
 #include "check.h"
@@ -10,7 +10,7 @@
 namespace effebm::test {
 namespace {
 
-// With blocks of one size, or of those that offsets delimit.
+// Checks rows with blocks of one size, or with blocks that offsets delimit.
 template <class T>
 void rows_agree(const Kernels& table, int64_t dim, int64_t block_size,
                 const std::vector<int64_t>& offsets = {}) {
@@ -38,7 +38,7 @@ void rows_agree(const Kernels& table, int64_t dim, int64_t block_size,
   }
 }
 
-// Whole quads at an address that is a multiple of an element's size and no more.
+// Checks whole quads at an address that is a multiple of an element's size and no more.
 template <class T>
 void takes_unaligned_rows(const Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));
@@ -88,7 +88,7 @@ int main() {
       rows_agree<T>(*table, 35'001, 1, {0, 3, 9000, 9001, 20'000, 34'000, 34'816, 35'001});
       rows_agree<T>(*table, 35'001, 1, {0, 17'408, 35'001});
       rows_agree<T>(*table, 35'001, 1, {0, 17'400, 17'420, 17'500, 35'001});
-      for (int64_t block_size : {7, 64, 1000, 1500, 20'000})  // of rows that threads share
+      for (int64_t block_size : {7, 64, 1000, 1500, 20'000})  // threads share these rows
         rows_agree<T>(*table, 35'001, block_size);
     });
   return report();

@@ -1,4 +1,4 @@
-// The order of summation, term by term, against a transcription of its definition.
+// Checks the order of summation, term by term, against a transcription of its definition.
 #include "../core/canonical_sum.h"
 
 #include <limits>
@@ -9,7 +9,8 @@
 namespace effebm::test {
 namespace {
 
-// Magnitudes far apart, so that every other order of adding them rounds differently.
+// Returns terms of magnitudes so far apart that every other order of adding them rounds
+// differently.
 template <class A>
 std::vector<A> scattered(int64_t n) {
   std::mt19937_64 random(uint64_t(n) + 1);

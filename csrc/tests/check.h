@@ -13,7 +13,7 @@ inline int64_t checks = 0, failures = 0;
 template <class... Values>
 void fail(const char* file, int line, const char* condition, const char* names,
           const Values&... values) {
-  constexpr int kShown = 20;  // a broken kernel fails everywhere; the first few say enough
+  constexpr int kShown = 20;  // a broken kernel fails everywhere; a few failures are enough
   if (++failures > kShown) return;
   std::cout << file << ":" << line << ": " << condition << " is false";
   if constexpr (sizeof...(values) > 0) {

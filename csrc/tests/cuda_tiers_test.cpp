@@ -17,7 +17,7 @@ constexpr int64_t kMillion = 1'000'000;
 const Kernels& emulated() { return *effebm_emulated_kernels(); }
 const emulator::LaunchShape& last_launch() { return *effebm_emulator_last_launch(); }
 
-// In the environment, as long as it lives.
+// Asks for clusters in the environment, as long as it lives.
 struct WithClusters {
   WithClusters() { setenv("EFFEBM_CUDA_CLUSTERS", "1", 1); }
   ~WithClusters() { unsetenv("EFFEBM_CUDA_CLUSTERS"); }
@@ -27,12 +27,12 @@ template <class T>
 std::vector<T> values(int64_t n) {
   std::mt19937_64 random(7);
   std::vector<T> x;
-  for (int64_t i = 0; i < n; ++i)  // of a few hundred values, so that ties are cut
+  for (int64_t i = 0; i < n; ++i)  // a few hundred different values, so that ties are cut
     x.push_back(of<T>(double(int64_t(random() >> 55) - 256) / 64));
   return x;
 }
 
-// Top-k of rows of a real size, and the shape of its launch.
+// Checks Top-k of rows of a real size, and returns the shape of its launch.
 template <class T>
 emulator::LaunchShape topk_of(int64_t rows, int64_t dim, int64_t k) {
   const std::vector<T> x = values<T>(rows * dim);
@@ -94,7 +94,7 @@ void block_sign_at_real_sizes() {
   }
 }
 
-// Steps with all that they may be asked for, in turn.
+// Checks steps with every option that they have, in turn.
 template <class T>
 void all_tiers(int64_t dim) {
   Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::denormal, Pattern::special});
@@ -116,7 +116,8 @@ void all_tiers(int64_t dim) {
       }
 }
 
-// A device on which two tiles of a row fit into a block, five blocks run at the same time.
+// Checks a device on which two tiles of a row fit into a block and five blocks run at the same
+// time.
 void on_a_small_device() {
   emulator::DeviceProperties& device = *effebm_emulator_device();
   const emulator::DeviceProperties large = device;
@@ -137,7 +138,7 @@ void on_a_small_device() {
 
 int main() {
   using namespace effebm::test;
-  if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) {  // enough once, under any schedule
+  if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) {  // one schedule is enough
     topk_at_real_sizes();
     block_sign_at_real_sizes();
   }

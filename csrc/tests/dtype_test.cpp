@@ -1,4 +1,4 @@
-// The 16-bit types: every pattern there and back, and rounding against distances in double.
+// Checks the 16-bit types: every pattern there and back, and rounding against distances in double.
 #include "../core/dtype.h"
 
 #include "check.h"
@@ -7,8 +7,8 @@
 namespace effebm::test {
 namespace {
 
-// The value of a positive pattern, from the definition of the format; the one of infinity as if the
-// exponents went on.
+// Returns the value of a positive pattern, from the definition of the format; infinity has the
+// value that it would have if the exponents went on.
 template <class T>
 double value(uint32_t bits) {
   constexpr int kMantissa = std::is_same_v<T, bfloat16> ? 7 : 10;
@@ -32,7 +32,7 @@ void round_trip() {
   }
 }
 
-// Between every two neighbours: near both, about the middle, and anywhere.
+// Checks values between every two neighbours: near both, about the middle, and anywhere.
 template <class T>
 void rounding() {
   std::mt19937_64 random(1);
@@ -54,7 +54,7 @@ void rounding() {
     CHECK(narrow<T>(v).bits == Storage<T>::infinity, v);
 }
 
-// Also the NaNs whose payload is in the part that is cut off.
+// Checks NaNs, also those whose payload is in the part that is cut off.
 template <class T>
 void nan_stays_nan() {
   std::mt19937_64 random(2);

@@ -1,5 +1,5 @@
-// The fused step: every instruction set's kernel against the plain transcription, bit for bit,
-// however the rows are split, in place or not.
+// Checks every instruction set's fused step against the plain transcription, bit for bit, however
+// the rows are split, in place or not.
 #include "../core/langevin_step.h"
 
 #include "check.h"
@@ -33,8 +33,8 @@ void all_options(int64_t dim) {
           for (const auto* table : tables) {
             if (is_emulated(table) && dim > 5 && dim != 65 && dim != 1025) continue;
             if (is_emulated(table) && dim == 0) continue;  // nothing is launched
-            // Slow: of long rows a third of the combinations, of all one in six for races; others
-            // for each type.
+            // These are slow: the emulator takes a third of the combinations of long rows, and the
+            // search for races one in six of all. Each type takes other ones.
             const size_t share = kForRaces ? 6 : is_emulated(table) && dim > 65 ? 3 : 1;
             if ((turn + size_t(p.dtype)) % share) continue;
             const Execution& threads = *kAllThreads[1 + turn % 2];
@@ -46,7 +46,7 @@ void all_options(int64_t dim) {
         }
 }
 
-// A row that several threads work on, with error feedback and in place.
+// Checks rows that several threads share, with error feedback, in place and not.
 template <class T>
 void shared_rows(const Kernels& table) {
   Problem<T> problem(35'001, {Pattern::plain, Pattern::signs, Pattern::bits});
@@ -65,7 +65,8 @@ void shared_rows(const Kernels& table) {
     }
 }
 
-// No state, but what it moved by: the drift and its sums are those of a step.
+// Checks that a drift without a state, but with its move, equals the drift of a step, and so do the
+// sums.
 template <class T>
 void drift_alone(const Kernels& table) {
   using A = Compute<T>;
@@ -98,7 +99,7 @@ void drift_alone(const Kernels& table) {
   }
 }
 
-// Whole quads, but every array in turn begins at an odd element.
+// Checks rows of whole quads in arrays of which each in turn begins at an odd element.
 template <class T>
 void takes_unaligned_rows(const Kernels& table) {
   using A = Compute<T>;
@@ -145,7 +146,8 @@ void bounds_keep_nan() {
 }
 
 #ifdef __x86_64__
-// Steps, noise and values that are all denormal: zero everywhere if the caller's mode counted.
+// Checks values that are all denormal, without noise and with denormal steps and noise: the results
+// would be zero everywhere if the caller's mode counted.
 template <class T>
 void denormals_survive(const Kernels& table) {
   constexpr unsigned kFlush = 0x8040, kStatus = 0x3F;

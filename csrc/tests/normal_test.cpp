@@ -1,5 +1,5 @@
-// The error of the logarithm, sine, cosine and normals against double precision, in units of the
-// last place of the exact result's binade.
+// Measures the error of the logarithm, sine, cosine and normals against double precision, in units
+// of the last place of the exact result's binade.
 #include "../core/normal.h"
 
 #include <cmath>
@@ -16,7 +16,7 @@ using namespace core;
 constexpr uint32_t kQuarter = 0x40000000u;
 constexpr uint32_t kEighth = 0x20000000u;
 
-// The worst error seen, and the words where.
+// The worst error seen, and the words that gave it.
 struct Worst {
   double ulp = 0;
   uint32_t radius_word = 0, angle_word = 0;
@@ -55,7 +55,8 @@ void add_around(std::vector<uint32_t>& words, uint32_t centre, uint32_t radius) 
   for (uint32_t i = 0; i <= 2 * radius; ++i) words.push_back(centre - radius + i);
 }
 
-// Both ends (words wrap around 0), the seam of the logarithm, every power of two.
+// Returns words around both ends (words wrap around 0), the seam of the logarithm, and powers of
+// two.
 std::vector<uint32_t> radius_words() {
   std::vector<uint32_t> words;
   add_around(words, 0, 1u << 16);
@@ -123,8 +124,8 @@ void normal_error() {
   CHECK(largest < 6.77f && largest > 6.76f, largest);
 }
 
-// Quarter turns only swap and negate; so does the mirror, but for odd eighths, where the two sides
-// are different polynomials.
+// Quarter turns only swap and negate; so does the mirror, except at odd eighths, where the two
+// sides are different polynomials.
 void symmetries() {
   std::mt19937 random(4);
   std::vector<uint32_t> words = angle_words();

@@ -1,5 +1,5 @@
-// Packing and unpacking of compressed rows by every instruction set's kernels: what is packed is
-// what the documentation says, and it unpacks to the same bits.
+// Checks the packing of compressed rows by every instruction set's kernels: rows are packed as the
+// documentation says, and unpack to the same bits.
 #include "../core/packing.h"
 
 #include "check.h"
@@ -10,7 +10,8 @@
 namespace effebm::test {
 namespace {
 
-// Block-Sign's rows: a scale per block, zeros in places, and what is hard in some rows.
+// Returns a row as Block-Sign makes it: a scale of the pattern per block, and zeros in places if
+// asked.
 template <class A>
 std::vector<A> signs_of(Pattern pattern, int64_t dim, const std::vector<int64_t>& offsets,
                         bool zeros) {
@@ -35,7 +36,7 @@ std::vector<int64_t> uniform_offsets(int64_t dim, int64_t size) {
 
 constexpr Pattern kScales[] = {Pattern::plain, Pattern::special, Pattern::denormal, Pattern::signs};
 
-// Blocks of one size, or by offsets where block_size is 0.
+// Checks rows with blocks of one size, or by offsets where block_size is 0.
 template <class A>
 void signs_survive(const Kernels& table, int64_t dim, int64_t block_size,
                    std::vector<int64_t> offsets, bool zeros) {
@@ -80,7 +81,7 @@ void signs_survive(const Kernels& table, int64_t dim, int64_t block_size,
     const int64_t different = first_difference(output, c);
     CHECK(different < 0, table.name, "unpacked", dim, block_size, different);
 
-    input[size_t(dim) - 1] = A(77);  // of another magnitude than its block, which has several
+    input[size_t(dim) - 1] = A(77);  // another magnitude than the rest of its block
     p.c = input.data();
     p.zeros = zero.data();
     flags[1] = 0;

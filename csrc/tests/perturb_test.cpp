@@ -1,5 +1,5 @@
-// The perturbed pair: every instruction set's kernel, and the emulated CUDA kernels, against a
-// transcription of what is documented, bit for bit, however the rows are split.
+// Checks the perturbed pair by every instruction set's kernel, and by the emulated CUDA kernels,
+// against a transcription of the documentation, bit for bit, however the rows are split.
 #include "../core/perturb.h"
 
 #include "check.h"
@@ -23,7 +23,7 @@ struct Problem {
   using A = Compute<T>;
   PerturbParams params{};
   std::vector<T> x;
-  // The second chain is not moved, the third and last have no noise.
+  // The second chain has the radius 0; the third and fourth have no noise.
   std::vector<A> radii{A(0.5), A(0), A(3), A(0.25)}, noise_stds{A(1), A(0.01), A(0), A(0)};
 
   Problem(int64_t dim, std::initializer_list<Pattern> patterns) {
@@ -39,7 +39,7 @@ struct Problem {
     params.radius = 0.3;
   }
 
-  // The four ways in which radius and noise are given.
+  // Gives the radius and the noise in one of the four ways.
   void give_scalars(int way) {
     params.noise_std = way == 1 ? 0.7 : 0;
     params.radii = way >= 2 ? radii.data() : nullptr;
@@ -127,7 +127,8 @@ void all_sizes() {
   }
 }
 
-// Rows that several threads work on: of directions that are kept, and of some that are drawn again.
+// Checks rows that several threads share: some whose directions are kept, and some whose directions
+// are drawn again.
 template <class T>
 void shared_rows(const Kernels& table) {
   for (int64_t dim : {32'768, 35'001}) {

@@ -1,4 +1,4 @@
-// The generator against its authors' known answers, and the streams cut out of its counter.
+// Checks the generator against its authors' known answers, and the streams cut out of its counter.
 #include "../core/philox.h"
 
 #include <set>

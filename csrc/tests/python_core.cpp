@@ -41,7 +41,7 @@ EFFEBM_EXPORT void effebm_box_muller(const uint32_t* words, int64_t n, float* no
     core::box_muller(words[0], words[1], normals[0], normals[1]);
 }
 
-// (rows, dim): the noise of a Langevin step with this key, in units of noise_std.
+// Writes normals (rows, dim): the noise of a Langevin step with this key, in units of noise_std.
 EFFEBM_EXPORT void effebm_normals(int64_t rows, int64_t dim, int64_t seed, int64_t offset,
                                   int64_t first_chain, float* normals) {
   const core::Stream stream =

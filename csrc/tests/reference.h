@@ -32,7 +32,8 @@ A direct_sum(const std::vector<A>& terms) {
   return direct_sum(sums);
 }
 
-// The indices of a row from the largest magnitude to the smallest: NaN first, ties in index order.
+// Returns the indices of a row from the largest magnitude to the smallest: NaN first, ties in index
+// order.
 template <class A>
 std::vector<size_t> ranking(const std::vector<A>& u) {
   std::vector<size_t> order(u.size());
@@ -52,7 +53,7 @@ std::vector<A> reference_topk(const std::vector<A>& u, int64_t k) {
   return c;
 }
 
-// Blocks of one size, or of those that offsets delimit.
+// Compresses blocks of one size, or the blocks that offsets delimit.
 template <class A>
 std::vector<A> reference_block_sign(const std::vector<A>& u, int64_t block_size,
                                     std::vector<int64_t> offsets = {}) {
@@ -122,8 +123,8 @@ A reference_bounds(Bounds bounds, A v, A lower, A upper) {
   return std::min(std::max(v, lower), upper);
 }
 
-// Row r of a step: `out` and `residual` hold the state and the memory before, and after; `drift`
-// and `row_sums` are filled.
+// Computes row r of a step: `out` and `residual` hold the state and the memory before, and after;
+// `drift` and `row_sums` are filled.
 template <class T>
 void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* out,
                     Compute<T>* residual, Compute<T>* drift, Compute<T>* row_sums) {

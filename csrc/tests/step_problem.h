@@ -1,4 +1,4 @@
-// A Langevin step on rows that are hard to get right, and what comes of it.
+// A Langevin step on rows that are hard to get right, and its results.
 #pragma once
 
 #include "../cpu/kernels.h"
@@ -36,7 +36,7 @@ struct Problem {
   LangevinStepParams params{};
   std::vector<T> x, grad;
   std::vector<A> residual;
-  std::vector<A> scalars;  // of the chains
+  std::vector<A> scalars;  // one per chain
 
   Problem(int64_t dim, std::initializer_list<Pattern> patterns) {
     params.dtype = Storage<T>::dtype;
@@ -60,7 +60,7 @@ struct Problem {
     scalars = {A(0.01), A(0.5), A(0), A(2)};
   }
 
-  // The four ways in which step size and noise are given.
+  // Gives the step size and the noise in one of the four ways.
   void give_scalars(int way) {
     params.has_noise_std = way == 1;
     params.noise_std = 0.7;
@@ -70,7 +70,7 @@ struct Problem {
     params.noise_stds_stride = 0;
   }
 
-  // The tensors with which a step in place starts.
+  // Returns the tensors with which a step in place starts.
   Result<T> start() const {
     return {x, residual, std::vector<A>(x.size(), A(99)), std::vector<A>(2 * kRows, A(99))};
   }

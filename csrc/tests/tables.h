@@ -24,7 +24,7 @@ constexpr bool kSanitized = true;
 constexpr bool kSanitized = kForRaces;
 #endif
 
-// From the plainest to the best.
+// Returns the tables from the plainest to the best.
 inline std::vector<const Kernels*> supported_tables() {
   if (kForRaces) return {&cpu::kernels()};
   std::vector<const Kernels*> tables;
@@ -40,7 +40,8 @@ inline std::vector<const Kernels*> supported_tables() {
 // The emulator takes a millisecond where a kernel takes a microsecond: tests give it fewer cases.
 inline bool is_emulated(const Kernels* table) { return table == effebm_emulated_kernels(); }
 
-// Those, and the CUDA kernels under the emulator; these alone if EFFEBM_TEST_EMULATED_ONLY is set.
+// Returns the supported tables and the emulated CUDA kernels, or only the latter if
+// EFFEBM_TEST_EMULATED_ONLY is set.
 inline std::vector<const Kernels*> all_tables() {
   std::vector<const Kernels*> tables;
   if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) tables = supported_tables();

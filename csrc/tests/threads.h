@@ -1,4 +1,4 @@
-// Ways to deal out work to threads, which must not matter.
+// Ways to deal out work to threads, none of which may change a result.
 #pragma once
 
 #include <thread>
@@ -12,14 +12,14 @@ using Body = void (*)(void* context, int64_t begin, int64_t end);
 
 inline constexpr Execution kSerial = {};
 
-// One after the other, the last first, in ranges as small as allowed.
+// This runs ranges as small as allowed one after the other, the last first.
 inline constexpr Execution kBackwards = {
     {3, [](int64_t n, int64_t grain, Body body, void* context) {
        for (int64_t begin = (n - 1) / grain * grain; begin >= 0; begin -= grain)
          body(context, begin, std::min(begin + grain, n));
      }}};
 
-// All at the same time, so that ThreadSanitizer sees what they share.
+// This runs all ranges at the same time, so that ThreadSanitizer sees what they share.
 inline constexpr Execution kParallel = {{4, [](int64_t n, int64_t grain, Body body, void* context) {
                                            const int64_t share = std::max(grain, (n + 3) / 4);
                                            std::vector<std::thread> threads;

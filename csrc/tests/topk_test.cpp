@@ -1,4 +1,4 @@
-// The order of magnitudes, and exact selection by every instruction set's kernel.
+// Checks the order of magnitudes, and exact selection by every instruction set's kernel.
 #include "../core/topk.h"
 
 #include <limits>
@@ -43,7 +43,7 @@ void order() {
 constexpr int64_t kSharedRow = 35'001;  // long enough for several threads to work on it
 constexpr int64_t kGlobalRow = 57'001;  // too long for the shared memory of a thread block
 
-// All patterns as the rows of one matrix, for every k, against the ranks of a stable sort.
+// Checks all patterns, as the rows of one matrix, for many k against the ranks of a stable sort.
 template <class T>
 void selection(const Kernels& table, int64_t dim) {
   using A = Compute<T>;
@@ -79,7 +79,7 @@ void selection(const Kernels& table, int64_t dim) {
   }
 }
 
-// Whole quads at an address that is a multiple of an element's size and no more.
+// Checks whole quads at an address that is a multiple of an element's size and no more.
 template <class T>
 void takes_unaligned_rows(const Kernels& table) {
   std::vector<T> x(17, of<T>(-2.0)), out(17, of<T>(7.0));

@@ -68,13 +68,14 @@ bool is_denormal(T v) {
   return magnitude > 0 && magnitude < least_normal;
 }
 
-// Equal bits. Which NaN an operation returns is the one thing instruction sets may choose.
+// Tells whether two values have equal bits or are both NaN: which NaN an operation returns is the
+// one thing that instruction sets may choose.
 template <class T>
 bool same(T a, T b) {
   return std::isnan(widen(a)) ? std::isnan(widen(b)) : bits_of(a) == bits_of(b);
 }
 
-// The first index where two vectors differ, or -1.
+// Returns the first index where two vectors differ, or -1.
 template <class T>
 int64_t first_difference(const std::vector<T>& a, const std::vector<T>& b) {
   if (a.size() != b.size()) return int64_t(std::min(a.size(), b.size()));
@@ -109,7 +110,7 @@ constexpr Pattern kPatterns[] = {Pattern::all_equal, Pattern::two_values, Patter
                                  Pattern::falling,   Pattern::signs,      Pattern::denormal,
                                  Pattern::special,   Pattern::bits,       Pattern::plain};
 
-// Element i of a row of the given pattern.
+// Returns element i of a row of the given pattern.
 template <class T>
 T pattern_value(Pattern pattern, int64_t i, std::mt19937_64& random) {
   constexpr uint64_t kInfinity = Storage<T>::infinity;

@@ -1,4 +1,5 @@
-// CUDA's atomic functions: relaxed, on shared and global memory, for the types that CUDA has them.
+// CUDA's atomic functions: relaxed, on shared and global memory, for the types for which CUDA has
+// them.
 #pragma once
 
 #include "warp.h"

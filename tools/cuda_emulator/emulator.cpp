@@ -16,9 +16,9 @@ namespace {
 #ifdef EFFEBM_EMULATOR_TSAN
 constexpr unsigned kMaxResident = 4096;  // TSan knows 8128 threads and fibers
 #else
-constexpr unsigned kMaxResident = 16384;  // two mappings each, of 65530 that Linux grants
+constexpr unsigned kMaxResident = 16384;  // each has two mappings; Linux grants 65530
 #endif
-// Threads that share the machine unless the grid is cooperative: those of a multiprocessor.
+// Threads that share the machine unless the grid is cooperative: as many as a multiprocessor has.
 constexpr unsigned kUsuallyResident = 2048;
 constexpr unsigned kMaxClustersAtOnce = 4;
 constexpr unsigned kMaxClusterSize = 16;
@@ -54,7 +54,7 @@ const char* refusal(const Launch& launch) {
   return nullptr;
 }
 
-// How many clusters to run at once. The GPU, too, decides.
+// Chooses how many clusters run at once, which a kernel cannot rely on, as on a GPU.
 uint64_t choose_count(Launch& launch, uint64_t left) {
   if (launch.cooperative) return left;
   if (options().schedule == Schedule::in_order) return 1;
@@ -76,7 +76,8 @@ std::vector<uint64_t> order_of_clusters(Launch& launch, uint64_t count) {
 void run_all(Launch& launch) {
   const uint64_t clusters = launch.threads() / launch.threads_per_block() / launch.cluster_size;
   const std::vector<uint64_t> order = order_of_clusters(launch, clusters);
-  // Nobody's later work must seem ordered after the threads' work because it freed their memory.
+  // A fiber of its own frees the threads' memory, so that nobody's later work seems ordered after
+  // the threads' work.
   static thread_local void* const reaper = new_tsan_fiber();
   for (uint64_t next = 0; next < order.size() && launch.error.empty();) {
     uint64_t count = choose_count(launch, order.size() - next);
@@ -100,7 +101,6 @@ void run_all(Launch& launch) {
 struct Running {
   explicit Running(Launch& launch) { running = &launch; }
   ~Running() {
-    // Abandoned threads may have left anything behind for the tools.
     if (!running->error.empty()) forget_stacks();
     running = nullptr;
   }

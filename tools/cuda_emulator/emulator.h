@@ -1,4 +1,4 @@
-// What a kernel includes instead of CUDA's headers to run on the CPU.
+// The header that a kernel includes instead of CUDA's to run on the CPU.
 #pragma once
 
 #include "atomics.h"

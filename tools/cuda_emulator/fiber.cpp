@@ -84,7 +84,8 @@ void prepare(Context& fiber, const Stack& stack, void (*entry)()) {
   fiber.registers.uc_link = nullptr;
   makecontext(&fiber.registers, entry, 0);
 #else
-  // As if `entry` had been called (the stack is then 8 modulo 16) and its caller had switched away.
+  // The first switch to this stack returns into `entry`, with the stack 8 modulo 16 as after a
+  // call.
   constexpr int kSaved = 6;
   uintptr_t* top = reinterpret_cast<uintptr_t*>(stack.bottom() + Stack::kBytes) - 2;
   *top = reinterpret_cast<uintptr_t>(entry);

@@ -31,7 +31,7 @@ class Stack {
   void* tsan_fiber_ = nullptr;
 };
 
-// One who can be switched to: a fiber, or the host that runs the fibers.
+// A context that can be switched to: a fiber, or the host that runs the fibers.
 struct Context {
 #ifdef EFFEBM_EMULATOR_UCONTEXT
   ucontext_t registers;
@@ -49,7 +49,7 @@ struct Context {
 void prepare(Context& fiber, const Stack& stack, void (*entry)());
 void entered(Context& from);
 
-// Runs `to` until something switches back to `from`; never, where `forever` says so.
+// Runs `to` until something switches back to `from`, which `forever` promises never to happen.
 void switch_context(Context& from, Context& to, bool forever = false);
 
 void* new_tsan_fiber();

@@ -39,7 +39,7 @@ EFFEBM_EMULATOR_MIN_MAX(unsigned long)
 EFFEBM_EMULATOR_MIN_MAX(long long)
 EFFEBM_EMULATOR_MIN_MAX(unsigned long long)
 #undef EFFEBM_EMULATOR_MIN_MAX
-// Of a NaN and a number, the number.
+// These return the number where only one operand is a number.
 inline float min(float a, float b) { return __builtin_fminf(a, b); }
 inline float max(float a, float b) { return __builtin_fmaxf(a, b); }
 inline double min(double a, double b) { return __builtin_fmin(a, b); }

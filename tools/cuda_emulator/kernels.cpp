@@ -9,14 +9,14 @@
 namespace effebm::emulator {
 namespace {
 
-// Memory as good as garbage.
+// Returns memory that is filled with garbage.
 void* allocate(void* owner, int64_t bytes) {
   auto& memory = *static_cast<std::vector<double>*>(owner);
   memory.assign(size_t(bytes + 7) / 8, -0x1.5a5a5a5a5a5a5p400);
   return memory.data();
 }
 
-// As the ops do, nothing is launched where there is nothing to do.
+// Nothing is launched where there is nothing to do, as in the ops.
 template <class Params, Kernel<Params> kernel>
 void run(const Params& p, const Execution&) {
   if (p.rows == 0 || p.dim == 0) return;

@@ -9,7 +9,7 @@ thread_local constinit const Coordinates* current = nullptr;
 
 namespace {
 
-// In order, threads give others a turn after so many preemption points, or polling would never end.
+// Threads give others a turn after so many preemption points in order, or polling would never end.
 constexpr unsigned kPatience = 64;
 constexpr unsigned kPreemptionOdds = 8;  // one in so many, where the schedule is not in order
 // Passes without progress after which a starved thread is fed: others may poll for what it does.
@@ -104,7 +104,7 @@ void Residents::finish() {
 
 void Residents::prepare_threads() {
   while (stacks.size() < launch_.alive) stacks.emplace_back();
-  // Another stack for every block, because to TSan the threads on one stack are one thread.
+  // Blocks get other stacks each time, because to TSan the threads on one stack are one thread.
   size_t next = launch_.random() % stacks.size();
   for (const auto& cluster : clusters_)
     for (Block& block : cluster->blocks)

@@ -17,16 +17,17 @@ class Residents {
   explicit Residents(Launch& launch) : launch_(launch) {}
 
   void add(uint64_t cluster_number);
-  // Until all threads have exited or the launch has an error.
+  // Runs the threads until all have exited or the launch has an error.
   void run();
-  // What abandoned threads wrote is the host's to read all the same.
+  // Lets the host read what abandoned threads wrote, too.
   void finish();
 
  private:
   void prepare_threads();
   void choose_starved();
   bool starved(const Thread& thread) const;
-  // A turn for every thread that can run and, if wanted, is not starved. Returns how many had one.
+  // Gives a turn to every thread that can run and, if `starve`, is not starved. Returns how many
+  // had one.
   uint64_t pass(bool starve);
   void report_standstill(uint64_t turns, uint64_t idle_turns);
 
@@ -38,7 +39,8 @@ class Residents {
   unsigned starved_warp_ = 0;
 };
 
-// After an error: abandoned threads may have left anything on their stacks for the tools to see.
+// Forgets the stacks after an error: abandoned threads may have left anything there for the
+// sanitizers to see.
 void forget_stacks();
 
 }  // namespace effebm::emulator

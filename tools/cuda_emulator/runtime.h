@@ -1,4 +1,4 @@
-// What the scheduler offers to the intrinsics and to those who launch kernels.
+// The interface of the scheduler, for the intrinsics and for those who launch kernels.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 
 namespace effebm::emulator {
 
-// In which order threads run between two synchronizations; README.md says more.
+// The order in which threads run between two synchronizations; README.md describes it.
 enum class Schedule { in_order, random, starve_warp, starve_block };
 
 struct Options {
@@ -21,13 +21,13 @@ struct Options {
   int fill = 0xA5;  // the byte that shared memory starts with
   Schedule schedule = Schedule::random;
 };
-// Of the whole process. The environment gives the defaults.
+// Returns the options of the whole process. The environment gives the defaults.
 Options& options();
 
-constexpr size_t kMostShared = 227 << 10;  // of a block, in bytes, as of compute capability 9.0
+constexpr size_t kMostShared = 227 << 10;  // bytes of a block, as on compute capability 9.0
 
-// What kernels are told about the device, of the whole process. Its multiprocessors take a block of
-// 512 threads each; under ThreadSanitizer there are fewer.
+// The device that all kernels of the process see. Its multiprocessors take a block of 512 threads
+// each; under ThreadSanitizer there are fewer.
 struct DeviceProperties {
 #ifdef EFFEBM_EMULATOR_TSAN
   int multiprocessors = 8;
@@ -43,8 +43,8 @@ DeviceProperties& device_properties();
 void launch(dim3 grid, dim3 block, size_t dynamic_shared_bytes, unsigned cluster_size,
             bool cooperative, const std::function<void()>& body);
 
-// As <<<grid, block, bytes>>>, or as cudaLaunchKernelEx: the arguments are evaluated and converted
-// once, every thread gets copies.
+// Launches like <<<grid, block, bytes>>> or cudaLaunchKernelEx: the arguments are evaluated and
+// converted once, and every thread gets copies.
 template <class... Parameters, class... Arguments>
 void launch_kernel(dim3 grid, dim3 block, size_t bytes, unsigned cluster_size, bool cooperative,
                    void (*kernel)(Parameters...), Arguments&&... arguments) {
@@ -52,7 +52,7 @@ void launch_kernel(dim3 grid, dim3 block, size_t bytes, unsigned cluster_size, b
   launch(grid, block, bytes, cluster_size, cooperative, [&] { std::apply(kernel, values); });
 }
 
-// For tests of who is launched how.
+// The shape of a launch, for tests.
 struct LaunchShape {
   unsigned blocks, threads;
   size_t dynamic_shared_bytes;
@@ -68,13 +68,13 @@ struct Coordinates {
 // The running CUDA thread. Null outside of kernels.
 extern thread_local constinit const Coordinates* current;
 
-// Where a thread synchronizes, for reports.
+// The place where a thread synchronizes, for reports.
 struct Site {
   const char* what = "";
   std::source_location location = {};
 };
 
-// Ends the launch: it throws std::runtime_error with this message.
+// Ends the launch, which throws std::runtime_error with this message.
 [[noreturn]] void fail(const std::string& message);
 
 // Returns how many threads passed a true predicate.
@@ -82,7 +82,7 @@ int block_barrier(bool predicate, const Site& site);
 void cluster_barrier(const Site& site);
 void grid_barrier(const Site& site);
 
-// What the lanes of `mask` brought to a warp's meeting.
+// The values that the lanes of `mask` brought to a warp's meeting.
 struct Lanes {
   uint64_t value[32];
   uint32_t present;
@@ -91,8 +91,8 @@ struct Lanes {
 Lanes collective(uint32_t mask, uint64_t value, bool orders_memory, const Site& site);
 unsigned lane_id();
 
-// The block's array of that tag, filled with garbage at its first use. CUDA promises `alignment`
-// and no more, so the address has no more.
+// Returns the block's array of that tag, filled with garbage at its first use. CUDA promises
+// `alignment` and no more, so the address has no more.
 void* shared_array(const void* tag, size_t bytes, size_t alignment);
 void* dynamic_shared_array();
 void* map_shared_rank(const void* address, unsigned rank);

@@ -1,8 +1,8 @@
-// What AddressSanitizer and ThreadSanitizer must be told. Nothing in other builds.
+// Announcements to AddressSanitizer and ThreadSanitizer. They do nothing in other builds.
 //
-// TSan judges the kernel, so the scheduler itself is compiled without -fsanitize=thread: what it
-// does to run threads in turn must not count as synchronization of the kernel.
-// EFFEBM_EMULATOR_TSAN makes it announce the fibers and what CUDA does order.
+// TSan judges the kernel, so the scheduler itself is compiled without -fsanitize=thread: its way of
+// running threads in turn must not count as synchronization of the kernel. EFFEBM_EMULATOR_TSAN
+// makes it announce the fibers, and the order that CUDA does give.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,7 @@ namespace effebm::emulator {
 
 #ifdef EFFEBM_EMULATOR_TSAN
 
-// What happened before a release happens before what follows a later acquire.
+// An order: everything before a release happens before everything that follows a later acquire.
 class Order {
  public:
   void release() { __tsan_release(this); }
@@ -35,8 +35,8 @@ class Order {
 
 constexpr unsigned kWithoutOrder = __tsan_switch_to_fiber_no_sync;
 
-// While it lives, TSan thinks that another fiber runs. What the scheduler allocates or frees while
-// a kernel's thread calls it is not that thread's doing.
+// While it lives, TSan thinks that another fiber runs. Memory that the scheduler allocates or frees
+// while a kernel's thread calls it is not that thread's doing.
 class AttributedTo {
  public:
   explicit AttributedTo(void* tsan_fiber) : before_(__tsan_get_current_fiber()) {

@@ -29,9 +29,9 @@ class Random {
   uint64_t state_;
 };
 
-// Where a fixed set of threads waits for each other, again and again. A generation ends when all
-// have come; the tokens alternate because some may leave one generation after others entered the
-// next.
+// A place where a fixed set of threads waits for each other, again and again. A generation ends
+// when all have come; the orders alternate because some may leave one generation after others
+// entered the next.
 struct Meeting {
   unsigned arrived = 0;
   uint64_t generation = 0;
@@ -46,7 +46,7 @@ struct Barrier : Meeting {
 // The lanes of one mask.
 struct WarpMeeting : Meeting {
   uint32_t mask = 0, arrived_lanes = 0;
-  // Volatile, or the compiler might copy by memcpy, which TSan would watch.
+  // It is volatile, or the compiler might copy by memcpy, which TSan would watch.
   volatile uint64_t value[2][kWarpSize] = {};
 };
 
@@ -65,7 +65,7 @@ class SharedArray {
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   size_t alignment() const { return alignment_; }
-  // From now on an access is an error: its block has ended.
+  // Makes every access an error from now on: its block has ended.
   void end();
 
  private:
@@ -80,7 +80,7 @@ struct Thread : Coordinates {
   Block* block = nullptr;
   unsigned index = 0;  // within the block
   bool exited = false;
-  const Meeting* awaits = nullptr;  // that its generation becomes another
+  const Meeting* awaits = nullptr;  // whose next generation it waits for
   uint64_t awaited_generation = 0;
   unsigned unpreempted = 0;  // preemption points since it last gave others a turn
 
@@ -131,7 +131,7 @@ struct Launch {
   Thread* thread = nullptr;  // the running one
   std::string error;
   unsigned alive = 0;     // resident threads that have not exited
-  uint64_t progress = 0;  // counts what a thread that only polls does not do
+  uint64_t progress = 0;  // counts events that polling alone does not cause
   Barrier grid_barrier;
   Order start, finish, fences;
 };
@@ -139,11 +139,11 @@ struct Launch {
 extern thread_local constinit Launch* running;
 
 Thread& self();
-void give_turn();  // until the scheduler picks this thread again
+void give_turn();  // returns when the scheduler picks this thread again
 void leave();      // the thread's work is done; others may now be allowed to go on, or never
-// The scheduler gives no turns after an error.
+// Records the first error, after which the scheduler gives no turns.
 void note_error(const std::string& message);
-// Thrown through the kernel of a thread that failed, so that its stack is cleaned up.
+// The exception that a failed thread throws through its kernel, so that its stack is cleaned up.
 struct Abandoned {};
 
 std::string describe(const Thread& thread);

@@ -16,8 +16,8 @@ namespace {
 constexpr size_t kMaxStaticBytes = 48 << 10;
 constexpr size_t kPage = 128;  // more than any alignment that a kernel asks for
 
-// Under TSan straight from the system, because unmapping makes TSan forget earlier accesses; else
-// from malloc, which AddressSanitizer surrounds with red zones.
+// The memory comes straight from the system under TSan, because unmapping makes TSan forget earlier
+// accesses, and otherwise from malloc, which AddressSanitizer surrounds with red zones.
 char* allocate(size_t bytes) {
 #ifdef EFFEBM_EMULATOR_TSAN
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -64,7 +64,8 @@ const char dynamic_tag = 0;
 }  // namespace
 
 SharedArray::SharedArray(size_t bytes, size_t alignment) : bytes_(bytes), alignment_(alignment) {
-  // An odd multiple of the alignment: nothing is aligned better than promised.
+  // The array begins at an odd multiple of the alignment, so that nothing is aligned better than
+  // promised.
   const size_t offset = offset_for(alignment);
   allocated_ = (offset + bytes + kPage - 1) / kPage * kPage;
   allocation_ = allocate(allocated_);
@@ -78,7 +79,7 @@ SharedArray::~SharedArray() { release(allocation_, allocated_); }
 
 void SharedArray::end() {
   note_write(data_, bytes_);
-  // Volatile, or it might become a memset, which TSan would watch.
+  // The writes are volatile, or they might become a memset, which TSan would watch.
   for (size_t i = 0; i < bytes_; ++i)
     static_cast<volatile char*>(data_)[i] = static_cast<char>(~options().fill);
   poison(data_, bytes_);

@@ -50,8 +50,8 @@ int arrive(Barrier& barrier, unsigned expected, bool predicate, const Site& site
   return barrier.last_true_predicates;
 }
 
-// The meeting of exactly these lanes. Others may be at one of another mask meanwhile and come
-// later; if they never do, that is a deadlock.
+// Returns the meeting of exactly these lanes. Others may be at the meeting of another mask
+// meanwhile and come later; if they never do, that is a deadlock.
 WarpMeeting& meeting_of(Warp& warp, uint32_t mask) {
   for (const auto& meeting : warp.meetings)
     if (meeting->mask == mask) return *meeting;
@@ -135,8 +135,8 @@ Lanes collective(uint32_t mask, uint64_t value, bool orders_memory, const Site& 
 unsigned lane_id() { return self().lane(); }
 
 void memory_fence() {
-  // Orders every fence before every later one: more than CUDA does, so that TSan may miss a race
-  // where threads have fences but no flag between them.
+  // This orders every fence before every later one: more than CUDA does, so that TSan may miss a
+  // race where threads have fences but no flag between them.
   running->fences.release();
   running->fences.acquire();
   preemption_point();

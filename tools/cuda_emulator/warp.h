@@ -59,7 +59,7 @@ T reduce(unsigned mask, T value, Combine combine, const Site& site) {
   return result;
 }
 
-// The lanes whose value satisfies the predicate.
+// Returns the lanes whose value satisfies the predicate.
 template <class Predicate>
 unsigned select(const Lanes& lanes, Predicate predicate) {
   unsigned selected = 0;

@@ -35,7 +35,7 @@ def _check_modifiers(at: Instruction, *more: str) -> None:
 
 
 def _kind(at: Instruction, plain: str) -> str:
-    """Strong loads and stores, in capitals, race with atomics and each other as little as those."""
+    """Returns the kind of an access, in capitals if strong: these race only with plain ones."""
     strong = {"relaxed", "acquire", "release", "acq_rel"} & set(at.modifiers)
     return plain.upper() if strong else plain
 
@@ -179,7 +179,7 @@ def build_atomic(frame: Frame, at: Instruction) -> Step:
 def _in_order(
     view: np.ndarray, index: np.ndarray, b: np.ndarray, c: np.ndarray, update: Update
 ) -> np.ndarray:
-    """Updates in the order of the threads; rounds of lanes whose addresses differ."""
+    """Updates in the order of the threads, in rounds of lanes whose addresses differ."""
     old = np.empty(len(index), view.dtype)
     order = np.argsort(index, kind="stable")
     ordered = index[order]
@@ -196,7 +196,7 @@ def _in_order(
 
 
 def observes(function: Function, at: Instruction) -> bool:
-    """Whether it reads what another thread may change meanwhile, so that a loop can wait for it."""
+    """Tells whether ``at`` reads what another thread may change, so that a loop can wait for it."""
     if at.opcode == "atom":
         return at.operands[0] in function.registers_read
     return at.opcode == "ld" and bool({"volatile", "relaxed", "acquire"} & set(at.modifiers))

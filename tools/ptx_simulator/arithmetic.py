@@ -37,7 +37,7 @@ def build_add(frame: Frame, at: Instruction) -> Step:
 
 @instruction("addc", "subc")
 def build_carry(frame: Frame, at: Instruction) -> Step:
-    """Sums with the carry of the thread; nvcc makes 128-bit integers of them."""
+    """Builds sums with the carry of the thread, of which nvcc makes 128-bit integers."""
     require(at, "cc", "u32", "s32", "b32", "u64", "s64", "b64")
     carry, takes, gives = frame.machine.carry, at.opcode.endswith("c"), "cc" in at.modifiers
     kind = f"u{DTYPES[at.type].itemsize * 8}"
@@ -78,7 +78,7 @@ def _product(at: Instruction) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 
 def multiply_high_64(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The upper half of the 128-bit product, of uint64 or int64."""
+    """Returns the upper half of the 128-bit product, of uint64 or int64."""
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
     ua, ub = a.view(np.uint64), b.view(np.uint64)
     a0, a1, b0, b1 = ua & low, ua >> shift, ub & low, ub >> shift
@@ -125,11 +125,11 @@ def build_div(frame: Frame, at: Instruction) -> Step:
 
 
 def _divide(a: np.ndarray, b: np.ndarray, quotient: bool) -> np.ndarray:
-    """Truncating division; by zero the quotient is all ones and the remainder a, as on device."""
+    """Truncates the quotient; by zero it is all ones, and the remainder a, as on the device."""
     dtype = a.dtype
     unsigned = np.dtype(f"u{dtype.itemsize}")
     negative_a, negative_b = a < 0, b < 0
-    # Magnitudes as unsigned numbers, so that the most negative one has one.
+    # Magnitudes are unsigned numbers, so that the most negative number has one.
     ua = np.where(negative_a, -a, a).astype(unsigned)
     ub = np.where(negative_b, -b, b).astype(unsigned)
     safe = np.where(ub == 0, unsigned.type(1), ub)

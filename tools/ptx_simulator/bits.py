@@ -93,7 +93,7 @@ def build_extract(frame: Frame, at: Instruction) -> Step:
     def step(lanes: Lanes) -> None:
         start = (position(lanes) & np.uint32(0xFF)).astype(np.int64)
         count = (length(lanes) & np.uint32(0xFF)).astype(np.int64)
-        # Arithmetic shifts: up until the field's top bit is on top, and down again.
+        # Two shifts move the field up until its top bit is on top, and down again.
         value = a(lanes)
         if dtype.kind == "i":
             count = np.where(count == 0, 0, np.minimum(count, np.maximum(width - start, 0)))
@@ -155,7 +155,7 @@ def build_nth_set(frame: Frame, at: Instruction) -> Step:
     readers = [frame.reader(o, k, at) for o, k in zip(at.operands[1:4], kinds, strict=True)]
 
     def nth(mask: int, base: int, count: int) -> int:
-        """The bit of the count-th one, from base upwards, or downwards for a negative count."""
+        """Returns the bit of the count-th one from base upwards, or downwards if it is negative."""
         if count == 0:
             return base if mask >> base & 1 else 0xFFFFFFFF
         order = range(base, 32) if count > 0 else range(base, -1, -1)
@@ -210,7 +210,7 @@ def build_brev(frame: Frame, at: Instruction) -> Step:
 
 
 def _top_bit(a: np.ndarray) -> np.ndarray:
-    """Position of the highest one, -1 for zero."""
+    """Returns the position of the highest one, -1 for zero."""
     wide = a.astype(np.uint64)
     high = np.frexp((wide >> np.uint64(32)).astype(np.float64))[1] + 32
     low = np.frexp((wide & np.uint64(0xFFFFFFFF)).astype(np.float64))[1]

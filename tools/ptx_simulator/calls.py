@@ -57,7 +57,7 @@ class Calls:
 
 
 def call_parts(at: Instruction) -> tuple[str | None, list[Symbol], list[Symbol]]:
-    """Function, arguments and results of a call; no name for an indirect one."""
+    """Returns function, arguments and results of a call; an indirect call has no name."""
     operands = list(at.operands)
     results: list[Symbol] = []
     if isinstance(operands[0], Vector):

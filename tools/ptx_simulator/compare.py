@@ -41,7 +41,7 @@ _COMBINE = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 def _comparison(
     frame: Frame, at: Instruction, kind: str
 ) -> tuple[Callable[[Lanes], np.ndarray], ...]:
-    """The result, and what it is for the second predicate of p|q."""
+    """Returns functions for the result and for the second predicate of p|q."""
     name = at.modifiers[0]
     test = {**_ORDERED, **_UNORDERED}.get(name)
     if test is None or kind not in DTYPES or kind in ("f16", "bf16", "f16x2", "bf16x2"):

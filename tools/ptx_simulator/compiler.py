@@ -21,7 +21,7 @@ def compile_ptx(
     flags: Sequence[str] = (),
     include_paths: Sequence[str | Path] = (REPOSITORY / "csrc",),
 ) -> str:
-    """The PTX that nvcc makes of a source, without contraction as the library is built."""
+    """Returns the PTX that nvcc makes of a source, without contraction, as the library is built."""
     nvcc = find_nvcc()
     if nvcc is None:
         raise FileNotFoundError("nvcc is not installed")

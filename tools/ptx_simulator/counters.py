@@ -1,4 +1,4 @@
-"""What a launch counts."""
+"""The counts of a launch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Traffic:
     load_widths: Counter[int] = field(default_factory=Counter)
     store_widths: Counter[int] = field(default_factory=Counter)
     atomics: int = 0
-    atomic_bytes: int = 0  # once per atomic, though it reads and writes; neither holds them
+    atomic_bytes: int = 0  # once per atomic, though it reads and writes; not in the bytes above
 
 
 @dataclass

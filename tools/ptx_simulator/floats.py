@@ -14,7 +14,7 @@ _fma64 = np.frompyfunc(_libm.fma, 3, 1)
 
 
 def fma32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """a * b + c of float32, rounded once."""
+    """Returns a * b + c of float32, rounded once."""
     # The product is exact in float64. The sum is rounded there to odd, which keeps the second
     # rounding, to float32, from seeing a tie or a carry that is not there.
     product = a.astype(np.float64) * b.astype(np.float64)
@@ -29,12 +29,12 @@ def fma32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 def fma64(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """a * b + c of float64, rounded once, by libm one element at a time."""
+    """Returns a * b + c of float64, rounded once, by libm one element at a time."""
     return np.atleast_1d(_fma64(a, b, c)).astype(np.float64)
 
 
 def to_bfloat16(x: np.ndarray) -> np.ndarray:
-    """Bits of float32 rounded to bfloat16, nearest even; NaN becomes 0x7FFF as on the device."""
+    """Rounds float32 to the bits of bfloat16, nearest even; NaN becomes 0x7FFF as on the device."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32).astype(np.uint64)
     rounded = (bits + np.uint64(0x7FFF) + ((bits >> np.uint64(16)) & np.uint64(1))) >> np.uint64(16)
     return np.where(np.isnan(x), np.uint16(0x7FFF), rounded.astype(np.uint16))
@@ -45,7 +45,7 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 
 def minimum(a: np.ndarray, b: np.ndarray, propagate_nan: bool) -> np.ndarray:
-    """PTX min: -0 is below +0, and one NaN gives the other operand unless NaN is asked for."""
+    """Returns PTX's min: -0 is below +0; one NaN gives the other operand unless asked for NaN."""
     zero_tie = np.where(np.signbit(a), a, b)
     return _pick(np.fmin(a, b), zero_tie, a, b, propagate_nan)
 
@@ -64,7 +64,7 @@ def _pick(
 
 
 def canonical_nan(dtype: np.dtype) -> np.generic:
-    """The NaN that the device's arithmetic returns."""
+    """Returns the NaN that the device's arithmetic returns."""
     bits = {2: np.uint16(0x7FFF), 4: np.uint32(0x7FFFFFFF), 8: np.uint64(0x7FF8 << 48)}
     return bits[dtype.itemsize].view(dtype)
 
@@ -73,7 +73,7 @@ ROUND_TO_INTEGER = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.
 
 
 def to_integer(x: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """An integral float to an integer: out of range saturates, NaN gives 0."""
+    """Converts an integral float to an integer: out of range saturates, NaN gives 0."""
     info = np.iinfo(dtype)
     wide = x.astype(np.float64)
     low, high = float(info.min), float(info.max) + (1 if dtype.itemsize < 8 else 0)

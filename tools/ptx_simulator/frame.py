@@ -43,7 +43,7 @@ class Frame:
             size = DTYPES[kind].itemsize
             dtype = DTYPES[kind] if kind == "pred" else UNSIGNED[size]
             self.registers[name] = np.zeros(count, dtype)
-        # Parameters of calls, per thread; those of a kernel lie in constant memory instead.
+        # Parameters of calls, per thread; a kernel's parameters lie in constant memory instead.
         self.parameters: dict[str, np.ndarray] = {}
         own = [v for v in function.variables if v.space == "param"] + function.returns
         for variable in own if function.is_entry else own + function.parameters:
@@ -114,7 +114,7 @@ class Frame:
         return address + symbol.offset
 
     def address(self, operand: Operand, at: Instruction) -> Reader:
-        """The byte address of [base + offset], as uint64."""
+        """Reads the byte address of [base + offset], as uint64."""
         if not isinstance(operand, Address):
             raise at.error("an address is expected")
         base, offset = operand.base, np.uint64(operand.offset % 2**64)
@@ -125,7 +125,7 @@ class Frame:
         return lambda lanes: wide(lanes) + offset
 
     def parameter(self, operand: Operand) -> tuple[np.ndarray, int] | None:
-        """Storage and offset of [param + n], if it is a parameter that lives per thread."""
+        """Returns storage and offset of [param + n], if each thread has its own parameter."""
         if isinstance(operand, Address) and isinstance(operand.base, Symbol):
             storage = self.parameters.get(operand.base.name)
             if storage is not None:

@@ -77,7 +77,7 @@ class Machine:
         self.classes = [instruction_class(i) for i in self.code]
 
     def special(self, name: str, at: Instruction) -> np.ndarray:
-        """A special register for every thread."""
+        """Returns a special register of every thread."""
         shape, within = self.shape, self.in_block
         cluster, one = shape.cluster, np.ones(self.threads, np.uint32)
         rank = self.block % cluster
@@ -103,7 +103,7 @@ class Machine:
             "%cluster_nctarank": one * cluster,
             "%is_explicit_cluster": one * (cluster > 1),
             "%dynamic_smem_size": one * self.dynamic_shared,
-            # Where cooperative_groups looks for the barrier of the grid: high word, low word.
+            # cooperative_groups looks here for the barrier of the grid: high word, low word.
             "%envreg1": np.full(self.threads, self.grid_workspace >> 32, np.uint64),
             "%envreg2": np.full(self.threads, self.grid_workspace, np.uint64),
             "%lanemask_eq": one << self.lane,
@@ -126,7 +126,7 @@ class Machine:
         kind: str,
         at: Instruction,
     ) -> list[Group]:
-        """Where the lanes' accesses of nbytes lie, after all checks; kind is r, w, R, W or a."""
+        """Finds the lanes' accesses of nbytes, after all checks; kind is r, w, R, W or a."""
         thread = self.number[lanes]
         address = np.broadcast_to(address, thread.shape)
         if (address % np.uint64(nbytes)).any():
@@ -181,7 +181,7 @@ class Machine:
         return window | (offset & _OFFSET)
 
     def owner(self, address: np.ndarray, lanes: Lanes) -> np.ndarray:
-        """The block whose shared memory an address of the cluster's window lies in."""
+        """Returns the block in whose shared memory an address of the cluster's window lies."""
         rank = (address >> np.uint64(24)).astype(np.int64)  # 0 is the block's own memory
         block = self.block[lanes]
         return np.where(rank > 0, block - block % self.shape.cluster + rank - 1, block)
@@ -197,12 +197,12 @@ class Machine:
 
 
 def generic_owner(address: np.ndarray) -> np.ndarray:
-    """The block whose shared memory a generic address lies in."""
+    """Returns the block in whose shared memory a generic address lies."""
     return ((address >> np.uint64(24)) & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 def lane_matrix(thread: np.ndarray, value: np.ndarray, threads: int) -> np.ndarray:
-    """Values of the given threads as (all warps, 32), zero elsewhere."""
+    """Returns the values of the given threads as (all warps, 32), zero elsewhere."""
     full = np.zeros(threads, value.dtype)
     full[thread] = value
     return full.reshape(-1, 32)

@@ -9,12 +9,12 @@ import numpy as np
 from .counters import Traffic
 from .syntax import DTYPES, Instruction, PtxError, Variable
 
-ALIGNMENT = 256  # of cudaMalloc
+ALIGNMENT = 256  # as cudaMalloc gives it
 _GUARD = 4096
 
 
 def device_array(shape: int | tuple[int, ...], dtype: np.typing.DTypeLike) -> np.ndarray:
-    """Zeros aligned like cudaMalloc, with room around them so that overruns meet no neighbour."""
+    """Returns zeros aligned like cudaMalloc, amid room so that overruns meet no neighbour."""
     dtype = np.dtype(dtype)
     nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     memory = np.zeros(nbytes + ALIGNMENT + 2 * _GUARD, np.uint8)
@@ -23,14 +23,14 @@ def device_array(shape: int | tuple[int, ...], dtype: np.typing.DTypeLike) -> np
 
 
 def device_copy(array: np.ndarray) -> np.ndarray:
-    """A copy aligned like cudaMalloc."""
+    """Returns a copy aligned like cudaMalloc."""
     copy = device_array(array.shape, array.dtype)
     copy[...] = array
     return copy
 
 
 def initialised(variable: Variable) -> np.ndarray:
-    """The memory of a .global or .const variable."""
+    """Returns the memory of a .global or .const variable."""
     array = device_array(max(variable.count or 0, 1), DTYPES[variable.type])
     flat = array.view(np.dtype(f"u{array.dtype.itemsize}"))
     for i, text in enumerate(variable.initial):
@@ -53,7 +53,7 @@ class Region:
     _views: dict[np.dtype, tuple[np.ndarray, int]] = field(default_factory=dict)
 
     def view(self, dtype: np.dtype) -> tuple[np.ndarray, int]:
-        """Elements of the type, and how many bytes before the first aligned one."""
+        """Returns elements of the type, and how many bytes lie before the first aligned one."""
         if dtype not in self._views:
             skip = -self.base % dtype.itemsize
             count = max(len(self.data) - skip, 0) // dtype.itemsize

@@ -23,7 +23,7 @@ from .syntax import DTYPES, Address, Function, Operand, PtxError, Symbol, Variab
 _SHARED_GAP = 16  # invalid bytes between shared variables, so that overruns are seen
 _MAX_SHARED = 227 * 1024
 _MAX_THREADS = 1024
-_WORKSPACE_WORDS = 2  # of cooperative_groups: its size, and the barrier of the grid
+_WORKSPACE_WORDS = 2  # for cooperative_groups: its size, and the barrier of the grid
 
 Argument = bytes | int | float | np.generic | np.ndarray | ctypes.Structure | None
 Extent = int | tuple[int, ...]
@@ -67,7 +67,7 @@ class Module:
         return dict(zip(names, result.stdout.splitlines(), strict=True))
 
     def find(self, *parts: str) -> Kernel:
-        """The one kernel whose demangled (or mangled) name contains all parts."""
+        """Returns the one kernel whose demangled (or mangled) name contains all parts."""
         fitting = [
             kernel
             for name, kernel in self.kernels.items()
@@ -98,8 +98,8 @@ def launch(
     """Runs a kernel to its end; raises PtxError at the first fault.
 
     An array among the arguments passes its address and is a buffer too. Buffers are accessed in
-    place. `cluster` blocks along x form a cluster; by default what the kernel was compiled for.
-    Only in a `cooperative` launch may a kernel synchronise its grid.
+    place. `cluster` blocks along x form a cluster, by default as many as the kernel was compiled
+    for. Only in a `cooperative` launch may a kernel synchronise its grid.
     """
     shape = Shape(_extent(grid), _extent(block), cluster or kernel.function.cluster)
     if not 0 < shape.block_threads <= _MAX_THREADS or shape.blocks < 1:
@@ -136,7 +136,7 @@ def _extent(extent: Extent) -> tuple[int, int, int]:
 
 
 def _reachable(kernel: Kernel) -> list[Function]:
-    """The functions a kernel calls, then the kernel."""
+    """Returns the functions that a kernel calls, then the kernel."""
     known = kernel.module.parsed.functions
     order: list[Function] = []
 

@@ -63,7 +63,7 @@ def split_top_level(text: str) -> list[str]:
 
 
 def parse_operand(text: str, scopes: Scopes) -> Operand:
-    """One operand; ValueError says what is not understood."""
+    """Parses one operand; a ValueError names what is not understood."""
     if text[0] in "{(":
         return Vector(tuple(parse_operand(part, scopes) for part in split_top_level(text[1:-1])))
     if text[0] == "[":

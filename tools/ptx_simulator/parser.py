@@ -1,4 +1,4 @@
-"""PTX text to functions and variables."""
+"""The parser, from PTX text to functions and variables."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _statements(text: str) -> Iterator[tuple[str, str, int]]:
             stop = re.compile(r"[;{]").search(text, header.end())
             if stop is None:
                 raise PtxError(f"line {line}: a function without a body")
-            # The semicolon stays, to tell a declaration; the brace opens the body.
+            # The semicolon stays, to mark a declaration; the brace opens the body.
             position = stop.end() if stop[0] == ";" else stop.start()
             yield "header", text[header.start() : position].strip(), line
         elif label := _LABEL.match(text, position):

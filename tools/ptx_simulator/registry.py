@@ -1,4 +1,4 @@
-"""Which function builds which instruction."""
+"""The table of the functions that build the instructions."""
 
 from __future__ import annotations
 

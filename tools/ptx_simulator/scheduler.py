@@ -1,7 +1,7 @@
 """Runs all threads of a launch, always those at the lowest program counter.
 
-With nvcc's block order that brings diverged threads together again where their paths meet. Threads
-that poll memory let all others go first from time to time, since they may wait for one of them.
+With nvcc's block order, diverged threads come together again where their paths meet. Threads that
+poll memory let all others go first from time to time, since they may wait for one of them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .syntax import Instruction, PtxError
 from .warp import WARP_BUILDERS, is_warp_instruction
 
 READY, AT_BARRIER, AT_WARP, POLLING = 0, 1, 2, 3
-# How often a thread may look before it lets others go first. A loop that retries an atomic until it
+# A thread may look so often before it lets others go first. A loop that retries an atomic until it
 # wins ends soon, and its threads stay together for what follows.
 _PATIENCE = 8
 
@@ -209,16 +209,16 @@ class Scheduler:
         self.pc[released] = pc + 1
 
     def _poll(self, thread: np.ndarray, pc: int) -> None:
-        # Counted apart for every branch, so that threads of a loop around a grid's barrier stay
-        # together although only some of them wait in it.
+        # Looks are counted apart for every branch, so that threads of a loop around a grid's
+        # barrier stay together although only some of them wait in it.
         looks = self.looks[pc]
         looks[thread] += 1
         self.state[thread[looks[thread] % _PATIENCE == 0]] = POLLING
 
     def _look_again(self) -> bool:
-        """Wakes the polling threads, unless that has changed nothing the last time."""
+        """Wakes the polling threads, unless this changed nothing the last time."""
         polling = np.flatnonzero(self.state == POLLING)
-        # What they read from memory is in their registers.
+        # Their registers hold what they read from memory.
         registers = [r[polling] for f in self.machine.frames for r in f.registers.values()]
         now = b"".join(part.tobytes() for part in (self.pc, self.state, *registers))
         if not len(polling) or now == self.last_round:
@@ -256,7 +256,7 @@ def _unreachable(*_: object) -> None:
 
 
 def _polling_branches(machine: Machine) -> list[int]:
-    """Branches back in loops that look at what other threads may change meanwhile."""
+    """Returns the branches back of loops that look at what other threads may change."""
     branches: list[int] = []
     looking: set[str | None] = set()
     for frame in machine.frames:  # callees first

@@ -47,7 +47,7 @@ class SharedMemory:
         if self.gone.any() and self.gone[block].any():
             raise at.error("access to the shared memory of a block that has exited")
         offset = block * self.stride + address
-        # Vectors may be written in part, so that their first and last granule do not tell.
+        # A vector may have been written in part, so its first and last granule are not enough.
         granules = nbytes // self.granule
         word = (offset[:, None] // self.granule + np.arange(granules)).reshape(-1)
         plain = kind.lower()
@@ -81,7 +81,8 @@ class RaceChecker:
         self.granule, self.stride = granule, stride
         self.warps_per_block = warps // blocks
         count = blocks * stride // granule
-        # Per kind of access: time of the last one, its warp (or several), its lanes as a mask.
+        # Each kind of access has the time of the last one, its warp (or several), its lanes as a
+        # mask.
         self.history = {
             kind: (
                 np.zeros(count, np.int64),
@@ -93,10 +94,9 @@ class RaceChecker:
         self.clock = 1
         self.block_barrier = np.ones(blocks, np.int64)
         self.cluster_barrier = np.ones(blocks, np.int64)
-        self.warp_barrier = np.zeros((warps * 32, 32), np.int64)  # [thread, lane]: last common one
-        self.remote = np.zeros(
-            blocks, bool
-        )  # read or written by another block since a cluster barrier
+        self.warp_barrier = np.zeros((warps * 32, 32), np.int64)  # [thread, lane]: the last of both
+        # Memory that another block has read or written since the last barrier of the cluster.
+        self.remote = np.zeros(blocks, bool)
 
     def access(
         self,
@@ -194,7 +194,7 @@ class RaceChecker:
             fresh = word[stale]
             warps[fresh], masks[fresh] = _NONE, 0
         known = warps[word]
-        # Whoever comes last stays; those who then differ are several.
+        # The last of several warps at one word stays, and the others mark the word as several.
         vacant = known == _NONE
         warps[word[vacant]] = warp[vacant]
         differ = (warps[word] != warp) | (~vacant & (known != warp))

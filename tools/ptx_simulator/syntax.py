@@ -1,4 +1,4 @@
-"""What the parser produces: operands, instructions, variables and functions of a PTX module."""
+"""Operands, instructions, variables and functions of a PTX module, as the parser makes them."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Address:
 
 @dataclass(frozen=True)
 class Vector:
-    """{a, b}, and the parenthesised lists of a call."""
+    """A list of operands: {a, b}, or the parentheses of a call."""
 
     items: tuple[Operand, ...]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """d|p"""
+    """The pair d|p of two destinations."""
 
     first: Operand
     second: Operand
@@ -154,7 +154,7 @@ def _registers(operand: Operand | None) -> Iterator[Register]:
 
 
 def lay_out(variables: list[Variable], start: int = 0, gap: int = 0) -> tuple[dict[str, int], int]:
-    """Offsets of the variables one after the other, aligned, and the end of the last one."""
+    """Returns the offsets of variables one after the other, aligned, and the end of the last."""
     offsets: dict[str, int] = {}
     for variable in variables:
         start = -(-start // variable.align) * variable.align

@@ -1,6 +1,6 @@
 """Instructions that look at the other lanes of a warp.
 
-Those with a mask are called once all lanes the mask names have arrived; `masks` holds each
+A step with a mask is called once all lanes that the mask names have arrived; `masks` holds each
 thread's mask, without the lanes that a partial last warp does not have.
 """
 
@@ -24,7 +24,7 @@ def _bits(masks: np.ndarray) -> np.ndarray:
 
 
 def _bitset(thread: np.ndarray, chosen: np.ndarray, machine: Machine) -> np.ndarray:
-    """For each thread the lanes of its warp that are chosen."""
+    """Returns for each thread the chosen lanes of its warp, as bits."""
     rows = lane_matrix(thread, chosen.astype(bool), machine.threads).astype(np.uint32)
     return (rows << _LANES).sum(1, dtype=np.uint32)[thread // 32]
 

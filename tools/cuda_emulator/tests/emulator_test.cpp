@@ -1,5 +1,5 @@
-// The emulator: every feature under many schedules, and the faults it must report. With the name of
-// a fault as its argument the program commits it, for a sanitizer to report.
+// Checks every feature of the emulator under many schedules, and the faults it must report. With
+// the name of a fault as its argument the program commits it, for a sanitizer to report.
 #include "../emulator.h"
 
 #include <cmath>
@@ -33,7 +33,7 @@ void with_each_schedule(const F& f) {
     }
 }
 
-// What the launch reports, or nothing.
+// Returns the error that the launch reports, or nothing.
 template <class F>
 std::string error_of(const F& f) {
   try {
@@ -138,7 +138,7 @@ void shared_beyond_blocks() {
   unsigned sums[8];
   emulator::launch(8, 64, 0, 4, false, [&] { cluster_sum(sums, true); });
   for (unsigned b = 0; b < 8; ++b) CHECK(sums[b] == (b < 4 ? 6u : 22u), b, sums[b]);
-  // In a cooperative grid a cluster's barrier is still the cluster's.
+  // A cluster's barrier is still the cluster's in a cooperative grid.
   emulator::launch(8, 32, 0, 2, true, [&] { cluster_sum(sums, true); });
   for (unsigned b = 0; b < 8; ++b) CHECK(sums[b] == b / 2 * 4 + 1, b, sums[b]);
 
@@ -210,7 +210,7 @@ void polling_in_vain_is_reported() {
   CHECK(contains(error, "no progress"), error);
 }
 
-// Without a sanitizer, a missing barrier shows under some schedule.
+// A missing barrier shows under some schedule, also without a sanitizer.
 void missing_barriers_show() {
   int in[64], unsynchronized_block = 0, unsynchronized_warp = 0;
   for (int i = 0; i < 64; ++i) in[i] = i;

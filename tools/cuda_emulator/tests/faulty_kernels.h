@@ -64,7 +64,7 @@ inline __global__ void too_much_shared() {
 
 inline __global__ void throws() { throw 1; }
 
-// `reverse` without its barrier.
+// This is `reverse` without its barrier.
 template <int kSize>
 __global__ void reverse_unsynchronized(const int* in, int* out) {
   EFFEBM_SHARED(int, staged, kSize);
@@ -73,7 +73,7 @@ __global__ void reverse_unsynchronized(const int* in, int* out) {
   out[i] = staged[kSize - 1 - i];
 }
 
-// `warp_exchange` without __syncwarp.
+// This is `warp_exchange` without __syncwarp.
 inline __global__ void exchange_unsynchronized(int* out) {
   EFFEBM_SHARED(int, staged, 64);
   staged[threadIdx.x] = int(threadIdx.x);
@@ -99,7 +99,7 @@ inline __global__ void misaligned_vector(const float* in, float* out) {
   *out = reinterpret_cast<const float4*>(in + 1)->x;
 }
 
-// Only the promise of float's alignment for an array of float.
+// CUDA promises an array of float only the alignment of a float.
 inline __global__ void underaligned_shared(float* out) {
   EFFEBM_SHARED(float, staged, 64);
   staged[threadIdx.x] = 1;

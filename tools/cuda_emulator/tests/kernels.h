@@ -70,7 +70,7 @@ inline __global__ void warp_votes(unsigned* out) {
   mine[4] = __reduce_add_sync(kAllLanes, unsigned(lane));
   mine[5] = __reduce_max_sync(kAllLanes, unsigned(lane) ^ 5u);
   mine[6] = __activemask() >> lane & 1;
-  // Halves of a warp that go separate ways.
+  // The halves of a warp go separate ways.
   const unsigned half = lane < 16 ? 0x0000FFFFu : 0xFFFF0000u;
   mine[7] = 0;
   if (lane < 16)
@@ -125,7 +125,7 @@ inline __global__ void last_block(unsigned* partial, unsigned* tickets, unsigned
     for (unsigned b = 0; b < gridDim.x; ++b) *sum += partial[b];
 }
 
-// What needs launch(): dynamic shared memory, clusters, cooperative grids.
+// These kernels need launch(): dynamic shared memory, clusters, cooperative grids.
 inline __global__ void dynamic_rotate(int* out) {
   EFFEBM_DYNAMIC_SHARED(int, staged);
   staged[threadIdx.x] = int(threadIdx.x);
@@ -157,7 +157,7 @@ inline __global__ void grid_rounds(unsigned* value, unsigned* next, int rounds) 
   }
 }
 
-// Block 0 polls for what the last block does.
+// Block 0 polls for the flag that the last block sets.
 inline __global__ void poll(unsigned* flag, unsigned* out) {
   if (threadIdx.x != 0) return;
   if (blockIdx.x == gridDim.x - 1) atomicExch(flag, 1u);

@@ -1,4 +1,4 @@
-"""What the launch functions of csrc/cuda do, in the simulator."""
+"""The launch functions of csrc/cuda, for the simulator."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def parts(n: int, size: int) -> int:
 class Work:
     """Rows, and the op whose kernels take them."""
 
-    source: str  # of the kernels
+    source: str  # the file of the kernels
     row: str  # the class that reads and writes rows
     params: StepParams | TopkParams | BlockSignParams
     device: Device
-    dtype: torch.dtype  # of the state
+    dtype: torch.dtype  # the state's
     blocks: Blocks
     k: int
 
     def __post_init__(self) -> None:
         self.rows, self.dim = self.params.rows, self.params.dim
-        self.vector = self.dim % QUAD == 0  # arrays are aligned like those of cudaMalloc
+        self.vector = self.dim % QUAD == 0  # arrays are aligned like memory of cudaMalloc
         self.wide = np.dtype("f8" if self.dtype == torch.float64 else "f4")  # the compute type
         self.wide_name = "double" if self.wide.itemsize == 8 else "float"
 
     def types(self, row: str = "{}", team: str = "") -> str:
-        """The template arguments of a kernel: rows, a team, parameters."""
+        """Returns the template arguments of a kernel: rows, a team, parameters."""
         space = NAMESPACE if isinstance(self.params, StepParams) else "effebm::"
         row = row.format(NAMESPACE + self.row)
         return f"{row}, {team}{space}{type(self.params).__name__}"
@@ -67,14 +67,14 @@ class Work:
         return parts(elements, QUAD) * QUAD * self.wide.itemsize
 
     def space(self, name: str, count: int) -> int:
-        """The address of so many values of the compute type."""
+        """Returns the address of so many values of the compute type."""
         return self.device.space(name, count, self.wide)
 
     def run(
         self, kernel: str, grid: int, arguments: list[Any], threads: int = THREADS, **how: Any
     ) -> Counters:
-        """`kernel` is the beginning of its name, with as many template arguments as tell it from
-        others."""
+        """Launches the kernel whose name begins with `kernel`, template arguments included, as no
+        other kernel's name does."""
         kernels = compiled(self.source)
         return launch(
             kernels.find(kernel), grid, threads, arguments, buffers=self.device.arrays, **how
@@ -114,7 +114,7 @@ def topk_rows(
     work: Work, team: str, blocks: int = 1, teams: int | None = None, threads: int = THREADS,
     resident: bool = True,
 ) -> Counters:  # fmt: skip
-    """By teams of so many blocks; a grid's have fewer where slices would be less than a tile."""
+    """Launches teams of so many blocks; a grid's have fewer if slices were less than a tile."""
     teams, tile = teams or work.rows, threads * QUAD
     shape, size, slice_ = TeamShape(1), 1, work.dim
     if team != "SingleBlock":
@@ -174,7 +174,7 @@ Tier = Callable[[Work], Counters]
 
 
 def step(work: Work, tier: Tier) -> Counters:
-    """A whole step, whose rows the tier's kernels take."""
+    """Launches a whole step, whose rows the tier's kernels take."""
     params, groups, launches = work.params, parts(work.dim, SUM_WIDTH), []
     assert isinstance(params, StepParams)
     if params.clip == _C.CLIP_NORM:
@@ -198,7 +198,7 @@ def step(work: Work, tier: Tier) -> Counters:
 def join_groups(
     work: Work, sums: int, rows: int, groups: int, out: int, limit: float | None = None
 ) -> Counters:
-    """Into sums of rows, or where there is a limit of their norms into scales."""
+    """Joins sums of groups into sums of rows, or into scales if there is a limit of norms."""
     result = "AsSum" if limit is None else "AsNormScale"
     how = EMPTY if limit is None else bytes(ctypes.c_double(limit))
     arguments = [np.uint64(sums), np.int64(rows), np.int64(groups), np.uint64(out), how]

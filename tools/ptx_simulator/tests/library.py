@@ -1,4 +1,4 @@
-"""The library's CUDA kernels as nvcc compiles them, their parameters, and what they cost."""
+"""The library's CUDA kernels as nvcc compiles them, their parameters, and their costs."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def compiled(name: str) -> Module:
 
 
 def array_of(t: Tensor) -> np.ndarray:
-    """A tensor's bits as an array."""
+    """Returns a tensor as an array, and 16-bit floats as their bits."""
     return t.view(torch.int16).numpy() if t.element_size() == 2 else t.numpy()
 
 
@@ -160,23 +160,23 @@ class Device:
         return {name: array.ctypes.data for name, array in self.arrays.items()}
 
     def space(self, name: str, count: int, dtype: np.typing.DTypeLike) -> int:
-        """The address of a workspace, in which anything may stand."""
+        """Returns the address of a workspace, in which anything may stand."""
         array = self.arrays[name] = device_array(count, dtype)
         array.view(np.uint8)[:] = 0xA5
         return array.ctypes.data
 
     def protect(self, *names: str) -> None:
-        """Kernels may only read these."""
+        """Lets kernels only read these."""
         for name in names:
             self.arrays[name].flags.writeable = False
 
     def holds(self, name: str, t: Tensor) -> bool:
-        """Equal bits."""
+        """Tells whether an array has the bits of a tensor."""
         return self.arrays[name].tobytes() == array_of(t.contiguous()).tobytes()
 
 
 def total(*launches: Counters) -> Counters:
-    """What launches execute and move, one after the other."""
+    """Adds up what launches execute and move, one after the other."""
     all_launches, buffers = Counters(), dict[str, Traffic]()
     for counters in launches:
         all_launches.instructions.update(counters.instructions)
@@ -194,10 +194,10 @@ def total(*launches: Counters) -> Counters:
 
 
 def cost(counters: Counters) -> int:
-    """Thread-instructions that take an issue slot. Not mov, and not cvt.u32.u64, the lower half of
-    a pair of registers: for these ptxas emits nothing, but names the registers in the instructions
-    that use them. The upper half, shr.u64 by 32, costs as little, but is counted: counters do not
-    tell it from other shifts."""
+    """Counts the thread-instructions that take an issue slot. mov and cvt.u32.u64, the lower half
+    of a pair of registers, take none: ptxas emits nothing for them, but names the registers in the
+    instructions that use them. The upper half, shr.u64 by 32, costs as little, but is counted:
+    counters do not tell it from other shifts."""
     free = {"cvt.u32.u64"}
     return sum(
         count
@@ -211,7 +211,7 @@ READ_BY_WARPS = {"key", "norm_scales", "block_sums"}
 
 
 def bytes_moved(counters: Counters) -> float:
-    """Between kernels and global memory, but for atomics: what every thread loads and stores. An
+    """Counts the bytes that threads load from global memory and store there, without atomics. An
     address that a whole warp loads is read once."""
     return sum(
         b.written_bytes + b.read_bytes / (32 if b.name in READ_BY_WARPS else 1)

@@ -36,7 +36,7 @@ def unwritten(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 class Problem:
-    """Some tensors by name, of which `written` ones may be written."""
+    """Some tensors by name, of which kernels may write the `written` ones."""
 
     work: Work
 
@@ -61,21 +61,21 @@ class Problem:
         return kind(**given | options)
 
     def expected(self) -> dict[str, Tensor]:
-        """What the CPU kernel makes of the tensors."""
+        """Returns what the CPU kernel makes of the tensors."""
         raise NotImplementedError
 
     def traffic(self, passes: int) -> dict[str, tuple[int, int]]:
-        """How often each tensor has to be read and written, where what is compressed is read in so
-        many passes."""
+        """Returns how often each tensor has to be read and written, if the compressor's input is
+        read in so many passes."""
         raise NotImplementedError
 
     def floor(self, passes: int = 1) -> int:
-        """How many bytes that makes."""
+        """Returns how many bytes that makes."""
         traffic = self.traffic(passes)
         return sum(self.device.arrays[name].nbytes * sum(times) for name, times in traffic.items())
 
     def check(self, tier: Tier, passes: int = 1) -> Counters:
-        """The tier makes the same bits, and touches no tensor more often than it has to."""
+        """Checks that the tier makes the same bits, and touches no tensor more than it has to."""
         fused = isinstance(self.work.params, StepParams)
         counters = step(self.work, tier) if fused else tier(self.work)
         for name, tensor in self.expected().items():
@@ -162,7 +162,7 @@ class Step(Problem):
 
 
 class Drift(Problem):
-    """drift: what would move a state."""
+    """The op drift, which moves no state."""
 
     def __init__(
         self, rows: int, dim: int, dtype: torch.dtype, compressor: Compressor | None, clip: Clip,

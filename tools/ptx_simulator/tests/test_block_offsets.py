@@ -1,4 +1,4 @@
-"""Block offsets on the device: a kernel stops it where they would lead out of a row."""
+"""Block offsets on the device: an assertion fails where they would lead out of a row."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the kernels cost: a tier is worth having because it moves no more bytes than it must, in few
-enough instructions."""
+"""The costs of the kernels: a tier is worth having because it moves no more bytes than it must, in
+few enough instructions."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ by_many_threads = functools.partial(topk_rows, threads=512)
 def check_cost(
     problem: Step | Compression, tier: Tier, budget: float, passes: int = 1, atomics: float = 0.0
 ) -> None:
-    """`budget`: of instructions per element, just above what they are. `atomics`: the most of
-    their bytes, as a share of those that have to be moved."""
+    """Checks the bytes moved and the instructions per element, for which `budget` is just enough.
+    `atomics` is the most of their bytes, as a share of the bytes that have to be moved."""
     counters = problem.check(tier, passes)
     floor = problem.floor(passes)
     assert bytes_moved(counters) < 1.02 * floor

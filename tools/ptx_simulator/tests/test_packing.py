@@ -11,7 +11,7 @@ from ptx_simulator import launch
 import effebm_ext as eff
 
 ROWS = 3
-FIELDS = ("signs", "zeros", "scales")  # of packed signs
+FIELDS = ("signs", "zeros", "scales")  # the tensors of packed signs
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -56,6 +56,6 @@ def test_packing_entries_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> 
     assert device.holds("values", want.values)
     assert device.holds("indices", indices)
     assert device.arrays["flags"].tolist() == [0]
-    params.k = 1  # of which there are more
+    params.k = 1  # there are more entries
     launch(kernel, ROWS, THREADS, [params], buffers=device.arrays)
     assert device.arrays["flags"].tolist() == [1]

@@ -37,7 +37,7 @@ def float_values(dtype: type, n: int = N, seed: int = 0) -> np.ndarray:
 
 
 def bits(a: np.ndarray) -> np.ndarray:
-    """Bits, with one NaN for all."""
+    """Returns the bits, with one NaN for all."""
     unsigned = np.dtype(f"u{a.dtype.itemsize}")
     return np.where(np.isnan(a), unsigned.type(0), np.ascontiguousarray(a).view(unsigned))
 
@@ -133,7 +133,7 @@ def truncated(x: int, y: int) -> int:
 
 
 def least(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """fmin with -0 below +0."""
+    """Returns fmin, with -0 below +0."""
     return np.where((a == 0) & (b == 0), np.where(np.signbit(a), a, b), np.fmin(a, b))
 
 
@@ -273,7 +273,7 @@ extern "C" __global__ void fused(const float* a, const float* b, const float* c,
 
 
 def near_ties(dtype: type) -> tuple[np.ndarray, ...]:
-    """Products that nearly cancel or nearly tie with the addend: there two roundings show."""
+    """Returns products that nearly cancel or tie with the addend, where two roundings show."""
     rng, digits = np.random.default_rng(5), np.finfo(dtype).nmant
     a, b = (1 + rng.integers(0, 2**digits, (2, N)) * 2.0**-digits).astype(dtype)
     b[: N // 4] = (1 + rng.integers(0, 16, N // 4) * 2.0**-4).astype(dtype)
@@ -298,7 +298,7 @@ def test_fma_rounds_once(compiled: Compiled) -> None:
 
 
 def nearest(exact: Fraction, dtype: np.dtype) -> float:
-    """A rational rounded once; Python divides integers with correct rounding to float64."""
+    """Rounds a rational once; Python divides integers with correct rounding to float64."""
     near = exact.numerator / exact.denominator
     if dtype == np.float64:
         return near

@@ -1,4 +1,4 @@
-"""Rows whose tiles need nothing of each other: all of them is kept, or nothing."""
+"""Rows whose tiles need nothing of each other: everything in them is kept, or nothing."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ import effebm_ext as eff
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 LIMITS: dict[str, Any] = {"clip": eff.ClipValue(1.5), "bounds": (-1.0, 1.25)}
-ROWS = 5  # that two teams take in turn, so that one of them has none in the end
+ROWS = 5  # two teams take them in turn, so that one of them has none in the end
 
 
 two_teams = functools.partial(topk_rows, teams=2)
-# In slices of one tile each, the last of them short or, in a cluster, empty.
+# Teams have slices of one tile each, the last of them short or, in a cluster, empty.
 TEAMS = {
     "block": functools.partial(two_teams, team="SingleBlock"),
     "cluster": functools.partial(two_teams, team="Cluster", blocks=4),
@@ -31,7 +31,7 @@ teams = pytest.mark.parametrize("tier", TEAMS)
 
 
 def passes(tier: str, dtype: torch.dtype) -> int:
-    """Over the row: one per 11 bits of its keys, and the last one; unless it stays resident."""
+    """Counts passes over a row: one per 11 bits of a key, and a last one; one if it is resident."""
     bits = 63 if dtype == torch.float64 else 31
     return -(-bits // 11) + 1 if tier == "grid" else 1
 
@@ -60,7 +60,7 @@ def test_teams_of_many_threads_equal_the_cpu_kernel(dtype: torch.dtype, tier: st
 
 
 def hard_rows(dim: int, dtype: torch.dtype) -> torch.Tensor:
-    """All of one magnitude; zeros; infinities and negative zeros; denormals; few magnitudes."""
+    """Makes rows of one magnitude, zeros, infinities and negative zeros, denormals, few values."""
     x = values(5, dim, dtype)
     x[0] = x[0].sign() + (x[0] == 0)
     x[1] = 0
@@ -82,7 +82,7 @@ def test_the_first_of_equals_are_kept_across_slices(dtype: torch.dtype, tier: st
 @dtypes
 @pytest.mark.parametrize("dim", [5, 256, 257, 1000, 1024])
 def test_a_step_of_warps_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
-    """In rows that 16 warps take in turn."""
+    """16 warps take the rows in turn."""
     tier = functools.partial(topk_warps, grid=2)
     Step(19, dim, dtype, eff.TopK(ratio=0.3), residual=True, **LIMITS).check(tier)
 
