@@ -104,7 +104,7 @@ def _launches(
     "--ops",
     default=",".join(OPS),
     callback=options.ops_option,
-    help="plain, or compressors as a configuration writes them (topk:0.1, natural), comma-separated",
+    help="plain, or compressors as a configuration writes them (natural), comma-separated",
 )
 @click.option("--dtype", type=click.Choice(options.DTYPES), default="float32")
 @click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu")

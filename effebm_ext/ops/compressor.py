@@ -102,9 +102,9 @@ class FusedCompressor(ABC):
         arguments = self.kernel_arguments(x)
         key = key_arguments(rng, x) if self.is_random else NO_KEY
         if is_transformed():
-            return _Transformable.apply(x, self, arguments[:3], key[1:], arguments[3], key[0])
+            return _Transformable.apply(x, self, *arguments, *key)
         if is_differentiated(x):
-            return _Differentiable.apply(x, self, arguments[:3], key[1:], arguments[3], key[0])
+            return _Differentiable.apply(x, self, *arguments, *key)
         return _COMPRESS(x, *arguments, *key) if self.is_random else _COMPRESS(x, *arguments)
 
     def kernel_arguments(self, x: Tensor) -> CompressorArguments:
@@ -140,26 +140,20 @@ class _Differentiable(torch.autograd.Function):
     """The op in reverse mode only, as torch.compile traces no function that has a forward mode."""
 
     @staticmethod
-    def forward(
-        x: Tensor,
-        compressor: FusedCompressor,
-        code_and_sizes: tuple[int, int, int],
-        offset_and_chain: tuple[int, int],
-        block_offsets: Tensor | None,
-        key: Tensor | None,
-    ) -> Tensor:
-        return _COMPRESS(x, *code_and_sizes, block_offsets, key, *offset_and_chain)
+    def forward(x: Tensor, compressor: FusedCompressor, *arguments: int | Tensor | None) -> Tensor:
+        return _COMPRESS(x, *arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        x, ctx.compressor, _, ctx.offset_and_chain, _, key = inputs
+        x, ctx.compressor, *_, key, ctx.offset, ctx.first_chain = inputs
+        ctx.n_inputs = len(inputs)
         ctx.save_for_backward(x, key)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, key = ctx.saved_tensors
-        to_x = ctx.compressor.vjp(x, gradient, (key, *ctx.offset_and_chain))
-        return to_x, None, None, None, None, None
+        to_x = ctx.compressor.vjp(x, gradient, (key, ctx.offset, ctx.first_chain))
+        return to_x, *[None] * (ctx.n_inputs - 1)
 
 
 class _Transformable(_Differentiable):
@@ -168,13 +162,13 @@ class _Transformable(_Differentiable):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         _Differentiable.setup_context(ctx, inputs, output)
-        ctx.save_for_forward(inputs[0], inputs[-1])
+        ctx.save_for_forward(inputs[0], inputs[-3])
 
     @staticmethod
     @forward_formula
     def jvp(ctx: Any, saved: Sequence[Tensor], tangent: Tensor, *_: None) -> Tensor:
         x, key = saved
-        return ctx.compressor.vjp(x, tangent, (key, *ctx.offset_and_chain))
+        return ctx.compressor.vjp(x, tangent, (key, ctx.offset, ctx.first_chain))
 
 
 @torch.library.register_fake("effebm::compress")

@@ -23,7 +23,8 @@ BLOCK, ROWS, TILES, STEP, TOPK, TEAM, SIGN, WINDOWS = (
         *("block_sign", "block_sign_windows"),
     )
 )
-CORE, CLIP = "core/langevin_step.h", "core/clip.h"
+COMPRESSORS, CLIP, NATURAL = "core/compressors.h", "core/clip.h", "core/natural.h"
+ELEMENTS, RANDOM_K = "cuda/elements.cuh", "cuda/random_k_launch.cuh"
 PACK, PERTURB = "cuda/packing.cu", "cuda/perturb.cu"
 
 FAULTS = [
@@ -37,10 +38,10 @@ FAULTS = [
     Fault("sum: one term too many", BLOCK, "return i < n ? term(i)", "return i <= n ? term(i)"),
     Fault("sum: partial sums read before they are written", BLOCK, _SYNC, "", 2),
     # the step of one row
-    Fault("noise: wrong purpose", CORE, "Purpose::noise", "Purpose::rounding"),
-    Fault("noise: offset of 32 bits", CORE, "uint64_t(p.key[1]) + uint64_t(p.offset)",
+    Fault("noise: wrong purpose", STEP, "Purpose::noise", "Purpose::acceptance"),
+    Fault("noise: offset of 32 bits", COMPRESSORS, "uint64_t(p.key[1]) + uint64_t(p.offset)",
           "uint32_t(p.key[1] + p.offset)"),
-    Fault("noise: first_chain ignored", STEP, "uint32_t(p.first_chain + r)", "uint32_t(r)"),
+    Fault("noise: first_chain ignored", STEP, "chain_of(p, r)", "uint32_t(r)"),
     Fault("noise: the same for every quad", STEP, "uint32_t(begin / kQuad)", "0"),
     Fault("noise: drawn where its size is zero", STEP, "scalars_.noise_std != A(0)", "true"),
     Fault("rows: misaligned ones read by vectors", ROWS,
@@ -109,6 +110,27 @@ FAULTS = [
           "first + groups_of(start - first) * kSumWidth", "start"),
     Fault("windows: sums of blocks overlap", WINDOWS, "return block + begin / kSumWidth;",
           "return begin / kSumWidth;"),
+    # Random-k
+    Fault("random-k: words of the noise", RANDOM_K, "Purpose::compression", "Purpose::noise"),
+    Fault("random-k: first_chain ignored", RANDOM_K, "chain_of(p, r)", "uint32_t(r)"),
+    Fault("random-k: words of another quad", RANDOM_K, "uint32_t(begin / kQuad)",
+          "uint32_t(begin / kQuad + 1)"),
+    Fault("random-k: the last of a quad not marked", RANDOM_K,
+          "for (int i = 0; i < kQuad; ++i) marks", "for (int i = 0; i < kQuad - 1; ++i) marks"),
+    Fault("random-k: marks of the first row for all", RANDOM_K,
+          "return {marks + r * quads_of(p.dim),", "return {marks,"),
+    Fault("random-k: marks of rows overlap", RANDOM_K, "(dim + kQuad - 1) / kQuad", "dim / kQuad"),
+    Fault("random-k: factor left out", RANDOM_K, "u[i] * factor", "u[i]"),
+    Fault("random-k: factor also where it is biased", "core/random_k.h",
+          "p.compressor_option && ", ""),
+    # natural compression
+    Fault("elements: words of the noise", ELEMENTS, "Purpose::compression", "Purpose::noise"),
+    Fault("elements: words of another quad", ELEMENTS, "uint32_t(begin / kQuad)",
+          "uint32_t(begin / kQuad + 1)"),
+    Fault("elements: one word for a quad", ELEMENTS, "words.w[i]", "words.w[0]"),
+    Fault("natural: dropped bits stay", NATURAL, " & ~(step - 1)", ""),
+    Fault("natural: the largest become infinite", NATURAL, "KeyOf<A>::infinity - step",
+          "KeyOf<A>::infinity"),
     # rows by tiles
     Fault("tiles: one turn per row too few", TILES, "(p.dim + kTilesPerTurn * kTile - 1)",
           "(p.dim + kTilesPerTurn - 1)"),

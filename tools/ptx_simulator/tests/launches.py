@@ -14,15 +14,18 @@ from library import (
     NAMESPACE,
     THREADS,
     Blocks,
-    BlockSignParams,
+    ChoiceParams,
+    CompressorParams,
+    CompressParams,
     Device,
     GroupSums,
+    KeepMarked,
     SignBySums,
     SignInLanes,
     StepParams,
     TeamShape,
-    TopkParams,
     compiled,
+    fields,
     total,
 )
 from ptx_simulator import Counters, launch
@@ -45,7 +48,7 @@ class Work:
 
     source: str  # the file of the kernels
     row: str  # the class that reads and writes rows
-    params: StepParams | TopkParams | BlockSignParams
+    params: StepParams | CompressParams | ChoiceParams
     device: Device
     dtype: torch.dtype  # the state's
     blocks: Blocks
@@ -59,7 +62,7 @@ class Work:
 
     def types(self, row: str = "{}", team: str = "") -> str:
         """Returns the template arguments of a kernel: rows, a team, parameters."""
-        space = NAMESPACE if isinstance(self.params, StepParams) else "effebm::"
+        space = "effebm::" if isinstance(self.params, CompressParams) else NAMESPACE
         row = row.format(NAMESPACE + self.row)
         return f"{row}, {team}{space}{type(self.params).__name__}"
 
@@ -100,6 +103,11 @@ def keep_nothing(work: Work, grid: int | None = None) -> Counters:
     return tiles(work, "Keep<false>", EMPTY, grid)
 
 
+def natural(work: Work, grid: int | None = None) -> Counters:
+    element = f"{NAMESPACE.replace('cuda_kernels', 'core')}Natural"
+    return tiles(work, f"ByElement<{element}>", EMPTY, grid)
+
+
 def topk_warps(work: Work, grid: int | None = None) -> Counters:
     quads = 2 if work.dim <= 2 * WARP * QUAD else 8
     return work.run(
@@ -123,7 +131,8 @@ def topk_rows(
         shape = TeamShape(size, slice_)
     if team == "Grid":
         shape.counters = work.device.space("counters", teams * COUNTERS_OF_A_TEAM, np.uint32)
-    row = f"{NAMESPACE}Resident<{{}} >" if resident else "{}"
+    close = " >" if work.row.endswith(">") else ">"  # as names of kernels have it
+    row = f"{NAMESPACE}Resident<{{}}{close}" if resident else "{}"
     return work.run(
         f"topk_rows<{work.types(row, f'{NAMESPACE}{team}, ')}>",
         teams * size,
@@ -171,6 +180,15 @@ def block_sign_windows(work: Work, grid: int | None = None) -> Counters:
 
 
 Tier = Callable[[Work], Counters]
+
+
+def random_k(work: Work, choose: Tier, grid: int | None = None) -> Counters:
+    """`choose`: the tier of Top-k that takes the random words."""
+    given = {name: getattr(work.params, name) for name in fields(CompressorParams)}
+    marks = work.device.space("marks", work.rows * parts(work.dim, QUAD), np.uint8)
+    params = ChoiceParams(**given, rows=work.rows, dim=work.dim, marks=marks)
+    words = Work(work.source, "ChoiceRow", params, work.device, torch.float32, work.blocks, work.k)
+    return total(choose(words), tiles(work, "KeepMarked", KeepMarked(marks), grid))
 
 
 def step(work: Work, tier: Tier) -> Counters:

@@ -32,22 +32,30 @@ DTYPES = {
 NAMESPACE = "effebm::baseline::cuda_kernels::"
 
 
-class StepParams(ctypes.Structure):
+class CompressorParams(ctypes.Structure):
+    """CompressorParams of csrc/core/compressors.h, with which those below begin."""
+
+    _fields_ = (
+        *[("compressor", ctypes.c_int), ("compressor_size", ctypes.c_int64)],
+        *[("compressor_option", ctypes.c_int64), ("block_offsets", ctypes.c_uint64)],
+        *[("n_blocks", ctypes.c_int64), ("key", ctypes.c_uint64)],
+        *[("offset", ctypes.c_int64), ("first_chain", ctypes.c_int64)],
+    )
+
+
+class StepParams(CompressorParams):
     """LangevinStepParams of csrc/core/langevin_step.h, and what csrc/cuda/step_row.cuh adds."""
 
     _fields_ = (
         *[("dtype", ctypes.c_int), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64)],
         *[(name, ctypes.c_uint64) for name in ("x", "out", "grad", "residual", "drift", "delta")],
-        *[("row_sums_of", ctypes.c_int), ("row_sums", ctypes.c_uint64), ("key", ctypes.c_uint64)],
-        *[("offset", ctypes.c_int64), ("first_chain", ctypes.c_int64)],
+        *[("row_sums_of", ctypes.c_int), ("row_sums", ctypes.c_uint64)],
         *[("step_size", ctypes.c_double), ("step_sizes", ctypes.c_uint64)],
         *[("step_sizes_stride", ctypes.c_int64), ("has_noise_std", ctypes.c_bool)],
         *[("noise_std", ctypes.c_double), ("noise_stds", ctypes.c_uint64)],
-        *[("noise_stds_stride", ctypes.c_int64), ("compressor", ctypes.c_int)],
-        *[("compressor_size", ctypes.c_int64), ("block_offsets", ctypes.c_uint64)],
-        *[("n_blocks", ctypes.c_int64), ("clip", ctypes.c_int)],
-        *[("clip_limit", ctypes.c_double), ("bounds", ctypes.c_int)],
-        *[("lower", ctypes.c_double), ("upper", ctypes.c_double)],
+        *[("noise_stds_stride", ctypes.c_int64)],
+        *[("clip", ctypes.c_int), ("clip_limit", ctypes.c_double)],
+        *[("bounds", ctypes.c_int), ("lower", ctypes.c_double), ("upper", ctypes.c_double)],
         *[("norm_scales", ctypes.c_uint64), ("group_sums", ctypes.c_uint64)],
     )
 
@@ -61,23 +69,19 @@ class Blocks(ctypes.Structure):
     )
 
 
-class TopkParams(ctypes.Structure):
-    """TopkParams of csrc/core/topk.h."""
+class CompressParams(CompressorParams):
+    """CompressParams of csrc/core/compressors.h."""
 
     _fields_ = (
         *[("dtype", ctypes.c_int), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64)],
-        *[("k", ctypes.c_int64), ("x", ctypes.c_uint64), ("out", ctypes.c_uint64)],
+        *[("x", ctypes.c_uint64), ("out", ctypes.c_uint64)],
     )
 
 
-class BlockSignParams(ctypes.Structure):
-    """BlockSignParams of csrc/core/block_sign.h."""
+class ChoiceParams(CompressorParams):
+    """ChoiceParams of csrc/cuda/random_k_launch.cuh."""
 
-    _fields_ = (
-        *[("dtype", ctypes.c_int), ("rows", ctypes.c_int64), ("dim", ctypes.c_int64)],
-        *[("block_size", ctypes.c_int64), ("block_offsets", ctypes.c_uint64)],
-        *[("n_blocks", ctypes.c_int64), ("x", ctypes.c_uint64), ("out", ctypes.c_uint64)],
-    )
+    _fields_ = (("rows", ctypes.c_int64), ("dim", ctypes.c_int64), ("marks", ctypes.c_uint64))
 
 
 class SignsParams(ctypes.Structure):
@@ -120,6 +124,12 @@ class TeamShape(ctypes.Structure):
     _fields_ = (("size", ctypes.c_int), ("slice", ctypes.c_int64), ("counters", ctypes.c_uint64))
 
 
+class KeepMarked(ctypes.Structure):
+    """KeepMarked of csrc/cuda/random_k_launch.cuh."""
+
+    _fields_ = (("marks", ctypes.c_uint64),)
+
+
 class SignInLanes(ctypes.Structure):
     """SignInLanes of csrc/cuda/block_sign_lanes.cuh."""
 
@@ -136,6 +146,12 @@ class SignBySums(ctypes.Structure):
     """SignBySums of csrc/cuda/block_sign_windows.cuh."""
 
     _fields_ = (("blocks", Blocks), ("groups", GroupSums))
+
+
+def fields(kind: type[ctypes.Structure]) -> set[str]:
+    """The names of a structure's fields, those of its base among them."""
+    kinds = [one for one in kind.__mro__ if issubclass(one, ctypes.Structure)]
+    return {name for one in kinds for name, *_ in getattr(one, "_fields_", ())}
 
 
 @functools.cache

@@ -6,17 +6,18 @@ from typing import Any
 
 import torch
 from launches import Tier, Work, step
-from library import DTYPES, Blocks, BlockSignParams, Device, StepParams, TopkParams
+from library import DTYPES, Blocks, CompressParams, Device, StepParams, fields
 from ptx_simulator import Counters
 from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext import _C
+from effebm_ext.ops.compressor import NO_COMPRESSOR
+from effebm_ext.ops.compressor import FusedCompressor as Compressor
 
 KEY = eff.Key(-7, offset=2**33 + 1, first_chain=2**31)
 STEP = 0.3
 STATISTICS, TRANSITION = _C.ROW_SUMS_STATISTICS, _C.ROW_SUMS_TRANSITION
-Compressor = eff.TopK | eff.BlockSign
 Clip = eff.ClipValue | eff.ClipNorm
 Bounds = tuple[float, float] | eff.Reflect
 
@@ -44,7 +45,10 @@ class Problem:
         self, compressor: Compressor | None, written: set[str], tensors: dict[str, Tensor]
     ) -> None:
         x = tensors["x"] if "x" in tensors else tensors["grad"]
-        size, offsets = compressor.kernel_arguments(x)[1:] if compressor else (0, None)
+        arguments = compressor.kernel_arguments(x) if compressor else NO_COMPRESSOR
+        code, size, option, offsets = arguments
+        if compressor and compressor.is_random:
+            tensors = tensors | {"key": torch.tensor([KEY.seed, 0])}
         if offsets is not None:
             tensors = tensors | {"block_offsets": offsets}
         self.tensors, self.compressor, self.device = tensors, compressor, Device(**tensors)
@@ -52,12 +56,14 @@ class Problem:
         self.size, count = size, len(offsets) - 1 if offsets is not None else 0
         pointers = self.device.pointers()
         self.blocks = Blocks(x.shape[1], size, pointers.get("block_offsets", 0), count)
-        sizes = {"k": size, "block_size": size, "compressor_size": size, "n_blocks": count}
-        self._given = {"rows": x.shape[0], "dim": x.shape[1], **sizes, **pointers}
+        self._given = {
+            "rows": x.shape[0], "dim": x.shape[1], "compressor": code, "compressor_size": size,
+            "compressor_option": option, "n_blocks": count, "offset": KEY.offset,
+            "first_chain": KEY.first_chain, **pointers,
+        }  # fmt: skip
 
     def params(self, kind: type[Any], **options: Any) -> Any:
-        known = {name for name, *_ in kind._fields_}
-        given = {name: value for name, value in self._given.items() if name in known}
+        given = {name: value for name, value in self._given.items() if name in fields(kind)}
         return kind(**given | options)
 
     def expected(self) -> dict[str, Tensor]:
@@ -68,6 +74,11 @@ class Problem:
         """Returns how often each tensor has to be read and written, if the compressor's input is
         read in so many passes."""
         raise NotImplementedError
+
+    def marks(self) -> dict[str, tuple[int, int]]:
+        """The traffic of what Random-k chooses, which every quad has a byte of."""
+        marked = isinstance(self.compressor, eff.RandomK)
+        return {"marks": (1, 1)} if marked else {}
 
     def floor(self, passes: int = 1) -> int:
         """Returns how many bytes that makes."""
@@ -84,28 +95,27 @@ class Problem:
             buffer, array = counters.buffer(name), self.device.arrays[name]
             moved = (buffer.read_bytes, buffer.written_bytes)
             assert moved == (reads * array.nbytes, writes * array.nbytes), name
-            width = min(16, 4 * array.itemsize) if self.work.vector else array.itemsize
+            single = name == "marks" or not self.work.vector
+            width = array.itemsize if single else min(16, 4 * array.itemsize)
             assert set(buffer.store_widths) <= {width}, name
             assert reads != 1 or set(buffer.load_widths) == {width}, name
         return counters
 
 
 class Compression(Problem):
-    """topk_compress or block_sign_compress."""
+    """The op that only compresses."""
 
     def __init__(self, x: Tensor, compressor: Compressor) -> None:
         super().__init__(compressor, {"out"}, {"x": x, "out": unwritten(x)})
-        topk = isinstance(compressor, eff.TopK)
-        source, kind = ("topk", TopkParams) if topk else ("block_sign", BlockSignParams)
-        row, params = f"CompressRow<{DTYPES[x.dtype]}>", self.params(kind)
-        self.work = Work(source, row, params, self.device, x.dtype, self.blocks, self.size)
+        row, params = f"CompressRow<{DTYPES[x.dtype]}>", self.params(CompressParams)
+        self.work = Work("compress", row, params, self.device, x.dtype, self.blocks, self.size)
 
     def expected(self) -> dict[str, Tensor]:
         assert self.compressor is not None
-        return {"out": self.compressor.compress(self.tensors["x"])}
+        return {"out": self.compressor.compress(self.tensors["x"], rng=KEY)}
 
     def traffic(self, passes: int) -> dict[str, tuple[int, int]]:
-        return {"x": (passes, 0), "out": (0, 1)}
+        return {"x": (passes, 0), "out": (0, 1), **self.marks()}
 
 
 class Step(Problem):
@@ -137,8 +147,7 @@ class Step(Problem):
         }  # fmt: skip
         params = self.params(
             StepParams, step_size=STEP, step_sizes_stride=int(per_chain), row_sums_of=sums,
-            has_noise_std=noise_std is not None, noise_std=noise_std or 0, offset=KEY.offset,
-            first_chain=KEY.first_chain, **_limits(clip, bounds),
+            has_noise_std=noise_std is not None, noise_std=noise_std or 0, **_limits(clip, bounds),
         )  # fmt: skip
         params.out = params.out or params.x
         row = f"StepRow<{DTYPES[dtype]}, {str(sums > 0).lower()}>"
@@ -158,7 +167,8 @@ class Step(Problem):
         in_place = self.sums != TRANSITION
         state = {"x": (1, 1)} if in_place else {"x": (1, 0), "out": (0, 1), "drift": (0, 1)}
         memory = {"residual": (passes, 1)} if "residual" in self.tensors else {}
-        return {"grad": (passes + _passes_of(self.clip), 0), **state, **memory}
+        grad = {"grad": (passes + _passes_of(self.clip), 0)}
+        return grad | state | memory | self.marks()
 
 
 class Drift(Problem):
@@ -182,13 +192,14 @@ class Drift(Problem):
     def expected(self) -> dict[str, Tensor]:
         delta = self.tensors.get("delta")
         drift, *sums = eff.drift(
-            self.tensors["grad"], compressor=self.compressor, clip=self.clip, delta=delta
+            self.tensors["grad"], compressor=self.compressor, clip=self.clip, delta=delta, rng=KEY
         )
         return {"drift": drift, "row_sums": torch.stack(sums, dim=1)}
 
     def traffic(self, passes: int) -> dict[str, tuple[int, int]]:
         delta = {"delta": (1, 0)} if "delta" in self.tensors else {}
-        return {"grad": (passes + _passes_of(self.clip), 0), "drift": (0, 1), **delta}
+        grad = {"grad": (passes + _passes_of(self.clip), 0)}
+        return grad | {"drift": (0, 1)} | delta | self.marks()
 
 
 def _passes_of(clip: Clip | None) -> int:

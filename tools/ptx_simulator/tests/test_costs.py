@@ -13,6 +13,8 @@ from launches import (
     block_sign_segments,
     block_sign_windows,
     keep_all,
+    natural,
+    random_k,
     topk_rows,
     topk_warps,
 )
@@ -21,7 +23,7 @@ from problems import STATISTICS, TRANSITION, Compression, Step, values
 
 import effebm_ext as eff
 
-FLOAT, TOPK = torch.float32, eff.TopK(ratio=0.1)
+FLOAT, TOPK, RANDOM = torch.float32, eff.TopK(ratio=0.1), eff.RandomK(ratio=0.1)
 by_many_threads = functools.partial(topk_rows, threads=512)
 
 
@@ -72,6 +74,20 @@ def test_topk_by_a_grid_is_four_passes() -> None:
     tier = functools.partial(by_many_threads, team="Grid", blocks=16, resident=False)
     problem = Compression(values(1, 1_000_000, FLOAT), TOPK)
     check_cost(problem, tier, budget=106, passes=4, atomics=0.05)
+
+
+def test_random_k_by_warps_is_one_pass_and_one_over_marks() -> None:
+    tier = functools.partial(random_k, choose=topk_warps)
+    check_cost(Step(16, 1000, FLOAT, RANDOM), tier, budget=216)
+
+
+def test_random_k_by_a_block_is_one_pass_and_one_over_marks() -> None:
+    choose = functools.partial(by_many_threads, team="SingleBlock")
+    check_cost(Step(1, 55_000, FLOAT, RANDOM), functools.partial(random_k, choose=choose), 235)
+
+
+def test_natural_compression_is_one_pass() -> None:
+    check_cost(Step(8, 4096, FLOAT, eff.NaturalCompression()), natural, budget=130)
 
 
 def test_block_sign_in_lanes_is_one_pass() -> None:

@@ -18,6 +18,8 @@ from launches import (
     block_sign_windows,
     join_groups,
     keep_all,
+    natural,
+    random_k,
     topk_rows,
 )
 from library import DTYPES
@@ -31,16 +33,20 @@ ROWS = 3
 
 
 two_teams = functools.partial(topk_rows, teams=2)
+by_blocks = functools.partial(two_teams, team="SingleBlock")
 TOPK, SIGN = eff.TopK(ratio=0.3), eff.BlockSign(512)
+RANDOM = eff.RandomK(ratio=0.3, unbiased=False)
 TIERS: dict[str, tuple[Compressor | None, Tier]] = {
     "no compressor": (None, keep_all),
-    "block": (TOPK, functools.partial(two_teams, team="SingleBlock")),
+    "block": (TOPK, by_blocks),
     "cluster": (TOPK, functools.partial(two_teams, team="Cluster", blocks=4)),
     "resident grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3)),
     "grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3, resident=False)),
     "lanes": (eff.BlockSign(64), block_sign_lanes),
     "segments": (SIGN, functools.partial(block_sign_segments, segment=1024)),
     "windows": (SIGN, block_sign_windows),
+    "random-k": (RANDOM, functools.partial(random_k, choose=by_blocks)),
+    "natural": (eff.NaturalCompression(2), natural),
 }
 tiers = pytest.mark.parametrize("tier", TIERS)
 
@@ -80,7 +86,6 @@ def test_statistics_equal_the_cpu_kernel(tier: str, dim: int, clip: Any) -> None
 
 @dtypes
 def test_statistics_of_every_dtype_equal_the_cpu_kernel(dtype: torch.dtype) -> None:
-    by_blocks = functools.partial(two_teams, team="SingleBlock")
     Step(ROWS, 1030, dtype, clip=CLIPS[0], sums=STATISTICS).check(keep_all)
     Step(ROWS, 1030, dtype, TOPK, clip=CLIPS[1], sums=STATISTICS).check(by_blocks)
 
@@ -98,7 +103,9 @@ def test_short_rows_that_share_a_block_have_their_own_sums(
 
 
 @dtypes
-@pytest.mark.parametrize("tier", ["no compressor", "resident grid", "segments"])
+@pytest.mark.parametrize(
+    "tier", ["no compressor", "resident grid", "segments", "random-k", "natural"]
+)
 def test_a_drift_equals_the_cpu_kernel(dtype: torch.dtype, tier: str) -> None:
     compressor, kernels = TIERS[tier]
     for dim, clip, with_delta in ((5, CLIPS[0], False), (1030, CLIPS[1], True)):
