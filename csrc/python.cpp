@@ -38,10 +38,14 @@ PYBIND11_MODULE(_C, m) {
       py::capsule(reinterpret_cast<void*>(&ops::register_kernels), ops::kRegisterKernels);
 
   py::dict compressors;
-#define EFFEBM_CODE(name, ...) compressors[#name] = int(Compressor::name);
+  py::set random;
+#define EFFEBM_CODE(name, Class, draws, ...)  \
+  compressors[#name] = int(Compressor::name); \
+  if (draws) random.add(int(Compressor::name));
   EFFEBM_COMPRESSORS(EFFEBM_CODE)
 #undef EFFEBM_CODE
   m.attr("COMPRESSORS") = compressors;
+  m.attr("RANDOM_COMPRESSORS") = py::frozenset(random);
   m.attr("COMPRESSOR_NONE") = int(Compressor::none);
   m.attr("CLIP_NONE") = int(Clip::none);
   m.attr("CLIP_VALUE") = int(Clip::value);

@@ -1,4 +1,5 @@
 COMPRESSORS: dict[str, int]  # the codes by name
+RANDOM_COMPRESSORS: frozenset[int]  # the codes of those that draw
 COMPRESSOR_NONE: int
 CLIP_NONE: int
 CLIP_VALUE: int

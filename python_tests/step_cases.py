@@ -16,7 +16,7 @@ NOISES = [None, 0, 0.3, torch.tensor(0.3), torch.tensor([0.0, 0.5, 2.0])]
 # The arguments of the ops after the tensors, as a step without options has them.
 NEUTRAL = {"key": torch.tensor([1, 2]), "offset": 0, "first_chain": 0, "step_size": 0.1,
            "step_sizes": None, "noise_std": None, "noise_stds": None, "compressor": 0,
-           "compressor_size": 0, "compressor_option": 0, "block_offsets": None, "clip": 0,
+           "compressor_size": 0, "block_offsets": None, "clip": 0,
            "clip_limit": 0.0, "bounds": 0, "lower": 0.0, "upper": 0.0}  # fmt: skip
 
 

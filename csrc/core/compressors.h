@@ -9,10 +9,11 @@
 // random words. `what` names its size, which lies between least and most for rows of `dim`.
 //
 // A compressor of rows looks at a row, or at a block of it, before it compresses an element: each
-// device has its own code, ClassCompressor in cpu/name.h and ClassLaunch in cuda/name_launch.cuh.
+// device has its own code, ClassCompressor in cpu/ and ClassLaunch in cuda/. Two names may share a
+// class.
 #define EFFEBM_ROW_COMPRESSORS(f)                                                               \
   f(topk, Topk, false, "k", 0, dim) f(block_sign, BlockSign, false, "block_size", 1, INT64_MAX) \
-      f(random_k, RandomK, true, "k", 0, dim)
+      f(random_k, RandomK, true, "k", 0, dim) f(biased_random_k, RandomK, true, "k", 0, dim)
 
 // A compressor of elements looks at one element and its random word only: all devices share the
 // class in core/name.h.
@@ -33,7 +34,6 @@ enum class Compressor : int {
 struct CompressorParams {
   Compressor compressor;
   int64_t compressor_size;
-  int64_t compressor_option;     // of Random-k: whether it is unbiased
   const int64_t* block_offsets;  // of Block-Sign, or null
   int64_t n_blocks;              // where there are offsets
   const int64_t* key;            // seed, offset; or null where nothing is drawn

@@ -11,7 +11,8 @@ EFFEBM_HD float random_magnitude(uint32_t word) { return from_bits((word >> 2) +
 // The factor of the entries that are kept. (Where none are, there is nothing to multiply.)
 template <class A>
 EFFEBM_HD A random_k_factor(const CompressorParams& p, int64_t dim) {
-  return p.compressor_option && p.compressor_size ? divide(A(dim), A(p.compressor_size)) : A(1);
+  const bool scales = p.compressor == Compressor::random_k && p.compressor_size > 0;
+  return scales ? divide(A(dim), A(p.compressor_size)) : A(1);
 }
 
 }  // namespace effebm::inline EFFEBM_ISA::core

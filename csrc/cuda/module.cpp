@@ -14,7 +14,8 @@ namespace {
 template <class Params>
 void check(const Params& p) {
   if constexpr (std::is_base_of_v<CompressorParams, Params>) {
-    const bool selects = p.compressor == Compressor::topk || p.compressor == Compressor::random_k;
+    const bool selects = p.compressor == Compressor::topk || p.compressor == Compressor::random_k ||
+                         p.compressor == Compressor::biased_random_k;
     STD_TORCH_CHECK(!selects || p.dim <= kMaxTopkDim,
                     "x: expected fewer than 2**32 elements per row for Top-k and Random-k on CUDA");
   }

@@ -26,7 +26,6 @@ struct CompressorArguments {
   Arguments& from;
   Compressor compressor = Compressor(from.take<int64_t>());
   int64_t size = from.take<int64_t>();
-  int64_t option = from.take<int64_t>();
   OptionalTensor block_offsets = from.take<OptionalTensor>();
 };
 
@@ -52,7 +51,6 @@ inline CompressorParams compressor_params(const Tensor& x, const CompressorArgum
   CompressorParams p{};
   p.compressor = a.compressor;
   p.compressor_size = a.size;
-  p.compressor_option = a.option;
   switch (a.compressor) {
     case Compressor::none:
       return p;
@@ -103,7 +101,6 @@ inline void add_key(const Tensor& x, const KeyArguments<OptionalTensor>& a, Comp
 
 // In the order of the schemas. Sizes are SymInt, so that torch.compile need not recompile when they
 // change.
-#define EFFEBM_COMPRESSOR_SCHEMA                 \
-  "int compressor=0, SymInt compressor_size=0, " \
-  "SymInt compressor_option=0, Tensor? block_offsets=None"
+#define EFFEBM_COMPRESSOR_SCHEMA \
+  "int compressor=0, SymInt compressor_size=0, Tensor? block_offsets=None"
 #define EFFEBM_KEY_SCHEMA "Tensor? key=None, SymInt offset=0, SymInt first_chain=0"

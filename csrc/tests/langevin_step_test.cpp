@@ -84,7 +84,7 @@ void drift_alone(const Kernels& table) {
       Result<T> alone{step.out, step.residual, std::vector<A>(step.drift.size(), A(99)),
                       std::vector<A>(step.row_sums.size(), A(99))};
       LangevinStepParams q = p;
-      if (compressor != Compressor::random_k && compressor != Compressor::natural) q.key = nullptr;
+      if (compressor < Compressor::random_k) q.key = nullptr;  // the others draw
       q.grad = problem.grad.data();
       q.delta = delta.data();
       q.drift = alone.drift.data();

@@ -157,8 +157,8 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
   const uint64_t seed = uint64_t(p.key[0]), offset = uint64_t(p.key[1]) + uint64_t(p.offset);
   const std::vector<uint32_t> words = reference_words(
       make_stream(seed, offset, Purpose::compression), uint32_t(p.first_chain + r), p.dim);
-  if (p.compressor == Compressor::random_k)
-    c = reference_random_k(u, words, p.compressor_size, p.compressor_option);
+  if (p.compressor == Compressor::random_k || p.compressor == Compressor::biased_random_k)
+    c = reference_random_k(u, words, p.compressor_size, p.compressor == Compressor::random_k);
   if (p.compressor == Compressor::natural)
     for (size_t i = 0; i < c.size(); ++i)
       c[i] = reference_natural(u[i], words[i], int(p.compressor_size));

@@ -10,17 +10,21 @@ namespace effebm::test {
 constexpr int64_t kRows = 4;
 constexpr int64_t kKey[2] = {0x0123456789ABCDEF, (int64_t(1) << 40) + 5};
 
-constexpr Compressor kCompressors[] = {Compressor::none, Compressor::topk, Compressor::block_sign,
-                                       Compressor::random_k, Compressor::natural};
+constexpr Compressor kCompressors[] = {Compressor::none,
+                                       Compressor::topk,
+                                       Compressor::block_sign,
+                                       Compressor::random_k,
+                                       Compressor::biased_random_k,
+                                       Compressor::natural};
 
 // Gives the step a compressor of about this size.
 inline void compress_by(LangevinStepParams& p, Compressor compressor, int64_t size) {
-  const bool selects = compressor == Compressor::topk || compressor == Compressor::random_k;
+  const bool selects = compressor == Compressor::topk || compressor == Compressor::random_k ||
+                       compressor == Compressor::biased_random_k;
   p.compressor = compressor;
   p.compressor_size = compressor == Compressor::natural ? size % 23
                       : selects                         ? std::min(size, p.dim)
                                                         : std::max<int64_t>(size, 1);
-  p.compressor_option = size % 2;
 }
 
 // The results of a step. Results that were not asked for are empty.

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from effebm_ext.ops.checks import compute_dtype, row_size
-from effebm_ext.ops.compressor import NO_KEY, FusedCompressor, KeyArguments
+from effebm_ext.ops.compressor import (
+    NO_KEY,
+    CompressorArguments,
+    FusedCompressor,
+    KeyArguments,
+)
 from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.reference import canonical_sum
 from effebm_ext.scalars import as_int
@@ -96,10 +101,9 @@ class BlockSign(FusedCompressor):
         """See :meth:`FusedCompressor.parse`: ``64`` is the size of the blocks."""
         return cls(int(text))
 
-    def options(self, x: Tensor) -> tuple[int, int, Tensor | None]:
-        """See :meth:`FusedCompressor.options`."""
-        size, offsets = self.blocks(x)
-        return size, 0, offsets
+    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
+        """See :meth:`FusedCompressor.kernel_arguments`."""
+        return self.code, *self.blocks(x)
 
     def pack(self, c: Tensor) -> PackedSigns:
         """A tensor that this has compressed, or the drift of a transition, in one bit per entry

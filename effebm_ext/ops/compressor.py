@@ -3,7 +3,6 @@ tensor."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeGuard
 
@@ -17,28 +16,30 @@ from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.rng import Rng, key_arguments
 from effebm_ext.transforms import forward_formula, is_transformed
 
-# The code of the compressor, its size, its option, and the offsets of its blocks.
-CompressorArguments = tuple[int, int, int, Tensor | None]
-NO_COMPRESSOR: CompressorArguments = (_C.COMPRESSOR_NONE, 0, 0, None)
+# The code of the compressor, its size, and the offsets of its blocks.
+CompressorArguments = tuple[int, int, Tensor | None]
+NO_COMPRESSOR: CompressorArguments = (_C.COMPRESSOR_NONE, 0, None)
 
 # The key of random numbers, int64 (2,), with offset and first_chain.
 KeyArguments = tuple[Tensor | None, int, int]
 NO_KEY: KeyArguments = (None, 0, 0)
 
-_COMPRESS = torch.ops.effebm.compress.default
+COMPRESS = torch.ops.effebm.compress.default
 
 
-class FusedCompressor(ABC):
+class FusedCompressor:  # no ABC, whose isinstance takes longer
     """A compressor that the kernels know, so that it is a part of the fused step.
 
     Attributes:
         name: the compressor's name in the list of the kernels (csrc/core/compressors.h).
+        code: the number by which the ops know that name.
         text_form: how a configuration writes the compressor.
         is_random: the compressor draws random numbers.
         shrinks: the error ``u - C(u)`` is in the mean no larger than u, as error feedback needs.
     """
 
     name: ClassVar[str]
+    code: ClassVar[int]
     text_form: ClassVar[str]
     is_random: ClassVar[bool] = False
     known: ClassVar[dict[str, type[FusedCompressor]]] = {}
@@ -46,38 +47,39 @@ class FusedCompressor(ABC):
     def __init_subclass__(cls) -> None:
         if "name" in cls.__dict__:
             FusedCompressor.known[cls.name] = cls
+            cls.code = _C.COMPRESSORS[cls.name]
 
     @classmethod
-    @abstractmethod
     def parse(cls, text: str) -> FusedCompressor:
         """Makes the compressor from what follows its name and a colon in a configuration.
 
         Raises:
             ValueError: the text is of another form.
         """
+        raise NotImplementedError
 
-    @abstractmethod
-    def options(self, x: Tensor) -> tuple[int, int, Tensor | None]:
-        """Returns the size, the option and the block offsets by which the ops know this compressor,
-        for chains like those of ``x``.
+    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
+        """Returns the arguments by which the ops know this compressor, for chains like those of
+        ``x``: its code, size and block offsets.
 
         Raises:
             ValueError: the compressor does not fit the rows of ``x``.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def vjp(self, u: Tensor, v: Tensor, key: KeyArguments = NO_KEY) -> Tensor:
         """Returns ``v`` times the derivative of :meth:`compress` at ``u`` with the random numbers
         of ``key``, a symmetric matrix."""
+        raise NotImplementedError
 
-    @abstractmethod
     def pack(self, c: Tensor) -> Packed:
         """Returns a tensor that this has compressed in less memory; ``pack(c).unpack()`` is c, bit
         for bit."""
+        raise NotImplementedError
 
-    @abstractmethod
     def reference(self, u: Tensor, seed: int, offset: int, first_chain: int) -> Tensor:
         """Returns ``C(u)`` in plain PyTorch, equal to :meth:`compress` in bits."""
+        raise NotImplementedError
 
     @property
     def shrinks(self) -> bool:
@@ -105,12 +107,7 @@ class FusedCompressor(ABC):
             return _Transformable.apply(x, self, *arguments, *key)
         if is_differentiated(x):
             return _Differentiable.apply(x, self, *arguments, *key)
-        return _COMPRESS(x, *arguments, *key) if self.is_random else _COMPRESS(x, *arguments)
-
-    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
-        """Returns the arguments by which the ops know this compressor, for chains like those of
-        ``x``."""
-        return _C.COMPRESSORS[self.name], *self.options(x)
+        return COMPRESS(x, *arguments, *key) if self.is_random else COMPRESS(x, *arguments)
 
 
 Compressor = FusedCompressor | Callable[[Tensor], Tensor]
@@ -131,9 +128,7 @@ def no_compressor(value: object) -> TypeError:
 
 def is_random(arguments: Mapping[str, Any]) -> bool:
     """Tells whether the compressor of an op's call draws random numbers."""
-    code = arguments["compressor"]
-    random = (name for name, cls in FusedCompressor.known.items() if cls.is_random)
-    return any(code == _C.COMPRESSORS[name] for name in random)
+    return arguments["compressor"] in _C.RANDOM_COMPRESSORS
 
 
 class _Differentiable(torch.autograd.Function):
@@ -141,7 +136,7 @@ class _Differentiable(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, compressor: FusedCompressor, *arguments: int | Tensor | None) -> Tensor:
-        return _COMPRESS(x, *arguments)
+        return COMPRESS(x, *arguments)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -177,5 +172,5 @@ def _(x: Tensor, *arguments: object) -> Tensor:
 
 
 torch.library.register_vmap(
-    "effebm::compress", rule_by_folding(_COMPRESS, key="key", draws=is_random)
+    "effebm::compress", rule_by_folding(COMPRESS, key="key", draws=is_random)
 )

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from effebm_ext.ops.checks import row_size
-from effebm_ext.ops.compressor import FusedCompressor
+from effebm_ext.ops.compressor import CompressorArguments, FusedCompressor
 from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
 from effebm_ext.scalars import as_float, as_int
 
@@ -90,9 +90,9 @@ class KeepsEntries(FusedCompressor):
             return checked_k(self.k, dim)
         return min(dim, max(1, math.floor(self.ratio * dim + 0.5)))
 
-    def options(self, x: Tensor) -> tuple[int, int, None]:
-        """See :meth:`FusedCompressor.options`."""
-        return self.entries(row_size(x)), 0, None
+    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
+        """See :meth:`FusedCompressor.kernel_arguments`."""
+        return self.code, self.entries(row_size(x)), None
 
     def pack(self, c: Tensor) -> PackedEntries:
         """Returns a tensor that this has compressed, or the drift of a transition, as values and

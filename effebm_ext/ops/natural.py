@@ -8,7 +8,12 @@ import torch
 from torch import Tensor
 
 from effebm_ext.ops.checks import compute_dtype, row_size
-from effebm_ext.ops.compressor import NO_KEY, FusedCompressor, KeyArguments
+from effebm_ext.ops.compressor import (
+    NO_KEY,
+    CompressorArguments,
+    FusedCompressor,
+    KeyArguments,
+)
 from effebm_ext.ops.packing import PackedUpperBits, check_packable, pack_upper_bits
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
@@ -57,9 +62,9 @@ class NaturalCompression(FusedCompressor):
         """See :meth:`FusedCompressor.parse`: nothing, or the bits of mantissa."""
         return cls(int(text)) if text else cls()
 
-    def options(self, x: Tensor) -> tuple[int, int, None]:
-        """See :meth:`FusedCompressor.options`."""
-        return self.mantissa_bits, 0, None
+    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
+        """See :meth:`FusedCompressor.kernel_arguments`."""
+        return self.code, self.mantissa_bits, None
 
     def vjp(self, u: Tensor, v: Tensor, key: KeyArguments = NO_KEY) -> Tensor:
         """See :meth:`FusedCompressor.vjp`: ``v``."""

@@ -7,8 +7,9 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype, row_size
-from effebm_ext.ops.compressor import NO_KEY, KeyArguments
+from effebm_ext.ops.compressor import COMPRESS, NO_KEY, CompressorArguments, KeyArguments
 from effebm_ext.ops.entries import KeepsEntries
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
@@ -64,14 +65,15 @@ class RandomK(KeepsEntries):
     def shrinks(self) -> bool:
         return not self.unbiased
 
-    def options(self, x: Tensor) -> tuple[int, int, None]:
-        """See :meth:`FusedCompressor.options`."""
-        return self.entries(row_size(x)), int(self.unbiased), None
+    def kernel_arguments(self, x: Tensor) -> CompressorArguments:
+        """See :meth:`FusedCompressor.kernel_arguments`."""
+        code = self.code if self.unbiased else _C.COMPRESSORS["biased_random_k"]
+        return code, self.entries(row_size(x)), None
 
     def vjp(self, u: Tensor, v: Tensor, key: KeyArguments = NO_KEY) -> Tensor:
         """See :meth:`FusedCompressor.vjp`: ``v`` times what the entries of u are multiplied by."""
         ones = torch.ones_like(u, dtype=compute_dtype(u.dtype))
-        factors = torch.ops.effebm.compress(ones, *self.kernel_arguments(u), *key)
+        factors = COMPRESS(ones, *self.kernel_arguments(u), *key)
         return (v.to(factors.dtype) * factors).to(v.dtype)
 
     def reference(self, u: Tensor, seed: int, offset: int, first_chain: int) -> Tensor:

@@ -34,8 +34,7 @@ class StepCall:
             dtype.
         noise_std: likewise; None and None stand for sqrt(step_size).
         compressor: None, or one that the kernels know, and
-        compressor_arguments: the code, the size, the option and the block offsets by which they
-            know it.
+        compressor_arguments: the code, the size and the block offsets by which they know it.
         clip: of the gradient.
         bounds: of the new state.
     """

@@ -7,7 +7,8 @@ from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.compressor import FusedCompressor
 
 # In the order of the kernels' list.
-COMPRESSOR_FORMS = ", ".join(FusedCompressor.known[name].text_form for name in _C.COMPRESSORS)
+_KNOWN = [FusedCompressor.known[name] for name in _C.COMPRESSORS if name in FusedCompressor.known]
+COMPRESSOR_FORMS = ", ".join(compressor.text_form for compressor in _KNOWN)
 
 
 def parse_compressor(text: str) -> FusedCompressor | None:

@@ -68,7 +68,7 @@ def compress(call: Call) -> None:
     state = draw.choice([x.int(), x.cfloat(), x.new_zeros(())]) if fault == "x" else x
     drawn = draws.compressor(draw, dim, bad=False, known=True)
     rng = draws.rng(draw, n, bad=False)
-    code, size, option, offsets = drawn.means.codes
+    code, size, offsets = drawn.means.codes
     how = draw.choice(["method", "function", "raw"])
     call.told |= {"how": how, "dtype": dtype, "shape": shape, "codes": drawn.means.codes,
                   "rng": rng.means}  # fmt: skip
@@ -80,7 +80,7 @@ def compress(call: Call) -> None:
     elif how == "raw":
         blocks = None if offsets is None else torch.tensor(offsets)
         key = key_arguments(rng.means).values()
-        call.invoke = lambda: RAW.compress(state, code, size, option, blocks, *key)
+        call.invoke = lambda: RAW.compress(state, code, size, blocks, *key)
     elif how == "function" and code == _C.COMPRESSORS["topk"]:
         call.invoke = lambda: eff.topk_compress(state, size)
     elif how == "function" and code == _C.COMPRESSORS["block_sign"]:
@@ -98,10 +98,10 @@ def _compress_wrongly(call: Call, x: Tensor) -> Tensor:
     key = torch.tensor([1, 2])
     arguments = draw.choice([
         (codes["topk"], dim + 1), (codes["topk"], -1), (codes["block_sign"], 0),
-        (codes["random_k"], dim + 1, 0, None, key), (codes["natural"], 23, 0, None, key),
+        (codes["random_k"], dim + 1, None, key), (codes["natural"], 23, None, key),
         (codes["random_k"], 0), (codes["natural"], 0), (-1,), (1 + max(codes.values()),),
-        (codes["natural"], 0, 0, None, key.int()), (codes["natural"], 0, 0, None, key, 0, -1),
-        *[(codes["block_sign"], 1, 0, offsets) for offsets in bad_offsets(dim)],
+        (codes["natural"], 0, None, key.int()), (codes["natural"], 0, None, key, 0, -1),
+        *[(codes["block_sign"], 1, offsets) for offsets in bad_offsets(dim)],
     ])  # fmt: skip
     return RAW.compress(x, *arguments)
 

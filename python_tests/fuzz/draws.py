@@ -130,11 +130,11 @@ def rng(draw: random.Random, n_chains: int, *, bad: bool) -> Argument:
 
 
 class Known(NamedTuple):
-    """A compressor: what it makes of u and a stream in plain PyTorch, its code, size, option and
-    offsets, and whether its error may be fed back."""
+    """A compressor: what it makes of u and a stream in plain PyTorch; its code, size and offsets;
+    whether its error may be fed back."""
 
     compress: Callable[[Tensor, Stream], Tensor]
-    codes: tuple[int, int, int, list[int] | None]
+    codes: tuple[int, int, list[int] | None]
     shrinks: bool = True
 
     def __repr__(self) -> str:
@@ -165,29 +165,29 @@ def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False)
     if kind == "topk":
         k = draw.choice([0, min(1, dim), dim // 2, dim])
         given = integer(draw, k)
-        means = Known(lambda u, _: topk_compress_reference(u, k), (CODES["topk"], k, 0, None))
+        means = Known(lambda u, _: topk_compress_reference(u, k), (CODES["topk"], k, None))
         return Argument(lambda: eff.TopK(given), means)
     if kind == "ratio":
         ratio = draw.choice([np.float32(0.25), np.array(0.5), 1, 1e-9, torch.tensor(0.75)])
         k = eff.TopK(ratio=float(ratio)).entries(dim)
-        means = Known(lambda u, _: topk_compress_reference(u, k), (CODES["topk"], k, 0, None))
+        means = Known(lambda u, _: topk_compress_reference(u, k), (CODES["topk"], k, None))
         return Argument(lambda: eff.TopK(ratio=ratio), means)
     if kind == "random":
         k, unbiased = draw.choice([0, min(1, dim), dim // 3, dim]), draw.choice([True, False])
         random_k = eff.RandomK(k, unbiased=unbiased)
-        codes = (CODES["random_k"], k, int(unbiased), None)
+        codes = (CODES["random_k" if unbiased else "biased_random_k"], k, None)
         means = Known(lambda u, stream: random_k.reference(u, *stream), codes, not unbiased)
         return Argument(lambda: random_k, means)
     if kind == "natural":
         natural = eff.NaturalCompression(draw.choice([0, 1, 7, 20, 22]))
-        codes = (CODES["natural"], natural.mantissa_bits, 0, None)
+        codes = (CODES["natural"], natural.mantissa_bits, None)
         means = Known(lambda u, stream: natural.reference(u, *stream), codes)
         return Argument(lambda: natural, means)
     if kind == "blocks" or (kind == "offsets" and dim == 0):
         size = draw.choice([1, 2, 3, 64, 1024, 2**63 - 1])
         given = integer(draw, size)
         signs = eff.BlockSign(size)
-        codes = (CODES["block_sign"], size, 0, None)
+        codes = (CODES["block_sign"], size, None)
         means = Known(lambda u, _: block_sign_compress_reference(u, signs), codes)
         return Argument(lambda: eff.BlockSign(given), means)
     if kind == "offsets":
@@ -195,11 +195,11 @@ def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False)
         offsets = [0, *sorted(inner), dim]
         listed = draw.choice([list, tuple, np.array, torch.tensor])(offsets)
         signs = eff.BlockSign(block_offsets=offsets)
-        codes = (CODES["block_sign"], 1, 0, offsets)
+        codes = (CODES["block_sign"], 1, offsets)
         means = Known(lambda u, _: block_sign_compress_reference(u, signs), codes)
         return Argument(lambda: eff.BlockSign(block_offsets=listed), means)
     function = draw.choice([torch.sign, torch.round, lambda u: u.mul_(0.5), lambda u: u])
-    return Argument(lambda: function, Known(lambda u, _: function(u.clone()), (-1, 0, 0, None)))
+    return Argument(lambda: function, Known(lambda u, _: function(u.clone()), (-1, 0, None)))
 
 
 def clip(draw: random.Random, *, bad: bool) -> Argument:

@@ -40,8 +40,8 @@ def _drift_arguments(s: Step) -> dict[str, Any]:
     known, clip = s.compressor.means, s.clip.means
     own: dict[str, Any] = {}
     if known is not None:
-        code, size, option, offsets = known.codes
-        own = {"compressor": code, "compressor_size": size, "compressor_option": option}
+        code, size, offsets = known.codes
+        own = {"compressor": code, "compressor_size": size}
         own["block_offsets"] = None if offsets is None else torch.tensor(offsets)
     if clip is not None:
         by_value = isinstance(clip, eff.ClipValue)

@@ -271,4 +271,4 @@ def test_opcheck(device, dtype, shape):
     torch.library.opcheck(op, (x, SIGNS, 3))
     torch.library.opcheck(op, (x.transpose(0, -1), SIGNS, 100))
     offsets = torch.tensor([0, 1, x[0].numel() if len(x) else 4], device=device)
-    torch.library.opcheck(op, (x, SIGNS, 1, 0, offsets))
+    torch.library.opcheck(op, (x, SIGNS, 1, offsets))

@@ -259,7 +259,7 @@ def test_wrong_offsets_on_a_gpu_stop_the_process(offsets):
 import torch, effebm_ext
 x, b = torch.ones(2, 32, device="cuda"), torch.tensor({offsets}, device="cuda")
 code = effebm_ext._C.COMPRESSORS["block_sign"]
-torch.ops.effebm.compress(x, code, 1, 0, b)
+torch.ops.effebm.compress(x, code, 1, b)
 torch.cuda.synchronize()
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -162,7 +162,7 @@ def test_compiled_and_checked(device):
     compiled = torch.compile(rounded, backend="aot_eager", fullgraph=True)
     assert_same_bits(compiled(x), rounded(x))
     key = torch.tensor([1, 2], device=device)
-    arguments = (x, _C.COMPRESSORS["natural"], 3, 0, None, key)
+    arguments = (x, _C.COMPRESSORS["natural"], 3, None, key)
     torch.library.opcheck(torch.ops.effebm.compress.default, arguments)
 
 

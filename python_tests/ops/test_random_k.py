@@ -192,7 +192,7 @@ def test_compiled_and_checked(device):
     compiled = torch.compile(compressed, backend="aot_eager", fullgraph=True)
     assert_same_bits(compiled(x), compressed(x))
     key = torch.tensor([1, 2], device=device)
-    arguments = (x, _C.COMPRESSORS["random_k"], 3, 1, None, key)
+    arguments = (x, _C.COMPRESSORS["random_k"], 3, None, key)
     torch.library.opcheck(torch.ops.effebm.compress.default, arguments)
 
 

@@ -20,8 +20,9 @@ EACH = torch.tensor([0.1, 0.2, 0.3])
 CODES = _C.COMPRESSORS
 COMPRESSORS = {None: {}, eff.TopK(3): {"compressor": CODES["topk"], "compressor_size": 3},
                eff.BlockSign(4): {"compressor": CODES["block_sign"], "compressor_size": 4},
-               eff.RandomK(3): {"compressor": CODES["random_k"], "compressor_size": 3,
-                                "compressor_option": 1},
+               eff.RandomK(3): {"compressor": CODES["random_k"], "compressor_size": 3},
+               eff.RandomK(3, unbiased=False): {"compressor": CODES["biased_random_k"],
+                                                "compressor_size": 3},
                eff.NaturalCompression(2): {"compressor": CODES["natural"], "compressor_size": 2},
                torch.tanh: {}}  # fmt: skip
 CLIPS = {None: {}, eff.ClipValue(0.5): {"clip": _C.CLIP_VALUE, "clip_limit": 0.5},

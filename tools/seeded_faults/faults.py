@@ -122,7 +122,7 @@ FAULTS = [
     Fault("random-k: marks of rows overlap", RANDOM_K, "(dim + kQuad - 1) / kQuad", "dim / kQuad"),
     Fault("random-k: factor left out", RANDOM_K, "u[i] * factor", "u[i]"),
     Fault("random-k: factor also where it is biased", "core/random_k.h",
-          "p.compressor_option && ", ""),
+          "p.compressor == Compressor::random_k && ", ""),
     # natural compression
     Fault("elements: words of the noise", ELEMENTS, "Purpose::compression", "Purpose::noise"),
     Fault("elements: words of another quad", ELEMENTS, "uint32_t(begin / kQuad)",

@@ -37,7 +37,7 @@ class CompressorParams(ctypes.Structure):
 
     _fields_ = (
         *[("compressor", ctypes.c_int), ("compressor_size", ctypes.c_int64)],
-        *[("compressor_option", ctypes.c_int64), ("block_offsets", ctypes.c_uint64)],
+        *[("block_offsets", ctypes.c_uint64)],
         *[("n_blocks", ctypes.c_int64), ("key", ctypes.c_uint64)],
         *[("offset", ctypes.c_int64), ("first_chain", ctypes.c_int64)],
     )

@@ -46,7 +46,7 @@ class Problem:
     ) -> None:
         x = tensors["x"] if "x" in tensors else tensors["grad"]
         arguments = compressor.kernel_arguments(x) if compressor else NO_COMPRESSOR
-        code, size, option, offsets = arguments
+        code, size, offsets = arguments
         if compressor and compressor.is_random:
             tensors = tensors | {"key": torch.tensor([KEY.seed, 0])}
         if offsets is not None:
@@ -58,7 +58,7 @@ class Problem:
         self.blocks = Blocks(x.shape[1], size, pointers.get("block_offsets", 0), count)
         self._given = {
             "rows": x.shape[0], "dim": x.shape[1], "compressor": code, "compressor_size": size,
-            "compressor_option": option, "n_blocks": count, "offset": KEY.offset,
+            "n_blocks": count, "offset": KEY.offset,
             "first_chain": KEY.first_chain, **pointers,
         }  # fmt: skip
 
