@@ -120,7 +120,8 @@ def is_black_box(compressor: Compressor | None) -> TypeGuard[Callable[[Tensor], 
 
 def no_compressor(value: object) -> TypeError:
     """The error for a value that is not a compressor."""
-    names = ", ".join(cls.__name__ for cls in FusedCompressor.known.values())
+    known = sorted(FusedCompressor.known.values(), key=lambda cls: cls.code)
+    names = ", ".join(cls.__name__ for cls in known)
     return TypeError(
         f"compressor: expected {names}, a function of a tensor, or None, got {type(value).__name__}"
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import warnings
 from typing import Any
 
@@ -70,7 +69,7 @@ class KeepsEntries(FusedCompressor):
         Warns:
             UserWarning: the ratio is one, which keeps all entries.
         """
-        if re.fullmatch("[0-9]+", text):
+        if text.isascii() and text.isdigit():
             if int(text) == 0:
                 raise ValueError(
                     "k: expected 1 entry or more, got 0, which leaves chains to the noise"

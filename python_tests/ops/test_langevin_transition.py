@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from step_cases import cases
 
 import effebm_ext as eff
-from effebm_ext.ops.block_sign import block_sign_compress_reference
-from effebm_ext.ops.checks import compute_dtype, row_size
-from effebm_ext.ops.topk import topk_compress_reference
+from effebm_ext.ops.checks import compute_dtype
+from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.reference import canonical_sum, sqrt
 
 KEY = eff.Key(17, offset=2**33 + 5, first_chain=3)
@@ -32,7 +31,7 @@ OPTIONS = [
 ]
 
 
-def reference_drift(grad, compressor, clip, residual):
+def reference_drift(grad, compressor, clip, residual, rng):
     """``C(clip(grad) + residual)`` in plain PyTorch, all of it in the compute dtype."""
     u = grad.to(compute_dtype(grad.dtype))
     if clip is not None:
@@ -45,10 +44,8 @@ def reference_drift(grad, compressor, clip, residual):
             u = u * torch.where(norm > limit, limit / norm, 1.0)
     if residual is not None:
         u = u + residual
-    if isinstance(compressor, eff.TopK):
-        return topk_compress_reference(u, compressor.entries(row_size(u)))
-    if isinstance(compressor, eff.BlockSign):
-        return block_sign_compress_reference(u, compressor)
+    if isinstance(compressor, FusedCompressor):
+        return compressor.reference(u, rng.seed, rng.offset, rng.first_chain)
     return u if compressor is None else compressor(u)
 
 
@@ -66,7 +63,7 @@ def check_transition(x, grad, step_size, residual=None, rng=KEY, **options):
     before = [x.clone(), grad.clone()]
     want_x = x.clone()
     memory, want_memory = (None if residual is None else residual.clone() for _ in range(2))
-    want_drift = expected(reference_drift, grad, compressor, clip, residual)
+    want_drift = expected(reference_drift, grad, compressor, clip, residual, rng)
     gradient = want_x if grad is x else grad
     eff.langevin_step_(want_x, gradient, step_size, residual=want_memory, rng=rng, **options)
 
@@ -83,7 +80,7 @@ def check_transition(x, grad, step_size, residual=None, rng=KEY, **options):
     if residual is not None:
         assert_same_bits(memory, want_memory)
     else:
-        said = eff.drift(grad, compressor=compressor, clip=clip, delta=delta)
+        said = eff.drift(grad, compressor=compressor, clip=clip, delta=delta, rng=rng)
         for one, other in zip(said, got[1:], strict=True):
             assert_same_bits(one, other)
     return got

@@ -171,7 +171,7 @@ C = torch.tensor([[1.0, -1.0, 2.0, 2.0]])
     ("compressor", "c", "error", "message"),
     [
         (eff.TopK(3), C, ValueError, "c: expected .* compressed to 3 entries per chain"),
-        (eff.TopK(0), C, ValueError, "c: expected .* Top-k has compressed to 0 entries per chain"),
+        (eff.TopK(0), C, ValueError, "c: expected .* compressed to 0 entries per chain"),
         (eff.TopK(1), torch.tensor([[-0.0, 1.0]]), ValueError, "c: expected .* to 1 entries"),
         (eff.TopK(5), C, ValueError, "k: expected 0 <= k <= 4"),
         (eff.BlockSign(3), C, ValueError, "c: expected .* Block-Sign has compressed with these"),

@@ -16,7 +16,7 @@ from effebm_ext import _C, extension
 
 TOPK = eff.TopK(2)
 OPS = torch.ops.effebm
-TOPK = _C.COMPRESSORS["topk"]
+CODE = _C.COMPRESSORS["topk"]
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def compiles_for_the_cpu(device):
 
 def gives_an_op_tensors_of_the_cpu(device):
     with pytest.raises(RuntimeError, match="k: expected 0 <= k <= 4, got 5"):
-        OPS.compress(torch.zeros(3, 4), TOPK, 5)
+        OPS.compress(torch.zeros(3, 4), CODE, 5)
 
 
 def gives_an_op_a_key_of_the_cpu(device):
@@ -105,7 +105,7 @@ def gives_an_op_a_key_of_the_cpu(device):
 
 
 def checks_an_op_on_the_cpu(device):
-    torch.library.opcheck(OPS.compress.default, (normal(3, 4), TOPK, 2))
+    torch.library.opcheck(OPS.compress.default, (normal(3, 4), CODE, 2))
 
 
 def makes_a_tensor_without_a_device(device):
