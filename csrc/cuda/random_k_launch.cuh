@@ -38,7 +38,7 @@ class ChoiceRow {
 
   __device__ void put(int64_t begin, int, const A (&)[kQuad], const A (&c)[kQuad]) const {
     uint32_t marks = 0;
-    for (int i = 0; i < kQuad; ++i) marks |= uint32_t(c[i] != A(0)) << i;
+    for (int i = kQuad - 1; i >= 0; --i) marks = marks << 1 | uint32_t(c[i] != A(0));
     marks_[begin / kQuad] = uint8_t(marks);
   }
 

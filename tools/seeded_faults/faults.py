@@ -116,7 +116,7 @@ FAULTS = [
     Fault("random-k: words of another quad", RANDOM_K, "uint32_t(begin / kQuad)",
           "uint32_t(begin / kQuad + 1)"),
     Fault("random-k: the last of a quad not marked", RANDOM_K,
-          "for (int i = 0; i < kQuad; ++i) marks", "for (int i = 0; i < kQuad - 1; ++i) marks"),
+          "i = kQuad - 1; i >= 0", "i = kQuad - 2; i >= 0"),
     Fault("random-k: marks of the first row for all", RANDOM_K,
           "return {marks + r * quads_of(p.dim),", "return {marks,"),
     Fault("random-k: marks of rows overlap", RANDOM_K, "(dim + kQuad - 1) / kQuad", "dim / kQuad"),
