@@ -6,10 +6,13 @@ from helpers import DTYPES, INF, LAYOUTS, NAN, normal
 from step_cases import NEUTRAL
 
 import effebm_ext as eff
+from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype
 
 X = torch.zeros(3, 4)
 KEY = eff.Key(17)
+CODES = _C.COMPRESSORS
+SIGNS = {"compressor": CODES["block_sign"], "compressor_size": 1}
 
 
 def fake(device):
@@ -154,11 +157,11 @@ def test_autograd_notices_what_the_step_overwrites():
         ({"first_chain": -1}, "first_chain: expected chains below"),
         ({"step_sizes": torch.zeros(2)}, r"step_size: expected shape \(\) or \(n_chains,\)"),
         ({"noise_stds": torch.zeros((), dtype=torch.double)}, "noise_std: expected Float"),
-        ({"compressor": 1, "compressor_size": 5}, "k: expected 0 <= k <= 4, got 5"),
-        ({"compressor": 2}, "block_size: expected at least 1, got 0"),
-        ({"compressor": 2, "block_offsets": torch.zeros(2)}, "block_offsets: expected Long"),
-        ({"compressor": 3}, "compressor, clip: unknown code"),
-        ({"clip": 3}, "compressor, clip: unknown code"),
+        ({"compressor": CODES["topk"], "compressor_size": 5}, "k: expected 0 <= k <= 4, got 5"),
+        ({"compressor": CODES["block_sign"]}, "block_size: expected at least 1, got 0"),
+        ({**SIGNS, "block_offsets": torch.zeros(2)}, "block_offsets: expected Long"),
+        ({"compressor": 99}, "compressor: unknown code"),
+        ({"clip": 3}, "clip: unknown code"),
         ({"bounds": 3}, "bounds: unknown code"),
     ],
 )  # fmt: skip
