@@ -24,18 +24,8 @@ def checked_k(k: Any, dim: int) -> int:
 
 @dataclasses.dataclass(frozen=True, init=False)
 class KeepsEntries(FusedCompressor):
-    """A compressor that keeps some entries of every chain.
-
-    Args:
-        k: entries to keep per chain; or
-        ratio: the fraction to keep, ``0 < ratio <= 1``: ``max(1, round_half_up(ratio * d))`` of
-            ``d`` entries.
-
-    Raises:
-        TypeError: both or neither of k and ratio are given, k is not an int, or ratio is not a
-            number.
-        ValueError: k is negative, or ratio is outside (0, 1].
-    """
+    """A compressor that keeps some entries of every chain; k and ratio are those of
+    :class:`effebm_ext.TopK`."""
 
     k: int | None
     ratio: float | None

@@ -12,7 +12,6 @@ from effebm_ext.ops.checks import compute_dtype
 X = torch.zeros(3, 4)
 KEY = eff.Key(17)
 CODES = _C.COMPRESSORS
-SIGNS = {"compressor": CODES["block_sign"], "compressor_size": 1}
 
 
 def fake(device):
@@ -159,7 +158,8 @@ def test_autograd_notices_what_the_step_overwrites():
         ({"noise_stds": torch.zeros((), dtype=torch.double)}, "noise_std: expected Float"),
         ({"compressor": CODES["topk"], "compressor_size": 5}, "k: expected 0 <= k <= 4, got 5"),
         ({"compressor": CODES["block_sign"]}, "block_size: expected at least 1, got 0"),
-        ({**SIGNS, "block_offsets": torch.zeros(2)}, "block_offsets: expected Long"),
+        ({"compressor": CODES["block_sign"], "block_offsets": torch.zeros(2)},
+         "block_offsets: expected Long"),
         ({"compressor": 99}, "compressor: unknown code"),
         ({"clip": 3}, "clip: unknown code"),
         ({"bounds": 3}, "bounds: unknown code"),
