@@ -23,7 +23,7 @@ struct Scan {
 };
 
 __device__ inline Scan block_scan(uint32_t value) {
-  EFFEBM_SHARED(uint32_t, warp_totals, kMostWarps);
+  EFFEBM_SHARED(uint32_t, warp_totals, kWarpSize);
   uint32_t inclusive = value;
   for (int distance = 1; distance < kWarpSize; distance *= 2) {
     const uint32_t below = __shfl_up_sync(kAllLanes, inclusive, distance);
@@ -80,16 +80,15 @@ __device__ A warp_sum(int n, const Term& term) {
   return __shfl_sync(kAllLanes, sum, 0);
 }
 
-constexpr int kMostLevels = 3, kTopLevel = 16;  // terms of the last level
-template <int kLevels>
+constexpr int kLevels = 3, kTopLevel = 16;  // terms of the last level
 constexpr int kSumTerms = (kLevels - 1) * kSumWidth + kTopLevel;
 
-// Returns the canonical sum of up to 2^34 terms (2^24 by two levels) to every thread of the block,
+// Returns the canonical sum of up to 2^34 terms to every thread of the block,
 // all of which call it. Warps sum groups of 1024, and the sums of a full level become one term of
 // the next level.
-template <class A, int kLevels = kMostLevels, class Term>
+template <class A, class Term>
 __device__ A block_sum(int64_t n, const Term& term) {
-  EFFEBM_SHARED(A, partial, kSumTerms<kLevels>);
+  EFFEBM_SHARED(A, partial, kSumTerms);
   EFFEBM_SHARED(A, result, 1);
   const int64_t groups = groups_of(n);
   int count[kLevels] = {};              // the same in every thread

@@ -6,7 +6,7 @@
 #include <cassert>
 
 #include "../core/block_sign.h"
-#include "rows.cuh"
+#include "access.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 

@@ -1,14 +1,44 @@
+#include "compress_op.cuh"
 #include "compressor_launch.cuh"
 #include "kernels.h"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+template <class T>
+struct CompressFamily {
+  using A = Compute<T>;
+  using Params = CompressParams;
+  CompressParams p;
+
+  static constexpr bool reports() { return false; }
+  bool has_vectors(int N) const {
+    return whole_vectors<T>(p.x, p.dim, N) && whole_vectors<T>(p.out, p.dim, N);
+  }
+
+  template <class F>
+  void with_row_op(const F& f) const {
+    has_vectors(kQuad) ? f(CompressOp<T, Access<kQuad, true>>())
+                       : f(CompressOp<T, Access<kQuad, false>>());
+  }
+
+  void launch_flat(const AnyCompression& compress, void* stream) const {
+    with_row_op([&](auto op) {
+      cuda_kernels::launch_flat<decltype(op), AnyCompression>(p, compress, compress.unit(kQuad),
+                                                              stream);
+    });
+  }
+};
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
 
 namespace effebm::cuda {
 
 void compress(const CompressParams& p, const Execution& on) {
   using namespace cuda_kernels;
   dispatch(p.dtype, [&](auto zero) {
-    using T = decltype(zero);
-    const auto make = [&](Workspace& space) { return CompressorLaunch<CompressRow<T>>(p, space); };
-    with_workspace(on, make).run(p, can_vectorise<T>(p), on.stream);
+    const CompressFamily<decltype(zero)> family = {p};
+    const auto make = [&](Workspace& space) { return CompressorLaunch(family, space); };
+    with_workspace(on, make).run(family, on.stream);
   });
 }
 

@@ -1,29 +1,35 @@
-// Compressors of elements, each with its random word.
+// Compressions that look at one element, and perhaps its random word.
 #pragma once
 
-#include "tiles.cuh"
+#include "flat_index.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
+struct KeepAll {
+  static constexpr bool kCollective = false;
+  int unit(int) const { return 1; }
+
+  template <class A, class Params, int N>
+  __device__ void operator()(const Params&, const Place&, const A (&u)[N], A (&c)[N]) const {
+    for (int i = 0; i < N; ++i) c[i] = u[i];
+  }
+};
+
 template <template <class> class Element>
 struct ByElement {
-  // What a thread sets up once for a row.
-  template <class A>
-  struct OfRow {
-    Element<A> element;
-    Stream stream;
-    uint32_t chain;
+  static constexpr bool kCollective = false;
+  int unit(int) const { return 1; }
 
-    __device__ void operator()(int64_t begin, int n, const A (&u)[kQuad], A (&c)[kQuad]) const {
-      if (n == 0) return;
-      const Words words = draw(stream, chain, uint32_t(begin / kQuad));
-      for (int i = 0; i < kQuad; ++i) c[i] = element(u[i], words.w[i]);
+  template <class A, class Params, int N>
+  __device__ void operator()(const Params& p, const Place& place, const A (&u)[N],
+                             A (&c)[N]) const {
+    const Element<A> element(p.compressor_size);
+    const Stream stream = stream_of(p, Purpose::compression);
+    for (int q = 0; q < N / kQuad; ++q) {
+      const Words words =
+          draw(stream, chain_of(p, place.row), uint32_t(place.begin / kQuad) + uint32_t(q));
+      for (int i = 0; i < kQuad; ++i) c[q * kQuad + i] = element(u[q * kQuad + i], words.w[i]);
     }
-  };
-
-  template <class A, class Params>
-  __device__ OfRow<A> of_row(const Params& p, int64_t r) const {
-    return {Element<A>(p.compressor_size), stream_of(p, Purpose::compression), chain_of(p, r)};
   }
 };
 

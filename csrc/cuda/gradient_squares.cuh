@@ -1,25 +1,38 @@
-// The sums of squares of a gradient by groups of 1024, for clip by norm.
+// The sums of squares of a gradient by groups of 1024, for clip by norm: this needs the sum of a
+// whole row before the row's first element can move.
 #pragma once
 
+#include "access.cuh"
+#include "flat_index.cuh"
 #include "join_groups.cuh"
-#include "step_row.cuh"
+#include "tile_sums.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// Sums each group by a warp. Clip by norm needs the sum of a whole row before the row's first
-// element can move.
-template <class T>
-__global__ void __launch_bounds__(kThreads) sum_squares(StepParams p, Compute<T>* sums) {
+template <class T, bool kVector>
+__global__ void __launch_bounds__(kThreads)
+    sum_squares(const T* grad, int64_t dim, Compute<T>* sums, FlatIndex index) {
   using A = Compute<T>;
-  const int64_t groups = groups_of(p.dim), all = p.rows * groups;
-  for (int64_t g = int64_t(blockIdx.x) * kWarps + warp(); g < all;
-       g += int64_t(gridDim.x) * kWarps) {
-    const int64_t r = g / groups, begin = (g - r * groups) * kSumWidth, left = p.dim - begin;
-    const T* grad = static_cast<const T*>(p.grad) + r * p.dim + begin;
-    const A sum = warp_sum<A>(left < kSumWidth ? int(left) : kSumWidth,
-                              [grad](int i) { return term(widen(grad[i]), widen(grad[i])); });
-    if (lane() == 0) sums[g] = sum;
-  }
+  const Place place = index.place<kQuad>(dim);
+  T g[kQuad] = {};
+  if (place.n > 0) load<Access<kQuad, kVector>>(grad + place.at, place.n, g);
+  Terms<A> terms[1] = {};
+  for (int i = 0; i < kQuad; ++i)
+    if (i < place.n) terms[0].of[i] = term(widen(g[i]), widen(g[i]));
+  A sum[1];
+  tile_sums(terms, index.unit(), sum);
+  if ((int(threadIdx.x) & (index.unit() - 1)) == 0 && place.n > 0)
+    sums[place.row * groups_of(dim) + place.begin / kSumWidth] = sum[0];
+}
+
+template <class T>
+void launch_sum_squares(const T* grad, int64_t rows, int64_t dim, Compute<T>* sums, void* stream) {
+  constexpr auto vectors = &sum_squares<T, true>, scalars = &sum_squares<T, false>;
+  const auto kernel = whole_vectors<T>(grad, dim, kQuad) ? vectors : scalars;
+  for_flat_parts(rows, dim, kQuad, unit_of_tiles(dim),
+                 [&](const FlatIndex& index, unsigned blocks) {
+                   EFFEBM_LAUNCH(kernel, blocks, kThreads, stream, grad, dim, sums, index);
+                 });
 }
 
 struct AsNormScale {

@@ -1,7 +1,7 @@
 // Sums over whole rows, from the sums of their groups of 1024.
 #pragma once
 
-#include "rows.cuh"
+#include "access.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 

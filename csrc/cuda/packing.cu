@@ -1,7 +1,7 @@
 #include "../core/packing.h"
+#include "access.cuh"
 #include "block_offsets.cuh"
 #include "kernels.h"
-#include "rows.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) pack_entries(EntriesParams p) {
       const int64_t begin = tile + int(threadIdx.x) * kQuad;
       A v[kQuad] = {};
       const int64_t left = p.dim - begin;
-      if (left > 0) load_quad(c, begin, left < kQuad ? int(left) : kQuad, false, v);
+      if (left > 0) load<Access<kQuad, false>>(c + begin, left < kQuad ? int(left) : kQuad, v);
       uint32_t own = 0;
       for (int i = 0; i < kQuad; ++i) own += to_bits(v[i]) != 0;
       const Scan scan = block_scan(own);

@@ -1,127 +1,89 @@
-// The perturbed pair. A warp takes a group of 1024 elements of a row and draws their normals for
-// the row's norm, and again for the values. One launch is enough for rows of one group.
+// The perturbed pair, by flat kernels over the tiles of rows. Rows of one tile need one launch, and
+// short ones share a tile. Longer rows first need the norms of their directions.
 #include "../core/normal.h"
 #include "../core/perturb.h"
+#include "access.cuh"
+#include "flat_index.cuh"
 #include "join_groups.cuh"
 #include "kernels.h"
+#include "tile_sums.cuh"
 #include "workspace.h"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// The terms of a lane's four elements.
-template <class A>
-struct Terms {
-  A of[kQuad];
-  __device__ Terms operator+(const Terms& other) const {
-    Terms sum;
-    for (int i = 0; i < kQuad; ++i) sum.of[i] = of[i] + other.of[i];
-    return sum;
-  }
-};
-
-// Returns the halving sum of a group to every lane of a warp, all of which call it. Lane l holds
-// the quads l, l + 32, ..., l + 7 * 32: halves down to 128 are added within a lane, down to 4
-// between lanes, and the last two within a quad. held(begin) gives the terms of the quad at that
-// position and is called once.
-template <class A, class Held>
-__device__ A quads_sum(const Held& held) {
-  constexpr int kBits = 3;
-  static_assert(kWarpQuads << kBits == kSumWidth);
-  Terms<A> sum =
-      lane_tree<Terms<A>, kBits>([&](int j) { return held(j * kWarpQuads + lane() * kQuad); });
-  for (int half = kWarpSize / 2; half >= 1; half /= 2)
-    for (int i = 0; i < kQuad; ++i)
-      sum.of[i] = sum.of[i] + __shfl_down_sync(kAllLanes, sum.of[i], half);
-  return __shfl_sync(kAllLanes, (sum.of[0] + sum.of[2]) + (sum.of[1] + sum.of[3]), 0);
+// Draws the normals of a place, for its direction or its noise.
+inline __device__ void draw_normals(const PerturbParams& p, Purpose purpose, const Place& place,
+                                    float (&normal)[kQuad]) {
+  normal4(stream_of(p, purpose), uint32_t(p.first_chain + place.row), uint32_t(place.begin / kQuad),
+          normal);
 }
 
-// A group of 1024 elements of a row, by its number among the groups of all rows.
-struct Group {
-  int64_t row, begin;
-  __device__ Group(int64_t number, int64_t groups)
-      : row(number / groups), begin((number - row * groups) * kSumWidth) {}
-  // Returns how many elements of the row are in the quad at this position of the group.
-  __device__ int size(int64_t dim, int quad) const {
-    const int64_t left = dim - begin - quad;
-    return left <= 0 ? 0 : left < kQuad ? int(left) : kQuad;
-  }
-};
-
-// Calls f(number) for every group, with all lanes of a warp.
-template <class F>
-__device__ void for_groups(int64_t all, const F& f) {
-  for (int64_t g = int64_t(blockIdx.x) * kWarps + warp(); g < all; g += int64_t(gridDim.x) * kWarps)
-    f(g);
+// Returns the sum of squares of a tile's directions to the threads of its row.
+template <class A>
+__device__ A sum_of_squares(const Place& place, const float (&direction)[kQuad], int width) {
+  Terms<A> terms[1] = {};
+  for (int i = 0; i < kQuad; ++i)
+    if (i < place.n) terms[0].of[i] = term(A(direction[i]), A(direction[i]));
+  A sum[1];
+  tile_sums(terms, width, sum);
+  return sum[0];
 }
 
-// Returns the sum of squares of a group's directions.
-template <class A>
-__device__ A sum_of_squares(const PerturbParams& p, const Group& group) {
-  const Stream directions = stream_of(p, Purpose::directions);
-  return quads_sum<A>([&](int quad) {
-    Terms<A> terms = {};
-    const int n = group.size(p.dim, quad);
-    if (n == 0) return terms;
-    float g[kQuad];
-    normal4(directions, uint32_t(p.first_chain + group.row), uint32_t((group.begin + quad) / kQuad),
-            g);
-    for (int i = 0; i < kQuad; ++i) terms.of[i] = i < n ? term(A(g[i]), A(g[i])) : A(0);
-    return terms;
-  });
+inline __device__ bool begins_tile(const Place& place, int width) {
+  return (int(threadIdx.x) & (width - 1)) == 0 && place.n > 0;
 }
 
 template <class A>
-__global__ void __launch_bounds__(kThreads) direction_squares(PerturbParams p, A* sums) {
-  const int64_t groups = groups_of(p.dim);
-  for_groups(p.rows * groups, [&](int64_t g) {
-    const A sum = sum_of_squares<A>(p, Group(g, groups));
-    if (lane() == 0) sums[g] = sum;
-  });
-}
-
-// Writes the pair. `squares` are the sums of whole rows, or null where a row is one group. `dots`
-// receives each group's sum of v * s xi.
-template <class T>
 __global__ void __launch_bounds__(kThreads)
-    perturb_groups(PerturbParams p, const Compute<T>* squares, Compute<T>* dots, bool vector) {
+    direction_squares(PerturbParams p, A* sums, FlatIndex index) {
+  const Place place = index.place<kQuad>(p.dim);
+  float direction[kQuad] = {};
+  if (place.n > 0) draw_normals(p, Purpose::directions, place, direction);
+  const A sum = sum_of_squares<A>(place, direction, index.unit());
+  if (begins_tile(place, index.unit()))
+    sums[place.row * groups_of(p.dim) + place.begin / kSumWidth] = sum;
+}
+
+// Writes the pair. `squares` are the sums of whole rows, or null where a row is one tile. `dots`
+// receives each tile's sum of v * s xi.
+template <class T, bool kVector>
+__global__ void __launch_bounds__(kThreads)
+    perturb_pair(PerturbParams p, const Compute<T>* squares, Compute<T>* dots, FlatIndex index) {
   using A = Compute<T>;
-  const int64_t groups = groups_of(p.dim);
-  for_groups(p.rows * groups, [&](int64_t g) {
-    const Group group(g, groups);
-    const A square = squares ? squares[group.row] : sum_of_squares<A>(p, group);
-    const A scale = direction_scale(radius_of<A>(p, group.row), square);
-    const A noise_std = noise_std_of<A>(p, group.row);
-    const Stream directions = stream_of(p, Purpose::directions);
-    const Stream noise = stream_of(p, Purpose::noise);
-    const uint32_t chain = uint32_t(p.first_chain + group.row);
-    const int64_t row = group.row * p.dim;
-    const A dot = quads_sum<A>([&](int quad) {
-      Terms<A> terms = {};
-      const int n = group.size(p.dim, quad);
-      if (n == 0) return terms;
-      const int64_t begin = group.begin + quad;
-      T x[kQuad] = {}, minus[kQuad];
-      load_quad(static_cast<const T*>(p.x) + row, begin, n, vector, x);
-      A v[kQuad], centre[kQuad];
-      float normal[kQuad];
-      normal4(directions, chain, uint32_t(begin / kQuad), normal);
-      for (int i = 0; i < kQuad; ++i) v[i] = scale * A(normal[i]);
-      for (int i = 0; i < kQuad; ++i) centre[i] = widen(x[i]);
-      if (noise_std != A(0)) {
-        normal4(noise, chain, uint32_t(begin / kQuad), normal);
-        for (int i = 0; i < kQuad; ++i) centre[i] = fma(noise_std, A(normal[i]), centre[i]);
-        for (int i = 0; i < kQuad; ++i)
-          terms.of[i] = i < n ? term(v[i], noise_std * A(normal[i])) : A(0);
-      }
-      for (int i = 0; i < kQuad; ++i) x[i] = narrow<T>(centre[i] + v[i]);
-      for (int i = 0; i < kQuad; ++i) minus[i] = narrow<T>(centre[i] - v[i]);
-      T* const out = static_cast<T*>(p.out) + row;
-      store_quad(out, begin, n, vector, x);
-      store_quad(out + p.rows * p.dim, begin, n, vector, minus);
-      return terms;
-    });
-    if (lane() == 0) dots[g] = dot;
-  });
+  using Way = Access<kQuad, kVector>;
+  const Place place = index.place<kQuad>(p.dim);
+  T x[kQuad] = {}, minus[kQuad];
+  float direction[kQuad] = {};
+  if (place.n > 0) {
+    load<Way>(static_cast<const T*>(p.x) + place.at, place.n, x);
+    draw_normals(p, Purpose::directions, place, direction);
+  }
+  const A own = squares ? A(0) : sum_of_squares<A>(place, direction, index.unit());
+  Terms<A> terms[1] = {};
+  if (place.n > 0) {
+    const A square = squares ? squares[place.row] : own;
+    const A scale = direction_scale(radius_of<A>(p, place.row), square);
+    const A noise_std = noise_std_of<A>(p, place.row);
+    A v[kQuad], centre[kQuad];
+    for (int i = 0; i < kQuad; ++i) v[i] = scale * A(direction[i]);
+    for (int i = 0; i < kQuad; ++i) centre[i] = widen(x[i]);
+    if (noise_std != A(0)) {
+      float noise[kQuad];
+      draw_normals(p, Purpose::noise, place, noise);
+      for (int i = 0; i < kQuad; ++i) centre[i] = fma(noise_std, A(noise[i]), centre[i]);
+      for (int i = 0; i < kQuad; ++i)
+        if (i < place.n) terms[0].of[i] = term(v[i], noise_std * A(noise[i]));
+    }
+    for (int i = 0; i < kQuad; ++i) x[i] = narrow<T>(centre[i] + v[i]);
+    for (int i = 0; i < kQuad; ++i) minus[i] = narrow<T>(centre[i] - v[i]);
+    T* const out = static_cast<T*>(p.out) + place.at;
+    store<Way>(out, place.n, x);
+    store<Way>(out + p.rows * p.dim, place.n, minus);
+  }
+  A dot[1] = {};  // of rows without noise
+  if (p.noise_stds || p.noise_std != 0) tile_sums(terms, index.unit(), dot);
+  if (begins_tile(place, index.unit()))
+    dots[place.row * groups_of(p.dim) + place.begin / kSumWidth] = dot[0];
 }
 
 // The launches of the pair, and how they share the workspace.
@@ -138,22 +100,33 @@ class PerturbLaunch {
   }
 
   void run(void* stream) const {
-    constexpr auto squares = &direction_squares<A>;
-    constexpr auto perturb = &perturb_groups<T>;
-    const unsigned grid = grid_for((p_.rows * groups_ + kWarps - 1) / kWarps);
-    const bool vector = can_vectorise<T>(p_);
     A* const noise_dot = static_cast<A*>(p_.noise_dot);
-    if (groups_ == 1) {
-      EFFEBM_LAUNCH(perturb, grid, kThreads, stream, p_, nullptr, noise_dot, vector);
-      return;
-    }
-    EFFEBM_LAUNCH(squares, grid, kThreads, stream, p_, group_sums_);
+    if (groups_ == 1) return write_pair(nullptr, noise_dot, stream);
+    constexpr auto squares = &direction_squares<A>;
+    for_tiles([&](const FlatIndex& index, unsigned blocks) {
+      EFFEBM_LAUNCH(squares, blocks, kThreads, stream, p_, group_sums_, index);
+    });
     launch_join_groups<A>(group_sums_, p_.rows, groups_, squares_, AsSum(), stream);
-    EFFEBM_LAUNCH(perturb, grid, kThreads, stream, p_, squares_, group_sums_, vector);
+    write_pair(squares_, group_sums_, stream);
     launch_join_groups<A>(group_sums_, p_.rows, groups_, noise_dot, AsSum(), stream);
   }
 
  private:
+  template <class Launch>
+  void for_tiles(const Launch& launch) const {
+    for_flat_parts(p_.rows, p_.dim, kQuad, unit_of_tiles(p_.dim), launch);
+  }
+
+  void write_pair(const A* squares, A* dots, void* stream) const {
+    constexpr auto vectors = &perturb_pair<T, true>, scalars = &perturb_pair<T, false>;
+    const bool whole =
+        whole_vectors<T>(p_.x, p_.dim, kQuad) && whole_vectors<T>(p_.out, p_.dim, kQuad);
+    const auto kernel = whole ? vectors : scalars;
+    for_tiles([&](const FlatIndex& index, unsigned blocks) {
+      EFFEBM_LAUNCH(kernel, blocks, kThreads, stream, p_, squares, dots, index);
+    });
+  }
+
   PerturbParams p_;
   int64_t groups_;
   A *squares_ = nullptr, *group_sums_ = nullptr;  // the group sums hold squares, then products

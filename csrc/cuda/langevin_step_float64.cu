@@ -1,0 +1,7 @@
+#include "langevin_step.cuh"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+template void launch_step<double>(const LangevinStepParams&, const Execution&);
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

@@ -1,0 +1,163 @@
+// The selection of a row's k largest by the threads that share the row. They hold the row's values
+// in registers, or read a list of them again and again.
+#pragma once
+
+#include "row_group.cuh"
+#include "threshold_search.cuh"
+
+namespace effebm::inline EFFEBM_ISA::cuda_kernels {
+
+// Returns v in a way that the compiler does not see through. So it makes keys and addresses again
+// where they are used, and does not keep them all beside the values: registers are too few.
+inline __device__ float opaque(float v) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+f"(v));
+#endif
+  return v;
+}
+inline __device__ int opaque(int v) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
+}
+inline __device__ double opaque(double v) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+d"(v));
+#endif
+  return v;
+}
+
+// Values that the threads of a row hold in registers: thread t has the quads t, t + size, ....
+// Behind the row's end there are zeros, which come after all zeros of the row.
+template <class A>
+struct HeldValues {
+  A (&u)[kHeldQuads][kQuad];
+  const RowGroup& group;
+
+  __device__ int begin(int q) const { return (q * group.size() + group.thread()) * kQuad; }
+
+  // Calls f(key, position) for this thread's values.
+  template <class F>
+  __device__ void each(const F& f) const {
+#pragma unroll
+    for (int q = 0; q < kHeldQuads; ++q)
+      for (int i = 0; i < kQuad; ++i)
+        f(order_key(opaque(u[q][i])), uint32_t(begin(q)) + uint32_t(i));
+  }
+
+  // Compares values, which spares the work of making keys. A comparison with NaN is false.
+  __device__ uint32_t count_from(Key<A> least) const {
+    uint32_t count = 0;
+    if (least > KeyOf<A>::infinity) {
+#pragma unroll
+      for (int q = 0; q < kHeldQuads; ++q)
+        for (int i = 0; i < kQuad; ++i) count += u[q][i] != u[q][i];
+      return count;
+    }
+    const A limit = from_bits(least);
+#pragma unroll
+    for (int q = 0; q < kHeldQuads; ++q)
+      for (int i = 0; i < kQuad; ++i) count += !(core::abs(u[q][i]) < limit);
+    return count;
+  }
+};
+
+// Keys and their positions in a row, which all threads of the row read.
+template <class A>
+struct ListedKeys {
+  const Key<A>* keys;
+  const uint32_t* positions;
+  uint32_t count;
+  const RowGroup& group;
+
+  template <class F>
+  __device__ void each(const F& f) const {
+#pragma unroll 4
+    for (uint32_t i = uint32_t(group.thread()); i < count; i += uint32_t(group.size()))
+      f(keys[i], positions[i]);
+  }
+
+  __device__ uint32_t count_from(Key<A> least) const {
+    uint32_t from = 0;
+#pragma unroll 4
+    for (uint32_t i = uint32_t(group.thread()); i < count; i += uint32_t(group.size()))
+      from += keys[i] >= least;
+    return from;
+  }
+};
+
+template <class A>
+__device__ Key<A> first_guess(float sum, int64_t count, Key<A> largest,
+                              const Expectation& expected) {
+  if (expected.key) return Key<A>(expected.key);
+  const A by_mean = A(divide(expected.of_mean * sum, float(count)));
+  const A by_largest = A(expected.of_largest) * from_bits(largest);
+  const A guess = by_largest < by_mean ? by_largest : by_mean;
+  const bool usable = guess > A(0) && guess < from_bits(KeyOf<A>::infinity);
+  return usable ? to_bits(guess) : largest / 2;
+}
+
+// Counts with threads that agree on what is asked; returns the searches' ends.
+template <class A, class Values>
+__device__ void search_threshold(RowGroup& group, const Values& values,
+                                 ThresholdSearch<A>& search) {
+  while (group.any(!search.found())) {
+    if (group.any(search.stuck())) {
+      const bool below = search.looks_below_high();
+      Key<A> neighbour = 0;  // the smallest is the one with the largest complement
+      values.each([&](Key<A> key, uint32_t) {
+        const Key<A> own = below ? (key < search.high() ? key : 0) : key < search.low() ? 0 : ~key;
+        if (own > neighbour) neighbour = own;
+      });
+      neighbour = group.largest(neighbour);
+      if (search.stuck()) search.tell_neighbour(below ? neighbour : ~neighbour);
+    }
+    const Key<A> asked = search.ask();
+    const uint32_t count = group.sum(values.count_from(asked));
+    if (!search.found()) search.tell(count);
+  }
+}
+
+// Returns the end of the first `wanted` of the keys that equal the threshold, by halving positions.
+template <class A, class Values>
+__device__ uint32_t end_of_ties(RowGroup& group, const Values& values, Key<A> threshold,
+                                uint32_t wanted, bool are_cut, int64_t dim) {
+  if (!group.any(are_cut)) return kAllTies;
+  uint32_t low = 0, high = uint32_t(dim);  // fewer than wanted before low, enough before high
+  while (group.any(are_cut && high - low > 1)) {
+    const uint32_t middle = low + (high - low) / 2;
+    uint32_t own = 0;
+    values.each(
+        [&](Key<A> key, uint32_t position) { own += key == threshold && position < middle; });
+    (group.sum(own) < wanted ? low : high) = middle;
+  }
+  return are_cut ? high : kAllTies;
+}
+
+// Returns the finished search for the k-th largest of `count` values, 0 < k < count.
+template <class A, class Values>
+__device__ ThresholdSearch<A> find_threshold(RowGroup& group, const Values& values, uint32_t count,
+                                             uint32_t k, const Expectation& expected) {
+  Key<A> largest = 0;
+  float sum = 0;
+  values.each([&](Key<A> key, uint32_t) {
+    if (key > largest) largest = key;
+    sum += float(from_bits(key));
+  });
+  largest = group.largest(largest);
+  const Key<A> first = first_guess<A>(expected.key ? 0 : group.sum(sum), count, largest, expected);
+  ThresholdSearch<A> search(count, k, 0, largest + 1, first, expected.slope);
+  search_threshold(group, values, search);
+  return search;
+}
+
+// Returns the cutoff that a finished search amounts to, for a row of dim elements.
+template <class A, class Values>
+__device__ Cutoff<A> cutoff_of(RowGroup& group, const Values& values,
+                               const ThresholdSearch<A>& search, int64_t dim) {
+  const bool are_cut = search.wanted() < search.ties();
+  return {search.low(), end_of_ties<A>(group, values, search.low(), search.wanted(), are_cut, dim)};
+}
+
+}  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
