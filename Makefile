@@ -46,9 +46,10 @@ test-library: build
 test-python: test-library
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
+# What nvcc emits for the CUDA kernels, executed, and what ptxas makes of it, counted; skipped by name
+# where there is no nvcc.
 test-ptx: test-library
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tools/ptx_simulator/tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tools/ptx_simulator/tests tools/sass/tests
 
 # Do the tests notice broken CUDA kernels? All the seeded faults, or FAULTS="--random 5" of them.
 faults: build
