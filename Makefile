@@ -70,7 +70,7 @@ build/wheel/made: $(SOURCES) $(shell find effebm_ext -name '*.py*')
 test-install:
 	rm -rf $(PLAIN)
 	$(PYTHON) -m venv $(PLAIN)
-	$(PLAIN)/bin/pip install -q "$(TORCH)" setuptools wheel ninja pybind11 numpy
+	$(PLAIN)/bin/pip install -q "$(TORCH)" setuptools wheel pybind11 numpy
 	$(PLAIN)/bin/pip install -q --no-build-isolation .
 	$(PLAIN)/bin/python tools/readme_example.py
 
@@ -78,7 +78,7 @@ build: $(VENV)/built
 
 $(VENV)/built: $(SOURCES)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q "$(TORCH)" numpy setuptools wheel ninja pybind11
+	$(BIN)/pip install -q "$(TORCH)" numpy setuptools wheel pybind11
 	$(BIN)/pip install -q --no-build-isolation -e ".[dev]"
 	touch $@
 
