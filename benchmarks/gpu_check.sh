@@ -81,7 +81,6 @@ step equality 45 "$PYTHON" benchmarks/cuda_equality.py --seconds 25
 step float32 110 "${KERNELS[@]}" --ops plain,block-sign:64,topk:0.01,topk:0.1 --limit 80 \
   --out "$FOLDER/float32"
 step compare 15 "$PYTHON" benchmarks/compare.py "$FOLDER/float32/kernels.json" ${EARLIER:+"$EARLIER"}
-cat "$FOLDER/compare.log"
 KERNELS+=(--ops plain,block-sign:64,topk:0.1)
 step bfloat16 50 "${KERNELS[@]}" --dtype bfloat16 --limit 30 --out "$FOLDER/bfloat16"
 step launches 40 "${KERNELS[@]}" --headline --overhead --out "$FOLDER/launches"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 from .instructions import Instruction
 
-_INDIRECT = ("BRX", "BRXU", "JMX", "JMXU", "JMP", "RPCMOV", "CALL.ABS")
-_STOPS = ("BPT", "KILL")
+_INDIRECT = ("BRX", "BRXU", "JMX", "JMXU", "JMP", "RPCMOV")
+# A call to an address outside of the kernel is taken for a failed assertion, which does not return.
+_STOPS = ("BPT", "KILL", "CALL.ABS")
 
 
 class FlowError(ValueError):

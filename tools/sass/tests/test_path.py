@@ -85,9 +85,10 @@ def test_padding_is_not_counted() -> None:
     assert length(kernel, STORE) == 3
 
 
-def test_a_trap_is_not_an_end() -> None:
-    kernel = body("@P0 BRA 0x20", "BPT.TRAP 0x1", "FADD R1, R1, R1", "EXIT")
-    assert length(kernel, {}) == 3
+@pytest.mark.parametrize("end", ["BPT.TRAP 0x1", "CALL.ABS.NOINC R2"])
+def test_a_failure_is_not_an_end(end: str) -> None:
+    kernel = body("@P0 BRA 0x30", end, "EXIT", "FADD R1, R1, R1", "FADD R1, R1, R1", "EXIT")
+    assert length(kernel, {}) == 4
     with pytest.raises(FlowError, match="no path to EXIT"):
         shortest_path(body("BPT.TRAP 0x1", "EXIT"), {})
 
