@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from .instructions import Instruction
 
-_INDIRECT = ("BRX", "BRXU", "JMX", "JMXU", "JMP", "RPCMOV")
+_INDIRECT = ("BRX", "BRXU", "JMX", "JMXU", "JMP")
 # A call to an address outside of the kernel is taken for a failed assertion, which does not return.
 _STOPS = ("BPT", "KILL", "CALL.ABS")
 
