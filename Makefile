@@ -46,9 +46,10 @@ test-library: build
 test-python: test-library
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
-# What nvcc emits for the CUDA kernels, executed; skipped by name where there is no nvcc.
+# What nvcc emits for the CUDA kernels, executed, and what ptxas makes of it, counted; skipped by name
+# where there is no nvcc.
 test-ptx: test-library
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tools/ptx_simulator/tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tools/ptx_simulator/tests tools/sass/tests
 
 # Do the tests notice broken CUDA kernels? All the seeded faults, or FAULTS="--random 5" of them.
 faults: build
@@ -69,7 +70,7 @@ build/wheel/made: $(SOURCES) $(shell find effebm_ext -name '*.py*')
 test-install:
 	rm -rf $(PLAIN)
 	$(PYTHON) -m venv $(PLAIN)
-	$(PLAIN)/bin/pip install -q "$(TORCH)" setuptools wheel ninja pybind11 numpy
+	$(PLAIN)/bin/pip install -q "$(TORCH)" setuptools wheel pybind11 numpy
 	$(PLAIN)/bin/pip install -q --no-build-isolation .
 	$(PLAIN)/bin/python tools/readme_example.py
 
@@ -77,7 +78,7 @@ build: $(VENV)/built
 
 $(VENV)/built: $(SOURCES)
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q "$(TORCH)" numpy setuptools wheel ninja pybind11
+	$(BIN)/pip install -q "$(TORCH)" numpy setuptools wheel pybind11
 	$(BIN)/pip install -q --no-build-isolation -e ".[dev]"
 	touch $@
 

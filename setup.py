@@ -6,6 +6,7 @@ leaves it out, TORCH_CUDA_ARCH_LIST ("8.0;9.0+PTX") names the architectures. No 
 build without CUDA says why, as its last line and in the record that `effebm info` prints.
 """
 
+import itertools
 import os
 import platform
 import runpy
@@ -36,7 +37,8 @@ if X86:
     ISA_FLAGS["avx512"] = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma",
                            "-mprefer-vector-width=512", "-Wno-uninitialized",
                            "-Wno-maybe-uninitialized"]  # fmt: skip
-NVCC_FLAGS = ["-std=c++20", "-O3", "--threads=0", "-fmad=false", "-DEFFEBM_ISA=device",
+# The pool is over files; two architectures of one at a time leave no core idle at the end.
+NVCC_FLAGS = ["-std=c++20", "-O3", "--threads=2", "-fmad=false", "-DEFFEBM_ISA=device",
               "-Xcompiler", "-fPIC,-fvisibility=hidden,-ffp-contract=off"]  # fmt: skip
 CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 # A failed check must reach torch as an exception under a compiler that links libstdc++ and libgcc
@@ -46,6 +48,8 @@ CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 LINK_FLAGS = ["-Wl,--exclude-libs,ALL", "-lgcc_s"] if platform.system() == "Linux" else []
 
 source_digest = runpy.run_path("effebm_ext/source_digest.py")["source_digest"]
+_objects = runpy.run_path("tools/compile_objects.py")
+Job, compile_objects = _objects["Job"], _objects["compile_objects"]
 MAJOR, MINOR = TORCH_TARGET.split(".")
 MACROS = [("EFFEBM_TORCH_TARGET", f'"{TORCH_TARGET}"'),
           ("TORCH_TARGET_VERSION", f"0x{int(MAJOR):02x}{int(MINOR):02x}000000000000")]  # fmt: skip
@@ -127,55 +131,76 @@ RECORD = [("EFFEBM_BUILT_WITH_TORCH", f'"{torch.__version__}"'),
           ("EFFEBM_SOURCES", f'"{source_digest(Path())}"')]  # fmt: skip
 
 
-class BuildKernels(BuildExtension):
-    """Compiles the kernels, each kind with its own compiler or flags, then the extensions."""
+class BuildKernels(BuildExtension.with_options(use_ninja=False)):
+    """Compiles the sources of an extension and its kernels, each kind with its own compiler or
+    flags, in one pool."""
 
     def finalize_options(self):
         super().finalize_options()
+        self.force = True  # every object is checked, whatever the extension's date
         if self.editable_mode:  # where other builds keep the objects; pip would throw them away
-            self.build_temp = f"build/temp.{self.plat_name}-{sys.implementation.cache_tag}"
+            self.build_temp = f"build/temp.{self.plat_name}"
+        # The objects of kernels are the same for every Python.
+        self.build_temp = self.build_temp.removesuffix(f"-{sys.implementation.cache_tag}")
 
     def build_extensions(self):
         check_compiler(shlex.split(get_cxx_compiler()), self.compiler.linker_so_cxx[0])
         super().build_extensions()
 
     def build_extension(self, ext):
-        if ext.name.endswith("_C_cuda"):
-            self.compile_cuda(ext)
-        else:
-            self.compile_cpu(ext)
+        """The sources and the flags of an extension are known when its objects are asked for."""
+        is_cuda = ext.name.endswith("_C_cuda")
+        kernels = self.cuda_kernels() if is_cuda else self.cpu_kernels()
+        if is_cuda:
+            self.provide_torch_cuda(ext)
+
+        def compile(sources, *, macros, include_dirs, extra_postargs, **_):
+            folders = [f"-I{f}" for f in (*self.compiler.include_dirs, *include_dirs)]
+            flags = [*self.compiler.compiler_so[1:], *macro_flags(macros), *folders]
+            flags += extra_postargs
+            own = [self.cpp(s, s, flags, besides=torch.__version__) for s in sources]
+            return compile_objects([*kernels, *own])
+
+        self.compiler.compile = compile
         super().build_extension(ext)
 
-    def compile_cpu(self, ext):
-        for isa, flags in ISA_FLAGS.items():
-            ext.extra_objects += self.compiler.compile(
-                [str(CSRC / s) for s in KERNELS],
-                output_dir=str(Path(self.build_temp) / isa),
-                macros=[*MACROS, ("EFFEBM_ISA", isa)],
-                extra_postargs=FLAGS + flags,
-                depends=ext.depends,
-            )
-        ext.extra_objects += self.compiler.compile(
-            [str(CSRC / "build_record.cpp")],
-            output_dir=str(Path(self.build_temp) / "record"),
-            macros=RECORD,
-            extra_postargs=FLAGS,
-        )
+    def cpp(self, source, name, flags, besides=""):
+        """A C++ source, to be compiled to an object of this name."""
+        target = Path(self.build_temp) / f"{name}.o"
+        return Job(shlex.split(get_cxx_compiler()), flags, Path(source), target, besides)
 
-    def compile_cuda(self, ext):
+    def cpu_kernels(self):
+        common = [*shlex.split(os.environ.get("CFLAGS", "")), "-fPIC", "-DNDEBUG", *FLAGS]
+        for source, (isa, flags) in itertools.product(KERNELS, ISA_FLAGS.items()):
+            macros = [*MACROS, ("EFFEBM_ISA", isa)]
+            yield self.cpp(
+                CSRC / source, f"{isa}/{source}", [*macro_flags(macros), *common, *flags]
+            )
+        record = CSRC / "build_record.cpp"
+        yield self.cpp(record, record, [*macro_flags(RECORD), *common])
+
+    def cuda_kernels(self):
+        # nvcc takes more flags from the environment.
+        appended = [os.environ.get(f"NVCC_{end}_FLAGS", "") for end in ("PREPEND", "APPEND")]
+        for source in (s for s in CUDA_SOURCES if s.endswith(".cu")):
+            target = Path(self.build_temp) / f"{source}.o"
+            flags = [*NVCC_FLAGS, *architecture_flags()]
+            yield Job([NVCC], flags, CSRC / source, target, repr(appended))
+
+    def provide_torch_cuda(self, ext):
+        """A CPU build of torch cannot run the module but can build it."""
+        if (Path(torch.__file__).parent / "lib" / "libtorch_cuda.so").exists():
+            return
         folder = Path(self.build_temp) / "cuda"
         folder.mkdir(parents=True, exist_ok=True)
-        for source in (s for s in CUDA_SOURCES if s.endswith(".cu")):
-            target = folder / f"{Path(source).stem}.cu.o"
-            flags = [*NVCC_FLAGS, *architecture_flags()]
-            self.spawn([NVCC, *flags, "-c", str(CSRC / source), "-o", str(target)])
-            ext.extra_objects.append(str(target))
-        if not (Path(torch.__file__).parent / "lib" / "libtorch_cuda.so").exists():
-            # A CPU build of torch cannot run the module but can build it.
-            target = folder / "libtorch_cuda.so"
-            flags = ["-shared", "-fPIC", "-Wl,-soname,libtorch_cuda.so"]
-            self.spawn(["g++", *flags, "tools/torch_cuda_stub/stub.cpp", "-o", str(target)])
-            ext.library_dirs.append(str(folder))
+        flags = ["-shared", "-fPIC", "-Wl,-soname,libtorch_cuda.so"]
+        target = str(folder / "libtorch_cuda.so")
+        self.spawn(["g++", *flags, "tools/torch_cuda_stub/stub.cpp", "-o", target])
+        ext.library_dirs.append(str(folder))
+
+
+def macro_flags(macros):
+    return [f"-D{name}" if value is None else f"-D{name}={value}" for name, value in macros]
 
 
 def extension(name, sources, **options):

@@ -1,18 +1,25 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in under 8 minutes: builds the CUDA kernels for the card that is there,
-# tells what they were linked with, compares CPU and CUDA bit by bit, runs the kernel benchmark, then
-# the tests of the kernels (with graph capture and replay) and, where it is installed,
+# What only a GPU can show, in under 8 minutes: links or builds the CUDA kernels for the card that is
+# there, compares CPU and CUDA bit by bit, times the kernels and puts them beside earlier times, then
+# runs the tests of the kernels (with graph capture and replay) and, where it is installed,
 # compute-sanitizer.
 #
-#   benchmarks/gpu_check.sh [FOLDER]      default FOLDER: benchmarks/results/<card>
+#   benchmarks/gpu_check.sh [FOLDER [EARLIER]]      default FOLDER: benchmarks/results/<card>
 #
 # PYTHON names an interpreter that has a CUDA torch and the extras [dev]; torchebm, if it is to be
 # compared with, may be in PYTHONPATH. EFFEBM_COMMIT names the commit of a copy without its history.
-# FOLDER receives one log per step, the benchmark's results, and summary.txt; a later step runs even
-# if an earlier one failed.
+# EARLIER is a kernels.json of kernels.py, float32, to compare with.
+# FOLDER receives one log per step, the benchmark's results, and summary.txt, each before the next
+# step begins; a later step runs even if an earlier one failed.
+#
+# To save a card's time, build beforehand on a machine with nvcc, for the card's architecture:
+#   FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST=9.0 python setup.py build_ext --inplace
+# and take the folder build/temp.linux-x86_64 along: objects in it whose sources and flags are the
+# same are only linked here, under any Python, whatever their dates.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
+EARLIER=${2:-}
 LIMIT=470 # seconds for everything
 
 read -r CARD CAPABILITY < <("$PYTHON" - <<'PY'
@@ -34,7 +41,8 @@ step() {
   local name=$1 seconds=$2 begin=$SECONDS rc left
   shift 2
   left=$((LIMIT - SECONDS))
-  timeout -k 5 $((seconds < left ? seconds : left > 1 ? left : 1)) "$@" >"$FOLDER/$name.log" 2>&1
+  # Interrupted, pytest tells what has failed so far.
+  timeout -s INT -k 5 $((seconds < left ? seconds : left > 1 ? left : 1)) "$@" >"$FOLDER/$name.log" 2>&1
   rc=$?
   printf '%-14s rc %-4s %4s s   %s\n' "$name" $rc $((SECONDS - begin)) \
     "$(tail -n 1 "$FOLDER/$name.log" | cut -c 1-120)" | tee -a "$FOLDER/summary.txt"
@@ -60,35 +68,35 @@ linked() { # by which compiler, with which libraries: no libstdc++.so.6 means a 
   done
 }
 
-sanitize() { # under each of its tools a few small cases of every op; PyTorch's cache hides faults
-  for tool in memcheck racecheck synccheck; do
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $tool --error-exitcode 9 \
-      "$PYTHON" benchmarks/cuda_equality.py --cases 40 --seconds 10 --max-elements 131072 || return 1
-  done
-}
-export -f about linked sanitize
+export -f about linked
 export PYTHON FOLDER PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
-KERNELS=("$PYTHON" benchmarks/kernels.py --device cuda --ops plain,block-sign:64,topk:0.01
-  --seconds 0.05)
+# Without torch.compile, which takes longer than all the rest.
+KERNELS=("$PYTHON" benchmarks/kernels.py --device cuda --no-compile --seconds 0.02)
 
 step about 20 bash -c about
-step build 200 env FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$CAPABILITY" MAX_JOBS="$(nproc)" \
+step build 150 env FORCE_CUDA=1 TORCH_CUDA_ARCH_LIST="$CAPABILITY" MAX_JOBS="$(nproc)" \
   "$PYTHON" setup.py build_ext --inplace
 step linked 10 bash -c linked
-step equality 50 "$PYTHON" benchmarks/cuda_equality.py --seconds 30
-step float32 165 "${KERNELS[@]}" --limit 135 --out "$FOLDER/float32"
-step launches 45 "${KERNELS[@]}" --headline --overhead --no-compile --out "$FOLDER/launches"
-step perturb 30 "$PYTHON" benchmarks/perturb.py --device cuda --no-compile --seconds 0.05 \
+step equality 45 "$PYTHON" benchmarks/cuda_equality.py --seconds 25
+step float32 110 "${KERNELS[@]}" --ops plain,block-sign:64,topk:0.01,topk:0.1 --limit 80 \
+  --out "$FOLDER/float32"
+step compare 15 "$PYTHON" benchmarks/compare.py "$FOLDER/float32/kernels.json" ${EARLIER:+"$EARLIER"}
+KERNELS+=(--ops plain,block-sign:64,topk:0.1)
+step bfloat16 50 "${KERNELS[@]}" --dtype bfloat16 --limit 30 --out "$FOLDER/bfloat16"
+step launches 40 "${KERNELS[@]}" --headline --overhead --out "$FOLDER/launches"
+step perturb 25 "$PYTHON" benchmarks/perturb.py --device cuda --no-compile --seconds 0.02 \
   --out "$FOLDER/perturb"
-step bfloat16 60 "${KERNELS[@]}" --dtype bfloat16 --no-compile --limit 40 --out "$FOLDER/bfloat16"
-# Nothing is timed any more, so these may share the card.
-if command -v compute-sanitizer >/dev/null; then
-  step sanitizer 110 bash -c sanitize &
-else
-  echo "sanitizer      compute-sanitizer is not installed" | tee -a "$FOLDER/summary.txt"
-fi
-step tests "$LIMIT" "$PYTHON" -m pytest python_tests -k "cuda and not emulated" \
-  --deselect python_tests/package/test_cuda_build.py
-wait
-cat "$FOLDER"/{bfloat16,launches,float32}.log "$FOLDER/summary.txt"
+step tests 120 env OMP_NUM_THREADS=1 "$PYTHON" -m pytest -n 8 python_tests \
+  -k "cuda and not emulated" --deselect python_tests/package/test_cuda_build.py
+# A few small cases of every op; PyTorch's cache would hide faults.
+for tool in memcheck racecheck synccheck; do
+  if command -v compute-sanitizer >/dev/null; then
+    step $tool 40 env PYTORCH_NO_CUDA_MEMORY_CACHING=1 compute-sanitizer --tool $tool \
+      --error-exitcode 9 "$PYTHON" benchmarks/cuda_equality.py --cases 40 --seconds 8 \
+      --max-elements 131072
+  else
+    echo "$tool: compute-sanitizer is not installed" | tee -a "$FOLDER/summary.txt"
+  fi
+done
+cat "$FOLDER"/{bfloat16,launches,float32,compare}.log "$FOLDER/summary.txt"
 ! grep -q ' rc [1-9]' "$FOLDER/summary.txt"

@@ -43,6 +43,7 @@ def summarise(result: Result) -> None:
     """Adds what is quoted to a result, None where an arm is missing that it takes:
 
     - how much faster ours is than the best form of each rival;
+    - which share it reaches of the floor of a step, the memory traffic of ``x += a * g``;
     - what a copy of the same run moves, in GB per second, read and written, and the share of it
       that ours reaches (state and gradient read, state written) and that the compression alone
       does (one read, one written). On a CPU it can be 150 %, since a copy reads what it overwrites,
@@ -51,6 +52,7 @@ def summarise(result: Result) -> None:
     """
     result["best_pytorch"] = fastest(result, "pytorch")
     ours, copy, compress = (_column(result, name) for name in ("ours", "copy", "compress"))
+    result["of_axpy"] = _ratio(_column(result, "axpy"), ours)
     for figure, rival in _RIVALS.items():
         result[figure] = _ratio(_column(result, rival), ours)
     moved = 2 * getattr(torch, result["dtype"]).itemsize
@@ -88,12 +90,13 @@ def table(results: Iterable[Result]) -> str:
             + [_number(_column(r, name)) for name in ("compile", "torchebm", *floors)]
             + [_number(r["over_floor"], "x"), "-" if share is None else f"{share:.0%}"]
         )
-    return "nanoseconds per element\n" + _aligned(rows)
+    return "nanoseconds per element\n" + aligned(rows)
 
 
 def bandwidth_table(results: Iterable[Result]) -> str:
-    """Shares of the bandwidth of a copy, and how much faster than what; beside targets, if any."""
-    head = ["op", "shape", "copy, GB/s", "step / copy", "compress / copy"]
+    """Shares of the floor and of the bandwidth of a copy, and how much faster than what; beside
+    targets, if any."""
+    head = ["op", "shape", "copy, GB/s", "of x += a g", "step / copy", "compress / copy"]
     rows = [[*head, *(f"over {rival}" for rival in _RIVALS.values())]]
     for r in results:
         wanted = r.get("targets", {})
@@ -102,9 +105,9 @@ def bandwidth_table(results: Iterable[Result]) -> str:
             for figure in ("of_copy_bandwidth", "compress_of_copy_bandwidth")
         ]
         ratios = [_judged(r[figure], wanted.get(figure), ".2f", "x") for figure in _RIVALS]
-        copy = _judged(r["copy_gb_per_s"], None, ".0f")
-        rows.append([r["op"], r["shape"], copy, *shares, *ratios])
-    return "bandwidth, and times as fast as (targets: ok or missed <)\n" + _aligned(rows)
+        copy, floor = _judged(r["copy_gb_per_s"], None, ".0f"), _judged(r["of_axpy"], None, ".1%")
+        rows.append([r["op"], r["shape"], copy, floor, *shares, *ratios])
+    return "bandwidth, and times as fast as (targets: ok or missed <)\n" + aligned(rows)
 
 
 def _judged(value: float | None, target: float | None, form: str, unit: str = "") -> str:
@@ -125,7 +128,7 @@ def overhead_table(results: Iterable[Result]) -> str:
         ours, add = (_column(r, name, "us_per_call") for name in ("ours", "axpy"))
         listed = ", ".join(f"{name} {_number(us)}" for name, us in forms.items())
         rows.append([r["op"], r["shape"], str(r["threads"]), _number(ours), _number(add), listed])
-    return "microseconds per call\n" + _aligned(rows)
+    return "microseconds per call\n" + aligned(rows)
 
 
 def launch_table(results: Iterable[Result]) -> str:
@@ -139,7 +142,7 @@ def launch_table(results: Iterable[Result]) -> str:
             met = "" if name != "ours" or over is None else _at_most(over, GRAPH_OVER_KERNELS)
             nodes = _number(times.get("graph_nodes"))
             rows.append([r["op"], r["shape"], name, *figures, _number(over, "x") + met, nodes])
-    return "microseconds per step\n" + _aligned(rows)
+    return "microseconds per step\n" + aligned(rows)
 
 
 def _at_most(value: float, target: float) -> str:
@@ -170,7 +173,7 @@ def _number(value: float | None, unit: str = "") -> str:
     return f"{value:.3f}{unit}" if value < 1 else f"{value:.3g}{unit}"
 
 
-def _aligned(rows: list[list[str]]) -> str:
+def aligned(rows: list[list[str]]) -> str:
     """Text in columns, all but the first aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
