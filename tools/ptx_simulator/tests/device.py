@@ -124,10 +124,16 @@ def ptx_device(machine: Machine = Machine()) -> Iterator[Device]:  # noqa: B008
         yield stack.enter_context(device)
 
 
-def on_device(t: Tensor) -> Tensor:
-    """Returns a copy in memory like that of a device: aligned, and with room around it."""
-    copy = torch.from_numpy(device_array(t.numel(), _array(t).dtype))
-    return copy.view(t.dtype).view(t.shape).copy_(t)
+def on_device(t: Tensor, shift: int = 0) -> Tensor:
+    """Returns a copy in memory like that of a device: aligned but for ``shift`` elements, and with
+    room around it."""
+    memory = torch.from_numpy(device_array(t.numel() + shift, array_of(t).dtype))
+    return memory[shift:].view(t.dtype).view(t.shape).copy_(t)
+
+
+def array_of(t: Tensor) -> np.ndarray:
+    """Returns a tensor's memory as an array, and 16-bit floats as their bits."""
+    return t.view(torch.int16).numpy() if t.element_size() == 2 else t.numpy()
 
 
 def _buffers(
@@ -138,20 +144,15 @@ def _buffers(
     for argument in op._schema.arguments:
         value = given.get(argument.name)
         if isinstance(value, Tensor):
-            array = buffers[argument.name] = _array(value)
+            array = buffers[argument.name] = array_of(value)
             if not (argument.alias_info and argument.alias_info.is_write):
                 array.flags.writeable = False
     made = (result,) if isinstance(result, Tensor) else result or ()
     for name, value in zip(OUTPUTS.get(op._opname, ()), made, strict=True):
-        buffers[name] = _array(value)
+        buffers[name] = array_of(value)
         if name != "flags":  # the op sets them to zero itself
             buffers[name].view(np.uint8)[:] = GARBAGE
     return buffers
-
-
-def _array(t: Tensor) -> np.ndarray:
-    """Returns a tensor's memory as an array, and 16-bit floats as their bits."""
-    return t.view(torch.int16).numpy() if t.element_size() == 2 else t.numpy()
 
 
 @contextlib.contextmanager
