@@ -27,19 +27,21 @@ class Call(NamedTuple):
     op: str
     tensors: Tensors
     run: Callable[[Tensors], Tensors]  # returns what it has written, by name
-    compressor: Compressor | None = None
     clip: Clip | None = None
 
     @property
-    def shape(self) -> torch.Size:
-        return self.tensors["grad" if "grad" in self.tensors else "x"].shape
+    def rows(self) -> Tensor:
+        return self.tensors["grad" if "grad" in self.tensors else "x"]
 
     @property
     def compute(self) -> torch.dtype:
-        return compute_type(self.tensors["grad" if "grad" in self.tensors else "x"].dtype)
+        return compute_type(self.rows.dtype)
 
     def check(
-        self, machine: Machine = Machine(), passes: int = 1, shift: int = 0  # noqa: B008
+        self,
+        machine: Machine = Machine(),
+        passes: int = 1,
+        shift: int = 0,
     ) -> list[Launch]:
         """Checks that the kernels make the same bits, and touch no tensor more than they have to,
         if the compressor reads its input so often. Returns the launches. ``shift``: so many
@@ -52,8 +54,8 @@ class Call(NamedTuple):
             same = array_of(made[name]).tobytes() == array_of(tensor.contiguous()).tobytes()
             assert same, name
         norms = int(isinstance(self.clip, eff.ClipNorm))  # another pass over the gradient
-        vector = self.shape[1] % 4 == 0 and shift == 0
-        check_traffic(self.op, made, device.launches, passes, norms, vector)
+        vector = self.rows.shape[1] % 4 == 0 and shift == 0
+        check_traffic(self.op, device.launches, passes, norms, vector)
         return device.launches
 
 
@@ -71,7 +73,7 @@ def compression(x: Tensor, compressor: Compressor) -> Call:
     def run(t: Tensors) -> Tensors:
         return t | {"out": compressor.compress(t["x"], rng=KEY)}
 
-    return Call("compress", {"x": x}, run, compressor)
+    return Call("compress", {"x": x}, run)
 
 
 def step(
@@ -104,7 +106,7 @@ def step(
         return t
 
     op = "langevin_transition" if sums == TRANSITION else "langevin_step_"
-    return Call(op, tensors, run, compressor, clip)
+    return Call(op, tensors, run, clip)
 
 
 def drift(
@@ -121,7 +123,7 @@ def drift(
         )
         return t | {"drift": applied, "row_sums": torch.stack(sums, dim=1)}
 
-    return Call("drift", tensors, run, compressor, clip)
+    return Call("drift", tensors, run, clip)
 
 
 def pair(rows: int, dim: int, dtype: torch.dtype) -> Call:

@@ -45,13 +45,18 @@ class Machine(NamedTuple):
 class Launch:
     """A launch of the host code, and what it cost."""
 
-    kernel: str  # demangled
+    address: int  # of the host code's function
     grid: tuple[int, ...]
     block: tuple[int, ...]
     arguments: list[bytes]
     how: dict[str, Any]
     buffers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     counters: Counters = dataclasses.field(default_factory=Counters)
+
+    @property
+    def kernel(self) -> str:
+        """The kernel's demangled name."""
+        return library.names()[self.address]
 
     def run(self) -> None:
         kernel = library.kernels()[self.kernel]
@@ -91,7 +96,7 @@ class Device(TorchDispatchMode):
             grid = (min(grid[0], most), *grid[1:])
         self._waiting.append(
             Launch(
-                library.names()[given.kernel],
+                given.kernel,
                 grid,
                 tuple(given.block),
                 [ctypes.string_at(a.data, a.bytes) for a in given.arguments[: given.n_arguments]],

@@ -35,8 +35,8 @@ def names() -> dict[int, str]:
     command = ["nm", "--defined-only", "--demangle", str(native.LIBRARY)]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     symbols = [line.split(" ", 2) for line in listed.splitlines()]
-    offsets = {name: int(address, 16) for address, _, name in symbols}
+    by_offset = {int(offset, 16): name for offset, _, name in symbols}
     known = "effebm_emulator_device"
     at = ctypes.cast(getattr(native.library(), known), ctypes.c_void_p).value
-    assert at is not None
-    return {at - offsets[known] + offset: name for name, offset in offsets.items()}
+    base = next(at - offset for offset, name in by_offset.items() if at and name == known)
+    return {base + offset: name for offset, name in by_offset.items()}

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from device import Launch, Machine
 from ptx_simulator import Counters, Traffic
-from torch import Tensor
 
 import effebm_ext as eff
 
@@ -84,8 +83,8 @@ _TOPK, _RANDOM = eff.TopK(ratio=0.3), eff.RandomK(ratio=0.3)
 # One pass per 11 bits of a key, and a last one.
 TOPK_TIERS = {"block": Tier(_TOPK, "topk_rows"), **team_tiers(_TOPK, 4, 7)}
 RANDOM_TIERS = team_tiers(_RANDOM, 1, 1)
-LANES, SEGMENTS = Tier(eff.BlockSign(64), "tiles"), Tier(eff.BlockSign(512), "segments")
-WINDOWS = Tier(eff.BlockSign(512), "windows", passes=2, elements=0)
+LANES, SEGMENTS = Tier(eff.BlockSign(64), "tiles"), Tier(eff.BlockSign(510), "segments")
+WINDOWS = Tier(eff.BlockSign(510), "windows", passes=2, elements=0)
 ALL_TIERS = {
     "no compressor": Tier(None, "tiles"),
     **TOPK_TIERS,
@@ -97,32 +96,30 @@ ALL_TIERS = {
 }
 
 
-def check_traffic(
-    op: str, tensors: dict[str, Tensor], launches: list[Launch], passes: int, norms: int,
-    vector: bool,
-) -> None:  # fmt: skip
+def check_traffic(op: str, launches: list[Launch], passes: int, norms: int, vector: bool) -> None:
     """``norms``: the passes that norms of gradients take; ``vector``: rows are read by quads."""
-    counters = total(launches)
+    counters, buffers = total(launches), launches[0].buffers
     for name, (reads, writes) in TRAFFIC[op].items():
-        if name not in tensors:
+        if name not in buffers:
             continue
-        buffer, tensor = counters.buffer(name), tensors[name]
+        traffic, array = counters.buffer(name), buffers[name]
         often = passes if reads == PASSES else reads
         often += norms if name == "grad" else 0
-        moved = (buffer.read_bytes, buffer.written_bytes)
-        assert moved == (often * tensor.nbytes, writes * tensor.nbytes), name
-        size = tensor.element_size()
-        width = min(16, 4 * size) if vector and name not in PER_CHAIN else size
-        assert set(buffer.store_widths) <= {width}, name
-        assert often != 1 or set(buffer.load_widths) == {width}, name
+        moved = (traffic.read_bytes, traffic.written_bytes)
+        assert moved == (often * array.nbytes, writes * array.nbytes), name
+        one_by_one = not vector or name in PER_CHAIN
+        width = array.itemsize if one_by_one else min(16, 4 * array.itemsize)
+        assert set(traffic.store_widths) <= {width}, name
+        assert often != 1 or set(traffic.load_widths) == {width}, name
 
 
-def floor(op: str, tensors: dict[str, Tensor], passes: int) -> int:
+def floor_of(op: str, launches: list[Launch], passes: int) -> int:
     """Returns how many bytes an op has to move."""
+    buffers = launches[0].buffers
     return sum(
-        tensors[name].nbytes * ((passes if reads == PASSES else reads) + writes)
+        buffers[name].nbytes * ((passes if reads == PASSES else reads) + writes)
         for name, (reads, writes) in TRAFFIC[op].items()
-        if name in tensors
+        if name in buffers
     )
 
 

@@ -23,7 +23,7 @@ WARP = Tier(None, "topk_warps")
 
 def check(call: Call, tier: Tier) -> None:
     machine = tier.machine(call.compute, has_sums=False)
-    passes = tier.passes_of(call.tensors["x"].dtype)
+    passes = tier.passes_of(call.compute)
     tier.check_launched(call.check(machine, passes))
 
 
