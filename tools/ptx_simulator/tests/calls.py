@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from device import Launch, Machine, array_of, on_device, ptx_device
+from device import REAL, Launch, Machine, array_of, on_device, ptx_device
 from tables import check_traffic
 from torch import Tensor
 
@@ -39,7 +39,7 @@ class Call(NamedTuple):
 
     def check(
         self,
-        machine: Machine = Machine(),
+        machine: Machine = REAL,
         passes: int = 1,
         shift: int = 0,
     ) -> list[Launch]:

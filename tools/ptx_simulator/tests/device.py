@@ -41,6 +41,9 @@ class Machine(NamedTuple):
     most_blocks: int | None = None  # of a grid whose blocks are independent, and take turns
 
 
+REAL = Machine()
+
+
 @dataclasses.dataclass
 class Launch:
     """A launch of the host code, and what it cost."""
@@ -115,7 +118,7 @@ class Device(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def ptx_device(machine: Machine = Machine()) -> Iterator[Device]:  # noqa: B008
+def ptx_device(machine: Machine = REAL) -> Iterator[Device]:
     """CPU tensors are computed by the PTX of the CUDA kernels."""
     library.kernels()
     device = Device(machine)
