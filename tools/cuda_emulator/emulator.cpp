@@ -125,6 +125,11 @@ DeviceProperties& device_properties() {
   return global;
 }
 
+Diversion& diversion() {
+  static Diversion global;
+  return global;
+}
+
 std::string describe(const Thread& thread) {
   const uint3 block = thread.block_index;
   std::string name = "block " + std::to_string(block.x);
@@ -168,6 +173,11 @@ extern "C" __attribute__((visibility("default"))) void effebm_emulator_options(u
 extern "C" __attribute__((visibility("default"))) effebm::emulator::DeviceProperties*
 effebm_emulator_device() {
   return &effebm::emulator::device_properties();
+}
+
+extern "C" __attribute__((visibility("default"))) effebm::emulator::Diversion*
+effebm_emulator_diversion() {
+  return &effebm::emulator::diversion();
 }
 
 extern "C" __attribute__((visibility("default"))) const effebm::emulator::LaunchShape*

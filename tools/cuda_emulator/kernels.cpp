@@ -5,12 +5,14 @@
 #include <vector>
 
 #include "../../csrc/cpu/denormals.h"
+#include "runtime.h"
 
 namespace effebm::emulator {
 namespace {
 
 // Returns memory that is filled with garbage.
 void* allocate(void* owner, int64_t bytes) {
+  if (diversion().allocate) return diversion().allocate(bytes);
   auto& memory = *static_cast<std::vector<double>*>(owner);
   memory.assign(size_t(bytes + 7) / 8, -0x1.5a5a5a5a5a5a5p400);
   return memory.data();

@@ -43,13 +43,51 @@ DeviceProperties& device_properties();
 void launch(dim3 grid, dim3 block, size_t dynamic_shared_bytes, unsigned cluster_size,
             bool cooperative, const std::function<void()>& body);
 
+// A launch as others can repeat it. The arguments are converted to the kernel's parameters.
+struct Argument {
+  const void* data;
+  size_t bytes;
+};
+struct DivertedLaunch {
+  const void* kernel;  // the address of its function
+  unsigned grid[3], block[3];
+  size_t dynamic_shared_bytes;
+  unsigned cluster_size;
+  bool cooperative;
+  size_t n_arguments;
+  const Argument* arguments;
+};
+
+// Where `launch` is set, it gets the launches and no kernel runs; workspaces are then memory of
+// `allocate`.
+struct Diversion {
+  void (*launch)(const DivertedLaunch*) = nullptr;
+  void* (*allocate)(int64_t bytes) = nullptr;
+};
+Diversion& diversion();
+
 // Launches like <<<grid, block, bytes>>> or cudaLaunchKernelEx: the arguments are evaluated and
 // converted once, and every thread gets copies.
 template <class... Parameters, class... Arguments>
 void launch_kernel(dim3 grid, dim3 block, size_t bytes, unsigned cluster_size, bool cooperative,
                    void (*kernel)(Parameters...), Arguments&&... arguments) {
   const std::tuple<Parameters...> values(std::forward<Arguments>(arguments)...);
-  launch(grid, block, bytes, cluster_size, cooperative, [&] { std::apply(kernel, values); });
+  if (!diversion().launch)
+    return launch(grid, block, bytes, cluster_size, cooperative,
+                  [&] { std::apply(kernel, values); });
+  const auto divert = [&](const auto&... each) {
+    const Argument all[] = {{&each, sizeof each}..., {}};
+    const DivertedLaunch diverted = {reinterpret_cast<const void*>(kernel),
+                                     {grid.x, grid.y, grid.z},
+                                     {block.x, block.y, block.z},
+                                     bytes,
+                                     cluster_size,
+                                     cooperative,
+                                     sizeof...(each),
+                                     all};
+    diversion().launch(&diverted);
+  };
+  std::apply(divert, values);
 }
 
 // The shape of a launch, for tests.

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import pytest
 import torch
-from library import THREADS, Blocks, Device, compiled
-from ptx_simulator import launch
+from calls import values
+from device import Launch, Machine, on_device, ptx_device
+
+import effebm_ext as eff
 
 DIM = 1030
 
 
-def check(offsets: list[int]) -> None:
-    device = Device(offsets=torch.tensor(offsets))
-    device.protect("offsets")
-    blocks = Blocks(DIM, 1, device.arrays["offsets"].ctypes.data, len(offsets) - 1)
-    kernel = compiled("packing").find("check_offsets")
-    launch(kernel, 2, THREADS, [blocks], buffers=device.arrays)
+def checked(n_blocks: int) -> tuple[Launch, torch.Tensor]:
+    """Returns the launch that checks offsets of so many blocks, and the offsets."""
+    offsets = on_device(torch.tensor([*range(n_blocks), DIM]))
+    with ptx_device(Machine(most_blocks=2)) as device:
+        x, code = on_device(values(1, DIM, torch.float32)), eff.BlockSign.code
+        torch.ops.effebm.compress(x, code, 1, offsets)
+    return next(one for one in device.launches if "check_offsets" in one.kernel), offsets
 
 
 @pytest.mark.parametrize("offsets", [[0, DIM], [0, 1, 7, 1029, DIM], [*range(DIM), DIM]])
 def test_offsets_that_rise_to_the_end_of_a_row_pass(offsets: list[int]) -> None:
-    check(offsets)
+    launch, there = checked(len(offsets) - 1)
+    there.copy_(torch.tensor(offsets))
+    launch.run()
 
 
 @pytest.mark.parametrize(
@@ -29,5 +34,8 @@ def test_offsets_that_rise_to_the_end_of_a_row_pass(offsets: list[int]) -> None:
      [0, 10**8, DIM], [*range(DIM - 1), DIM, DIM]],
 )  # fmt: skip
 def test_others_fail_an_assertion(offsets: list[int]) -> None:
+    """They are written after the op, as the host checks offsets on the CPU itself."""
+    launch, there = checked(len(offsets) - 1)
+    there.copy_(torch.tensor(offsets))
     with pytest.raises(RuntimeError, match="a device assertion failed"):
-        check(offsets)
+        launch.run()

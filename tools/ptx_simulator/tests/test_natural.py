@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pytest
 import torch
-from launches import Work, natural
+from calls import STATISTICS, TRANSITION, compression, step, values
+from device import Machine
 from library import DTYPES
-from problems import STATISTICS, TRANSITION, Compression, Step, values
-from ptx_simulator import Counters
 
 import effebm_ext as eff
 
@@ -23,16 +21,15 @@ LIMITS: dict[str, Any] = {"clip": eff.ClipValue(1.5), "bounds": (-1.0, 1.25)}
 @mantissas
 def test_a_step_equals_the_cpu_kernel(dtype: torch.dtype, bits: int) -> None:
     for dim in (5, 1024, 4101):
-        problem = Step(3, dim, dtype, eff.NaturalCompression(bits), residual=True, **LIMITS)
-        problem.check(natural)
+        step(3, dim, dtype, eff.NaturalCompression(bits), residual=True, **LIMITS).check()
 
 
 @dtypes
 @pytest.mark.parametrize("sums", [STATISTICS, TRANSITION])
-def test_sums_over_rows_equal_the_cpu_kernel(dtype: torch.dtype, sums: int) -> None:
+def test_sums_over_rows_equal_the_cpu_kernel(dtype: torch.dtype, sums: str) -> None:
     compressor, clip = eff.NaturalCompression(2), eff.ClipNorm(20.0)
     for rows, dim in ((33, 60), (3, 1030)):
-        Step(rows, dim, dtype, compressor, residual=True, clip=clip, sums=sums).check(natural)
+        step(rows, dim, dtype, compressor, residual=True, clip=clip, sums=sums).check()
 
 
 def special_rows(dim: int, dtype: torch.dtype) -> torch.Tensor:
@@ -52,20 +49,16 @@ def special_rows(dim: int, dtype: torch.dtype) -> torch.Tensor:
 @mantissas
 def test_compression_equals_the_cpu_kernel(dtype: torch.dtype, bits: int) -> None:
     for dim in (5, 1030):
-        Compression(special_rows(dim, dtype), eff.NaturalCompression(bits)).check(natural)
+        compression(special_rows(dim, dtype), eff.NaturalCompression(bits)).check()
 
 
 @dtypes
 @pytest.mark.parametrize(("rows", "dim"), [(300, 5), (33, 60), (3, 9001)])
 def test_blocks_take_turns(dtype: torch.dtype, rows: int, dim: int) -> None:
-    problem = Step(rows, dim, dtype, eff.NaturalCompression(), **LIMITS)
-    problem.check(functools.partial(natural, grid=2))
+    call = step(rows, dim, dtype, eff.NaturalCompression(), **LIMITS)
+    call.check(Machine(most_blocks=2))
 
 
 @dtypes
 def test_rows_that_are_not_aligned_move_element_by_element(dtype: torch.dtype) -> None:
-    def element_by_element(work: Work) -> Counters:
-        work.vector = False
-        return natural(work)
-
-    Compression(values(3, 1024, dtype), eff.NaturalCompression(3)).check(element_by_element)
+    compression(values(3, 1024, dtype), eff.NaturalCompression(3)).check(shift=1)

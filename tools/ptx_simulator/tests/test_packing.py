@@ -4,58 +4,58 @@ from __future__ import annotations
 
 import pytest
 import torch
-from library import DTYPES, THREADS, Device, EntriesParams, SignsParams, compiled
-from problems import values
-from ptx_simulator import launch
+from calls import values
+from device import Machine, array_of, on_device, ptx_device
 
 import effebm_ext as eff
+from effebm_ext.ops.packing import Packed
 
 ROWS = 3
-FIELDS = ("signs", "zeros", "scales")  # the tensors of packed signs
+dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+dims = pytest.mark.parametrize("dim", [5, 1030])
+DEVICE = Machine(most_blocks=2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("dim", [5, 1030])
-def test_packing_signs_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
-    kernels, name = compiled("packing"), DTYPES[dtype]
-    c = eff.block_sign_compress(values(ROWS, dim, dtype), 48)
-    want = eff.BlockSign(48).pack(c)
-    assert want.zeros is not None
-    fresh = {field: torch.zeros_like(getattr(want, field)) for field in FIELDS}
-    device = Device(c=c, flags=torch.zeros(2, dtype=torch.int32), **fresh)
-    params = SignsParams(
-        rows=ROWS, dim=dim, block_size=48, n_blocks=want.scales.shape[1], **device.pointers()
-    )
-    grid = -(-want.signs.numel() // 8)
-    launch(kernels.find("find_scales", f"<{name}>"), 1, THREADS, [params], buffers=device.arrays)
-    launch(
-        kernels.find("::pack_signs", f"<{name}>"), grid, THREADS, [params], buffers=device.arrays
-    )
-    for field in FIELDS:
-        assert device.holds(field, getattr(want, field))
-    assert device.arrays["flags"].tolist() == [1, 0]
-    device.arrays["c"][:] = 7
-    unpack = kernels.find("unpack_signs", f"<{name}>")
-    launch(unpack, grid, THREADS, [params], buffers=device.arrays)
-    assert device.holds("c", c)
+def assert_same(packed: Packed, want: Packed) -> None:
+    for name, t in want.tensors().items():
+        made = packed.tensors()[name]
+        assert (made is None) == (t is None)
+        assert t is None or array_of(made).tobytes() == array_of(t).tobytes(), name
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("dim", [5, 1030])
+@dtypes
+@dims
+@pytest.mark.parametrize("of", ["size", "offsets"])
+def test_packing_signs_equals_the_cpu_kernel(dtype: torch.dtype, dim: int, of: str) -> None:
+    offsets = [0, 2, dim - 1, dim]
+    compressor = eff.BlockSign(48) if of == "size" else eff.BlockSign(block_offsets=offsets)
+    for zeros in (False, True):
+        c = values(ROWS, dim, dtype)
+        c = compressor.compress(c if zeros else c.abs() + 1)
+        want = compressor.pack(c)
+        with ptx_device(DEVICE):
+            packed = compressor.pack(on_device(c))
+            assert torch.equal(packed.unpack(), c)
+        assert_same(packed, want)
+
+
+@dtypes
+def test_entries_of_other_magnitudes_are_found(dtype: torch.dtype) -> None:
+    c = eff.block_sign_compress(values(ROWS, 1030, dtype), 48)
+    c[1, 1029] *= 2
+    with ptx_device(DEVICE), pytest.raises(ValueError, match="several magnitudes"):
+        eff.BlockSign(48).pack(on_device(c))
+
+
+@dtypes
+@dims
 def test_packing_entries_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
-    c = eff.topk_compress(values(ROWS, dim, dtype), dim // 2)
+    k = dim // 2
+    c = eff.topk_compress(values(ROWS, dim, dtype), k)
     c[1, dim // 3 :] = 0  # fewer than k
     c[2] = 0
-    want = eff.TopK(dim // 2).pack(c)
-    indices = want.indices.int()
-    device = Device(c=c, values=torch.zeros_like(want.values), indices=torch.zeros_like(indices),
-                    flags=torch.zeros(1, dtype=torch.int32))  # fmt: skip
-    params = EntriesParams(rows=ROWS, dim=dim, k=dim // 2, **device.pointers())
-    kernel = compiled("packing").find("pack_entries", f"<{DTYPES[dtype]}>")
-    launch(kernel, ROWS, THREADS, [params], buffers=device.arrays)
-    assert device.holds("values", want.values)
-    assert device.holds("indices", indices)
-    assert device.arrays["flags"].tolist() == [0]
-    params.k = 1  # there are more entries
-    launch(kernel, ROWS, THREADS, [params], buffers=device.arrays)
-    assert device.arrays["flags"].tolist() == [1]
+    want = eff.TopK(k).pack(c)
+    with ptx_device(DEVICE):
+        assert_same(eff.TopK(k).pack(on_device(c)), want)
+        with pytest.raises(ValueError, match="got more"):
+            eff.TopK(1).pack(on_device(c))

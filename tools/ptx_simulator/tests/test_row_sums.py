@@ -1,93 +1,60 @@
-"""Sums over rows, which a step takes on its way: the bits of the CPU kernel, from no more traffic
-than one sum per 1024 elements."""
+"""Sums over rows, which a step takes on its way: the bits of the CPU kernel, from no other pass
+over the rows."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
-import native
-import numpy as np
 import pytest
 import torch
-from launches import (
-    Tier,
-    Work,
-    block_sign_lanes,
-    block_sign_segments,
-    block_sign_windows,
-    join_groups,
-    keep_all,
-    natural,
-    random_k,
-    topk_rows,
-)
+from calls import STATISTICS, TRANSITION, Call, drift, step
+from device import Machine
 from library import DTYPES
-from problems import STATISTICS, TRANSITION, Compressor, Drift, Step
+from tables import ALL_TIERS
 
 import effebm_ext as eff
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 CLIPS = (eff.ClipValue(1.5), eff.ClipNorm(20.0))
 ROWS = 3
+TOPK = eff.TopK(ratio=0.3)
+tiers = pytest.mark.parametrize("tier", ALL_TIERS)
+SHORT = [tier for tier in ALL_TIERS if tier not in ("cluster", "resident grid", "grid")]
 
 
-two_teams = functools.partial(topk_rows, teams=2)
-by_blocks = functools.partial(two_teams, team="SingleBlock")
-TOPK, SIGN = eff.TopK(ratio=0.3), eff.BlockSign(512)
-RANDOM = eff.RandomK(ratio=0.3, unbiased=False)
-TIERS: dict[str, tuple[Compressor | None, Tier]] = {
-    "no compressor": (None, keep_all),
-    "block": (TOPK, by_blocks),
-    "cluster": (TOPK, functools.partial(two_teams, team="Cluster", blocks=4)),
-    "resident grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3)),
-    "grid": (TOPK, functools.partial(two_teams, team="Grid", blocks=3, resident=False)),
-    "lanes": (eff.BlockSign(64), block_sign_lanes),
-    "segments": (SIGN, functools.partial(block_sign_segments, segment=1024)),
-    "windows": (SIGN, block_sign_windows),
-    "random-k": (RANDOM, functools.partial(random_k, choose=by_blocks)),
-    "natural": (eff.NaturalCompression(2), natural),
-}
-tiers = pytest.mark.parametrize("tier", TIERS)
-
-
-def passes(tier: str, dtype: torch.dtype) -> int:
-    return {"grid": 7 if dtype == torch.float64 else 4, "windows": 2}.get(tier, 1)
+def check(call: Call, tier: str) -> None:
+    chosen = ALL_TIERS[tier]
+    machine = chosen.machine(call.compute, has_sums=True)
+    chosen.check_launched(call.check(machine, chosen.passes_of(call.compute)))
 
 
 @tiers
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_transition_equals_the_cpu_kernel(tier: str, dtype: torch.dtype) -> None:
+    compressor, clip = ALL_TIERS[tier].compressor, eff.ClipNorm(20.0)
+    check(step(ROWS, 2049, dtype, compressor, clip=clip, sums=TRANSITION), tier)
+
+
 @pytest.mark.parametrize(
-    ("dtype", "dim"),
-    [*((dtype, 2049) for dtype in DTYPES), (torch.float32, 5)],
-    ids=str,
+    ("tier", "dim"), [*((tier, 5) for tier in SHORT), *((tier, 2050) for tier in ALL_TIERS)]
 )
-def test_a_transition_equals_the_cpu_kernel(tier: str, dtype: torch.dtype, dim: int) -> None:
-    compressor, kernels = TIERS[tier]
-    problem = Step(ROWS, dim, dtype, compressor, clip=eff.ClipNorm(20.0), sums=TRANSITION)
-    counters = problem.check(kernels, passes(tier, dtype))
-    groups = -(-dim // 1024)
-    sums = 2 * ROWS * problem.work.wide.itemsize
-    assert counters.buffer("row_sums").written_bytes == sums
-    if groups > 1:
-        traffic = counters.buffer("group_sums")
-        assert traffic.read_bytes == traffic.written_bytes == groups * sums
-
-
-@tiers
-@pytest.mark.parametrize(("dim", "clip"), [(5, CLIPS[1]), (2050, CLIPS[0])], ids=str)
-def test_statistics_equal_the_cpu_kernel(tier: str, dim: int, clip: Any) -> None:
-    compressor, kernels = TIERS[tier]
+def test_statistics_equal_the_cpu_kernel(tier: str, dim: int) -> None:
+    compressor, clip = ALL_TIERS[tier].compressor, CLIPS[dim == 5]
+    if dim == 5 and tier in ("segments", "windows"):
+        compressor = eff.BlockSign(2)  # larger blocks are for lanes
     residual = compressor is not None
-    problem = Step(
-        ROWS, dim, torch.float32, compressor, clip=clip, residual=residual, sums=STATISTICS
-    )
-    problem.check(kernels, passes(tier, torch.float32))
+    call = step(ROWS, dim, torch.float32, compressor, clip=clip, residual=residual, sums=STATISTICS)
+    check(call, tier)
+
+
+def test_sums_over_two_segments_equal_the_cpu_kernel() -> None:
+    check(step(2, 9001, torch.float32, eff.BlockSign(512), sums=TRANSITION), "segments")
 
 
 @dtypes
 def test_statistics_of_every_dtype_equal_the_cpu_kernel(dtype: torch.dtype) -> None:
-    Step(ROWS, 1030, dtype, clip=CLIPS[0], sums=STATISTICS).check(keep_all)
-    Step(ROWS, 1030, dtype, TOPK, clip=CLIPS[1], sums=STATISTICS).check(by_blocks)
+    check(step(ROWS, 1030, dtype, clip=CLIPS[0], sums=STATISTICS), "no compressor")
+    check(step(ROWS, 1030, dtype, TOPK, clip=CLIPS[1], sums=STATISTICS), "block")
 
 
 @dtypes
@@ -96,32 +63,21 @@ def test_statistics_of_every_dtype_equal_the_cpu_kernel(dtype: torch.dtype) -> N
     [(300, 5, TRANSITION), (600, 1, STATISTICS), (33, 60, TRANSITION), (9, 512, STATISTICS)],
 )
 def test_short_rows_that_share_a_block_have_their_own_sums(
-    dtype: torch.dtype, rows: int, dim: int, sums: int
+    dtype: torch.dtype, rows: int, dim: int, sums: str
 ) -> None:
-    problem = Step(rows, dim, dtype, clip=eff.ClipValue(1.0), sums=sums)
-    problem.check(functools.partial(keep_all, grid=2))
+    call = step(rows, dim, dtype, clip=eff.ClipValue(1.0), sums=sums)
+    call.check(Machine(most_blocks=2))
 
 
 @dtypes
-@pytest.mark.parametrize(
-    "tier", ["no compressor", "resident grid", "segments", "random-k", "natural"]
-)
+@pytest.mark.parametrize("tier", ["no compressor", "block", "segments", "random-k", "natural"])
 def test_a_drift_equals_the_cpu_kernel(dtype: torch.dtype, tier: str) -> None:
-    compressor, kernels = TIERS[tier]
-    for dim, clip, with_delta in ((5, CLIPS[0], False), (1030, CLIPS[1], True)):
-        Drift(ROWS, dim, dtype, compressor, clip, with_delta).check(kernels)
+    options: tuple[tuple[int, Any, bool], ...] = ((5, CLIPS[0], False), (1030, CLIPS[1], True))
+    for dim, clip, with_delta in options:
+        call = drift(ROWS, dim, dtype, ALL_TIERS[tier].compressor, clip, with_delta)
+        call.check(Machine(most_blocks=2))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_more_groups_than_one_level_holds_are_joined_in_order(dtype: torch.dtype) -> None:
-    rows, groups = 2, 3 * 1024 + 5
-    work: Work = Step(rows, 5, dtype, sums=STATISTICS).work
-    sums, out = work.space("sums", rows * groups), work.space("joined", rows)
-    arrays = work.device.arrays
-    arrays["sums"][:] = np.random.default_rng(1).random(rows * groups) + 0.1
-    by_row = arrays["sums"].reshape(rows, groups)
-    join_groups(work, sums, rows, groups, out)
-    assert arrays["joined"].tolist() == [native.canonical_sum(row) for row in by_row]
-    join_groups(work, sums, rows, groups, out, limit=8.0)
-    norms = np.sqrt(np.array([native.canonical_sum(row) for row in by_row], work.wide))
-    assert arrays["joined"].tolist() == (work.wide.type(8) / norms).tolist()
+def test_more_groups_than_one_level_holds_are_joined(dtype: torch.dtype) -> None:
+    step(1, 1026 * 1024 + 5, dtype, noise_std=0.0, clip=eff.ClipNorm(9.0), sums=STATISTICS).check()

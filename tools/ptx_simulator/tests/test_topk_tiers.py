@@ -3,60 +3,58 @@ one pass over memory where the row stays in shared memory."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import pytest
 import torch
-from launches import topk_rows, topk_warps
+from calls import Call, compression, step, values
+from device import Machine
 from library import DTYPES
-from problems import Compression, Step, values
+from tables import TOPK_TIERS, Tier
 
 import effebm_ext as eff
 
 dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+tiers = pytest.mark.parametrize("tier", TOPK_TIERS)
 LIMITS: dict[str, Any] = {"clip": eff.ClipValue(1.5), "bounds": (-1.0, 1.25)}
 ROWS = 5  # two teams take them in turn, so that one of them has none in the end
+WARP = Tier(None, "topk_warps")
 
 
-two_teams = functools.partial(topk_rows, teams=2)
-# Teams have slices of one tile each, the last of them short or, in a cluster, empty.
-TEAMS = {
-    "block": functools.partial(two_teams, team="SingleBlock"),
-    "cluster": functools.partial(two_teams, team="Cluster", blocks=4),
-    "resident grid": functools.partial(two_teams, team="Grid", blocks=3),
-    "grid": functools.partial(two_teams, team="Grid", blocks=3, resident=False),
-}
-teams = pytest.mark.parametrize("tier", TEAMS)
+def check(call: Call, tier: Tier) -> None:
+    machine = tier.machine(call.compute, has_sums=False)
+    passes = tier.passes_of(call.compute)
+    tier.check_launched(call.check(machine, passes))
 
 
-def passes(tier: str, dtype: torch.dtype) -> int:
-    """Counts passes over a row: one per 11 bits of a key, and a last one; one if it is resident."""
-    bits = 63 if dtype == torch.float64 else 31
-    return -(-bits // 11) + 1 if tier == "grid" else 1
-
-
-@pytest.mark.parametrize(
-    ("dtype", "dim"), [(torch.float32, 5), *((d, n) for d in DTYPES for n in (1030, 2500))], ids=str
-)
-@teams
-def test_a_step_of_teams_equals_the_cpu_kernel(dtype: torch.dtype, dim: int, tier: str) -> None:
-    problem = Step(ROWS, dim, dtype, eff.TopK(ratio=0.3), residual=True, **LIMITS)
-    problem.check(TEAMS[tier], passes(tier, dtype))
+def dims_of(tier: str) -> tuple[int, int]:
+    """Returns rows for slices of one tile, the last of them short or, in a cluster, empty."""
+    return (2500, 4100) if tier == "grid" else (1030, 2500)
 
 
 @dtypes
-@teams
+@pytest.mark.parametrize("which", [0, 1])
+@tiers
+def test_a_step_of_teams_equals_the_cpu_kernel(tier: str, dtype: torch.dtype, which: int) -> None:
+    dim = dims_of(tier)[which]
+    call = step(ROWS, dim, dtype, eff.TopK(ratio=0.3), residual=True, **LIMITS)
+    check(call, TOPK_TIERS[tier])
+
+
+@dtypes
+@tiers
 def test_compression_by_teams_equals_the_cpu_kernel(dtype: torch.dtype, tier: str) -> None:
-    problem = Compression(values(ROWS, 1030, dtype), eff.TopK(ratio=0.3))
-    problem.check(TEAMS[tier], passes(tier, dtype))
+    call = compression(values(ROWS, dims_of(tier)[0], dtype), eff.TopK(ratio=0.3))
+    check(call, TOPK_TIERS[tier])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@teams
+@tiers
 def test_teams_of_many_threads_equal_the_cpu_kernel(dtype: torch.dtype, tier: str) -> None:
-    problem = Step(3, 5000, dtype, eff.TopK(ratio=0.3), bounds=eff.Reflect(-1.0, 1.25))
-    problem.check(functools.partial(TEAMS[tier], threads=512), passes(tier, dtype))
+    chosen = TOPK_TIERS[tier]
+    if chosen.elements:  # tiles are longer
+        chosen = chosen._replace(elements=2 * chosen.elements)
+    check(step(2, 8300, dtype, eff.TopK(ratio=0.3), bounds=eff.Reflect(-1.0, 1.25)), chosen)
 
 
 def hard_rows(dim: int, dtype: torch.dtype) -> torch.Tensor:
@@ -71,24 +69,23 @@ def hard_rows(dim: int, dtype: torch.dtype) -> torch.Tensor:
 
 
 @dtypes
-@teams
+@tiers
 def test_the_first_of_equals_are_kept_across_slices(dtype: torch.dtype, tier: str) -> None:
-    dim = 2500
+    dim = dims_of(tier)[1]
     for k in (1, 1500):
-        problem = Compression(hard_rows(dim, dtype), eff.TopK(k))
-        problem.check(TEAMS[tier], passes(tier, dtype))
+        check(compression(hard_rows(dim, dtype), eff.TopK(k)), TOPK_TIERS[tier])
 
 
 @dtypes
 @pytest.mark.parametrize("dim", [5, 256, 257, 1000, 1024])
 def test_a_step_of_warps_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
     """16 warps take the rows in turn."""
-    tier = functools.partial(topk_warps, grid=2)
-    Step(19, dim, dtype, eff.TopK(ratio=0.3), residual=True, **LIMITS).check(tier)
+    call = step(19, dim, dtype, eff.TopK(ratio=0.3), residual=True, **LIMITS)
+    WARP.check_launched(call.check(Machine(most_blocks=2)))
 
 
 @dtypes
 @pytest.mark.parametrize("dim", [5, 250, 1000])
 def test_compression_by_warps_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
     for k in (1, dim // 2, dim - 1):
-        Compression(hard_rows(dim, dtype), eff.TopK(k)).check(topk_warps)
+        check(compression(hard_rows(dim, dtype), eff.TopK(k)), WARP)
