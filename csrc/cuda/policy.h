@@ -47,7 +47,8 @@ constexpr int kLongTile = kHeldQuads * kTile;
 constexpr int64_t kListShare = 8, kListReserve = 1024;
 constexpr float kBracketWidth = 6;
 
-// The search for a threshold: after so many guesses it halves the interval.
-constexpr int kMostGuesses = 12;
+// The search for a threshold: after so many guesses it halves the interval, and after so many more
+// counts it looks for the keys that there are.
+constexpr int kMostGuesses = 12, kPatience = 8;
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

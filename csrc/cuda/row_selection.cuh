@@ -98,10 +98,10 @@ __device__ Key<A> first_guess(float sum, int64_t count, Key<A> largest,
   return usable ? to_bits(guess) : largest / 2;
 }
 
-// Counts with threads that agree on what is asked; returns the searches' ends.
-template <class A, class Values>
-__device__ void search_threshold(RowGroup& group, const Values& values,
-                                 ThresholdSearch<A>& search) {
+// Brings a search to its end. The threads of a row agree on what is asked. Group is RowGroup, or in
+// tests what stands in for it.
+template <class A, class Group, class Values>
+__device__ void search_threshold(Group& group, const Values& values, ThresholdSearch<A>& search) {
   while (group.any(!search.found())) {
     if (group.any(search.stuck())) {
       const bool below = search.looks_below_high();
@@ -120,8 +120,8 @@ __device__ void search_threshold(RowGroup& group, const Values& values,
 }
 
 // Returns the end of the first `wanted` of the keys that equal the threshold, by halving positions.
-template <class A, class Values>
-__device__ uint32_t end_of_ties(RowGroup& group, const Values& values, Key<A> threshold,
+template <class A, class Group, class Values>
+__device__ uint32_t end_of_ties(Group& group, const Values& values, Key<A> threshold,
                                 uint32_t wanted, bool are_cut, int64_t dim) {
   if (!group.any(are_cut)) return kAllTies;
   uint32_t low = 0, high = uint32_t(dim);  // fewer than wanted before low, enough before high
@@ -136,8 +136,8 @@ __device__ uint32_t end_of_ties(RowGroup& group, const Values& values, Key<A> th
 }
 
 // Returns the finished search for the k-th largest of `count` values, 0 < k < count.
-template <class A, class Values>
-__device__ ThresholdSearch<A> find_threshold(RowGroup& group, const Values& values, uint32_t count,
+template <class A, class Group, class Values>
+__device__ ThresholdSearch<A> find_threshold(Group& group, const Values& values, uint32_t count,
                                              uint32_t k, const Expectation& expected) {
   Key<A> largest = 0;
   float sum = 0;
@@ -153,9 +153,9 @@ __device__ ThresholdSearch<A> find_threshold(RowGroup& group, const Values& valu
 }
 
 // Returns the cutoff that a finished search amounts to, for a row of dim elements.
-template <class A, class Values>
-__device__ Cutoff<A> cutoff_of(RowGroup& group, const Values& values,
-                               const ThresholdSearch<A>& search, int64_t dim) {
+template <class A, class Group, class Values>
+__device__ Cutoff<A> cutoff_of(Group& group, const Values& values, const ThresholdSearch<A>& search,
+                               int64_t dim) {
   const bool are_cut = search.wanted() < search.ties();
   return {search.low(), end_of_ties<A>(group, values, search.low(), search.wanted(), are_cut, dim)};
 }

@@ -76,7 +76,7 @@ class ThresholdSearch {
   // Tells how many keys are at least the key that was asked for.
   __device__ void tell(uint32_t count) {
     const float before = float(ties());
-    stuck_ = count == from_low_ || count == from_high_;
+    stuck_ = count == from_low_ || count == from_high_ || guesses_ % kPatience == kPatience - 1;
     if (count >= k_) {
       low_ = asked_;
       from_low_ = count;
@@ -93,11 +93,14 @@ class ThresholdSearch {
     if (!found()) guess(log_odds(count));
   }
 
-  // Tells whether a count told nothing new, as happens between keys that are far apart. Then the
-  // key next to an end of the interval says more: the largest below high(), or the smallest from
-  // low() on.
+  // Tells whether a count told nothing new, or many told little, as happens between keys that are
+  // far apart. Then the key next to an end of the interval says more: the largest below high(), or
+  // the smallest from low() on.
   __device__ bool stuck() const { return stuck_ && !found(); }
-  __device__ bool looks_below_high() const { return k_ - from_high_ <= from_low_ - k_; }
+  __device__ bool looks_below_high() const {
+    constexpr uint32_t kFew = 8;  // then the end with fewer keys up to the threshold is better
+    return ties() <= kFew ? k_ - from_high_ <= from_low_ - k_ : side_ < 0;
+  }
   __device__ void tell_neighbour(K key) {
     stuck_ = false;
     if (looks_below_high()) {

@@ -1,27 +1,22 @@
-// Checks which CUDA kernel takes which rows, and that each gives the bits of the CPU kernels: at
-// real sizes, and on an emulated device so small that short rows are too long for it.
+// Checks which CUDA kernels take which rows, and that each gives the bits of the CPU kernels: at
+// the lengths where one takes over from another, and on rows that are made to mislead them.
 #include "../../tools/cuda_emulator/runtime.h"
+#include "../cuda/long_rows.cuh"
 #include "compress.h"
 #include "step_problem.h"
 #include "tables.h"
 #include "threads.h"
 
-extern "C" effebm::emulator::DeviceProperties* effebm_emulator_device();
 extern "C" const effebm::emulator::LaunchShape* effebm_emulator_last_launch();
 
 namespace effebm::test {
 namespace {
 
-constexpr int64_t kMillion = 1'000'000;
+using emulated::cuda_kernels::kHeldQuads;
+using emulated::cuda_kernels::kMostHeld;
 
-const Kernels& emulated() { return *effebm_emulated_kernels(); }
+const Kernels& emulated_table() { return *effebm_emulated_kernels(); }
 const emulator::LaunchShape& last_launch() { return *effebm_emulator_last_launch(); }
-
-// Asks for clusters in the environment, as long as it lives.
-struct WithClusters {
-  WithClusters() { setenv("EFFEBM_CUDA_CLUSTERS", "1", 1); }
-  ~WithClusters() { unsetenv("EFFEBM_CUDA_CLUSTERS"); }
-};
 
 template <class T>
 std::vector<T> values(int64_t n) {
@@ -32,105 +27,143 @@ std::vector<T> values(int64_t n) {
   return x;
 }
 
-// Checks Top-k of rows of a real size, and returns the shape of its launch.
+// Checks a compression of x against the CPU, and returns the shape of its last launch.
 template <class T>
-emulator::LaunchShape topk_of(int64_t rows, int64_t dim, int64_t k) {
-  const std::vector<T> x = values<T>(rows * dim);
+emulator::LaunchShape compress(Compressor compressor, int64_t size, int64_t rows,
+                               const std::vector<T>& x, const char* name) {
+  const int64_t dim = int64_t(x.size()) / rows;
   std::vector<T> out(x.size(), of<T>(99)), expected(x.size(), of<T>(98));
-  CompressParams p = compress_params(Compressor::topk, k, rows, dim, x.data(), out.data());
-  emulated().compress(p, kSerial);
+  CompressParams p = compress_params(compressor, size, rows, dim, x.data(), out.data());
+  p.key = kKey;
+  emulated_table().compress(p, kSerial);
   p.out = expected.data();
   cpu::kernels().compress(p, kParallel);
   const int64_t wrong = first_difference(out, expected);
-  CHECK(wrong < 0, sizeof(T), rows, dim, k, wrong);
+  CHECK(wrong < 0, name, int(compressor), sizeof(T), rows, dim, size, wrong);
   return last_launch();
 }
 
-void topk_at_real_sizes() {
-  emulator::LaunchShape shape = topk_of<float>(20, 1024, 100);
-  CHECK(shape.blocks == 3 && shape.threads == 256 && !shape.cooperative, shape.blocks);
-  shape = topk_of<float>(3, 3072, 300);
-  CHECK(shape.blocks == 3 && shape.threads == 256 && shape.dynamic_shared_bytes == 12'288);
-  shape = topk_of<float>(1, 55'000, 5500);
-  CHECK(shape.blocks == 1 && shape.threads == 512 && shape.dynamic_shared_bytes == 220'000);
-  if (kForRaces) return;  // the small device below has the same kernels
-  shape = topk_of<float>(2, 440'000, 44'000);
-  CHECK(shape.cooperative && shape.blocks == 16 && shape.dynamic_shared_bytes == 221'184,
-        shape.blocks, shape.dynamic_shared_bytes);
-  {
-    const WithClusters wanted;
-    shape = topk_of<float>(2, 440'000, 44'000);
-    CHECK(shape.cluster_size == 8 && shape.blocks == 16 && !shape.cooperative, shape.cluster_size);
-    shape = topk_of<float>(1, 55'000, 5500);
-    CHECK(shape.cluster_size == 1 && shape.blocks == 1);
+// Rows of up to 512 elements share the warps of a block of 256, longer ones have a block each, and
+// the longest end with a flat kernel, which has a thread for a quad.
+void topk_at_the_limits_of_its_kernels() {
+  const auto topk = [](int64_t rows, int64_t dim) {
+    return compress(Compressor::topk, dim / 10 + 1, rows, values<float>(rows * dim), "limits");
+  };
+  struct Case {
+    int64_t rows, dim;
+    unsigned blocks, threads;
+  };
+  for (const Case& c : {Case{600, 5, 5, 256},  // two threads have a row
+                        {70, 64, 2, 256},      // four
+                        {20, 512, 3, 256},     // a warp
+                        {3, 513, 3, 64},       // two warps
+                        {3, 3072, 3, 192},     // six
+                        {2, kMostHeld<float>, 2, 1024},
+                        {2, kMostHeld<float> + 1, 33, 256}}) {
+    const emulator::LaunchShape shape = topk(c.rows, c.dim);
+    CHECK(shape.blocks == c.blocks && shape.threads == c.threads, c.dim, shape.blocks,
+          shape.threads);
   }
-  shape = topk_of<double>(1, 200'000, 20'000);
-  CHECK(shape.cooperative && shape.blocks == 16 && shape.dynamic_shared_bytes > 0, shape.blocks);
-  if (kSanitized) return;
-  shape = topk_of<bfloat16>(1, 10 * kMillion, kMillion);
-  CHECK(shape.cooperative && shape.blocks == 16 && shape.dynamic_shared_bytes == 0, shape.blocks);
+  const emulator::LaunchShape shape =
+      compress(Compressor::topk, 800, 1, values<double>(kMostHeld<double>), "limits");
+  CHECK(shape.blocks == 1 && shape.threads == 512);
 }
 
-void block_sign_at_real_sizes() {
-  for (const auto& [dim, block_size, blocks, bytes] :
-       {std::array<int64_t, 4>{100'000, 64, 25, 0},    // lanes of a warp
-        {49'152, 3072, 8, 24'576},                     // two blocks of entries at a time
-        {50'001, 50'001, 1, 200'016},                  // a whole row
-        {150'000, 60'000, 37, 0},                      // too long: windows of rows
-        {kForRaces ? 60'000 : kMillion, 30, 0, 0}}) {  // quads across blocks
-    const std::vector<float> x = values<float>(dim);
-    std::vector<float> out(x.size()), expected(x.size());
-    CompressParams p =
-        compress_params(Compressor::block_sign, block_size, 1, dim, x.data(), out.data());
-    emulated().compress(p, kSerial);
-    p.out = expected.data();
-    cpu::kernels().compress(p, kParallel);
-    const int64_t wrong = first_difference(out, expected);
-    CHECK(wrong < 0, dim, block_size, wrong);
-    const emulator::LaunchShape& shape = last_launch();
-    CHECK(int64_t(shape.dynamic_shared_bytes) == bytes, dim, block_size,
-          shape.dynamic_shared_bytes);
-    if (blocks) CHECK(shape.blocks == blocks, dim, block_size, shape.blocks);
+void block_sign_at_the_limits_of_its_kernels() {
+  struct Case {
+    int64_t dim, size;
+    unsigned blocks, threads;
+  };
+  for (const Case& c : {Case{4096, 128, 4, 256},  // in lanes
+                        {4096, 132, 2, 256},      // 16 threads have a block of entries
+                        {4096, 1024, 1, 256},     // 64
+                        {6144, 1028, 6, 128},     // two groups of 1024 positions
+                        {16'384, 16'384, 1, 1024},
+                        {16'388, 16'388, 17, 256},  // windows, and a flat kernel
+                        {4095, 4095, 1, 256},       // a row that is no multiple of a quad
+                        {4095, 30, 4, 256}}) {      // quads across blocks
+    const emulator::LaunchShape shape =
+        compress(Compressor::block_sign, c.size, 1, values<float>(c.dim), "limits");
+    CHECK(shape.blocks == c.blocks && shape.threads == c.threads, c.dim, c.size, shape.blocks,
+          shape.threads);
   }
 }
 
-// Checks steps with every option that they have, in turn.
+// A row of distinct magnitudes between `least` and `most`.
+std::vector<float> spread(int64_t dim, double least, double most, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<float> x;
+  for (int64_t i = 0; i < dim; ++i)
+    x.push_back(float((least + (most - least) * double(random() >> 11) * 0x1p-53) *
+                      (random() % 2 ? 1 : -1)));
+  return x;
+}
+
+// Replaces the elements that the first sample of row 0 sees.
+void replace_sampled(std::vector<float>& x, const std::vector<float>& by) {
+  using namespace emulated::cuda_kernels;
+  const auto quads = uint32_t((x.size() + kQuad - 1) / kQuad);
+  for (uint32_t number = 0; number < uint32_t(kThreads * kHeldQuads); ++number) {
+    const uint32_t word = scramble(number + scramble(0 + scramble(0)));
+    const size_t begin = size_t(uint64_t(word) * quads >> 32) * kQuad;
+    for (size_t i = begin; i < std::min(begin + kQuad, x.size()); ++i) x[i] = by[i];
+  }
+}
+
+// Long rows, also those whose sample says nothing about the rest: the bracket misses the threshold
+// to either side, or holds nearly the whole row, more than the list has room for.
+void long_rows_that_mislead() {
+  const int64_t dim = 20'003;
+  const std::vector<float> narrow = spread(dim, 1, 1.001, 3);
+  std::vector<float> sample_above = narrow, sample_below = narrow, sample_around = narrow;
+  replace_sampled(sample_above, spread(dim, 10, 20, 4));
+  replace_sampled(sample_below, spread(dim, .1, .2, 5));
+  replace_sampled(sample_around, spread(dim, 0, 2, 6));
+  std::vector<float> two_values, sorted, special, zeros(size_t(dim), -0.0f);
+  for (int64_t i = 0; i < dim; ++i) {
+    two_values.push_back(i % 3 ? 1.0f : -2.0f);
+    sorted.push_back(float(i));
+    special.push_back(i % 7 == 0 ? NAN : i % 7 == 1 ? -INFINITY : narrow[size_t(i)]);
+  }
+  for (int64_t i = 0; i < dim; i += 50) zeros[size_t(i)] = narrow[size_t(i)];
+  const std::pair<const char*, std::vector<float>> rows[] = {
+      {"narrow", narrow},
+      {"sample above", sample_above},
+      {"sample below", sample_below},
+      {"sample around", sample_around},
+      {"two values", two_values},
+      {"equal", std::vector<float>(size_t(dim), -1.5f)},
+      {"sorted", sorted},
+      {"NaN and infinite", special},
+      {"all NaN", std::vector<float>(size_t(dim), NAN)},
+      {"mostly zeros", zeros},
+      {"heavy ties", values<float>(dim)},
+  };
+  for (const auto& [name, x] : rows)
+    for (int64_t k : {int64_t(1), dim / 100, dim / 10, dim / 2, dim - 1})
+      if (!kForRaces || k == dim / 10) compress(Compressor::topk, k, 1, x, name);
+}
+
+// Checks steps with every option that they have, in turn, in rows too long for registers.
 template <class T>
-void all_tiers(int64_t dim) {
+void steps_of_long_rows(int64_t dim) {
   Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::denormal, Pattern::special});
   LangevinStepParams& p = problem.params;
   size_t turn = size_t(p.dtype);
   for (Compressor compressor : {Compressor::topk, Compressor::block_sign, Compressor::random_k})
-    for (int64_t size : {dim / 10, int64_t(64), int64_t(1500), int64_t(1)})
+    for (int64_t size : {dim / 10, int64_t(64), int64_t(1500), dim})
       for (bool with_residual : {false, true}) {
-        if (++turn % (kSanitized || dim > 10'000 ? 5 : 2)) continue;
+        if (++turn % (kSanitized ? 5 : 2)) continue;
         p.rows = 2 + int64_t(turn) % 3;
         compress_by(p, compressor, size);
         p.clip = Clip(turn % 3);
         p.bounds = Bounds(turn / 2 % 3);
         p.row_sums_of = sums_in_turn(turn / 2);
         const bool in_place = turn % 4 < 2;
-        compare(problem.step(emulated(), with_residual, in_place, kSerial),
+        compare(problem.step(emulated_table(), with_residual, in_place, kSerial),
                 problem.step(cpu::kernels(), with_residual, in_place, kSerial), p, "emulated CUDA",
-                "small device");
+                "long rows");
       }
-}
-
-// Checks a device on which two tiles of a row fit into a block and five blocks run at the same
-// time.
-void on_a_small_device() {
-  emulator::DeviceProperties& device = *effebm_emulator_device();
-  const emulator::DeviceProperties large = device;
-  for_each_dtype([&](auto zero) {
-    using T = decltype(zero);
-    device = {5, (25 << 10) + 2049 * sizeof(Compute<T>)};
-    for (int64_t dim : {2500, 7001, 12'000, 33'000})
-      if (dim < 30'000 || !kForRaces) all_tiers<T>(dim);
-    const WithClusters wanted;
-    all_tiers<T>(7001);
-    if (!kForRaces) all_tiers<T>(20'000);  // 16 blocks of 512 threads are more than run at once
-  });
-  device = large;
 }
 
 }  // namespace
@@ -139,9 +172,14 @@ void on_a_small_device() {
 int main() {
   using namespace effebm::test;
   if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) {  // one schedule is enough
-    topk_at_real_sizes();
-    block_sign_at_real_sizes();
+    topk_at_the_limits_of_its_kernels();
+    block_sign_at_the_limits_of_its_kernels();
   }
-  on_a_small_device();
+  long_rows_that_mislead();
+  for_each_dtype([](auto zero) {
+    using T = decltype(zero);
+    steps_of_long_rows<T>(kMostHeld<effebm::core::Compute<T>> + 5);
+    if (!kForRaces) steps_of_long_rows<T>(kMostHeld<effebm::core::Compute<T>> + 4096);
+  });
   return report();
 }
