@@ -12,9 +12,10 @@ using namespace core;
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 
 __device__ inline int threads() { return int(blockDim.x); }
-__device__ inline int warps() { return int(blockDim.x) / kWarpSize; }
-__device__ inline int lane() { return int(threadIdx.x) % kWarpSize; }
-__device__ inline int warp() { return int(threadIdx.x) / kWarpSize; }
+// (Unsigned numbers, because signed ones take more instructions to divide.)
+__device__ inline int warps() { return int(blockDim.x / unsigned(kWarpSize)); }
+__device__ inline int lane() { return int(threadIdx.x % unsigned(kWarpSize)); }
+__device__ inline int warp() { return int(threadIdx.x / unsigned(kWarpSize)); }
 
 // The sum of `value` over the threads before this one, and over all threads. Every thread calls
 // block_scan().
@@ -78,6 +79,37 @@ __device__ A warp_sum(int n, const Term& term) {
   for (int half = kWarpSize / 2; half >= 1; half /= 2)
     sum = sum + __shfl_down_sync(kAllLanes, sum, half);
   return __shfl_sync(kAllLanes, sum, 0);
+}
+
+// Returns the halving sum of the N values of each of `lanes` neighbouring lanes to all of them. The
+// values of a lane are neighbours: halves down to N are added between lanes, and then those within
+// N. Two lanes that are half of the lanes apart each take half of the values, the even or the odd
+// ones, which spares half of the exchanges. All lanes of a warp call it; `lanes` is a power of two.
+template <int N, class A>
+__device__ A lanes_sum(const A (&values)[N], unsigned lanes) {
+  if constexpr (N == 1) {
+    A sum = values[0];
+#pragma unroll
+    for (int half = kWarpSize / 2; half >= 1; half /= 2)
+      if (unsigned(half) < lanes) sum = sum + __shfl_xor_sync(kAllLanes, sum, half);
+    return sum;
+  } else {
+    if (lanes == 1) {
+      A sum[N];
+      for (int i = 0; i < N; ++i) sum[i] = values[i];
+      return halving_sum<N>(sum);
+    }
+    const unsigned half = lanes / 2;
+    const bool takes_odd = unsigned(lane()) & half;
+    A taken[N / 2];
+    for (int i = 0; i < N / 2; ++i) {
+      const A even = values[2 * i], odd = values[2 * i + 1];
+      taken[i] =
+          (takes_odd ? odd : even) + __shfl_xor_sync(kAllLanes, takes_odd ? even : odd, int(half));
+    }
+    const A sum = lanes_sum(taken, half);
+    return sum + __shfl_xor_sync(kAllLanes, sum, int(half));
+  }
 }
 
 constexpr int kLevels = 3, kTopLevel = 16;  // terms of the last level

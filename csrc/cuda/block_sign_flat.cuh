@@ -9,32 +9,38 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 // A block has `size` elements, a power of two, or fewer if it ends its row. It takes a power of two
 // of neighbouring lanes, with N elements each.
-struct SignInLanes {
+class SignInLanes {
+ public:
   static constexpr bool kCollective = true;
-  int size;
+
+  SignInLanes() = default;
+  SignInLanes(unsigned size, int64_t dim)
+      : size_(size), are_whole_(dim % size == 0), reciprocal_(1.0f / float(size)) {}
 
   // Returns the number of neighbouring threads that have to be of one row, or 0 if a thread cannot
   // have so many elements.
-  int unit(int N) const { return size / N; }
+  int unit(int N) const { return int(size_) / N; }
 
   template <class A, class Params, int N>
   __device__ void operator()(const Params& p, const Place& place, const A (&u)[N],
                              A (&c)[N]) const {
-    const int lanes = size / N, first = lane() & ~(lanes - 1);
-    A sum[N];
-    for (int i = 0; i < N; ++i) sum[i] = core::abs(u[i]);
-#pragma unroll
-    for (int half = kWarpSize / 2; half >= 1; half /= 2)
-      if (half < lanes)
-        for (int i = 0; i < N; ++i) sum[i] = sum[i] + __shfl_down_sync(kAllLanes, sum[i], half);
-    const A total = halving_sum<N>(sum);
-    // Elements from the block's start to the row's end; a lane past the end is past its block too.
-    const int64_t left = p.dim - place.begin + (lane() - first) * N;
-    // The reciprocal of a power of two multiplies as the power divides.
-    const A mean = left >= size ? total * divide(A(1), A(size)) : divide(total, A(left));
-    const A scale = __shfl_sync(kAllLanes, mean, first);
+    const unsigned lanes = size_ / N;
+    A magnitude[N];
+    for (int i = 0; i < N; ++i) magnitude[i] = core::abs(u[i]);
+    const A total = lanes_sum(magnitude, lanes);
+    A scale = total * A(reciprocal_);
+    if (!are_whole_) {
+      const int64_t begin = place.begin - int64_t(unsigned(lane()) % lanes) * N;
+      // The lanes of a block past the row's end have no use for the scale.
+      if (p.dim - begin < int64_t(size_)) scale = divide(total, A(p.dim - begin));
+    }
     for (int i = 0; i < N; ++i) c[i] = signed_scale(u[i], scale);
   }
+
+ private:
+  unsigned size_ = 0;
+  bool are_whole_ = true;  // all blocks of a row
+  float reciprocal_ = 0;   // of the size: exact, so that it multiplies as the size divides
 };
 
 // Returns the size of blocks that lie in the lanes of a warp: 4, 8, ..., 128; or 0 for others. A

@@ -33,7 +33,7 @@ class BlockSignLaunch {
     const auto& p = family.p;
     const Blocks blocks = blocks_of(p, p.dim);
     launch_offsets_check(blocks, stream);
-    if (in_lanes_) return family.launch_flat(SignInLanes{in_lanes_}, stream);
+    if (in_lanes_) return family.launch_flat(SignInLanes(unsigned(in_lanes_), p.dim), stream);
     family.with_row_op([&](auto op) {
       if (shape_.size > 0)
         launch_block_sign_rows<decltype(op)>(p, shape_, stream);

@@ -14,7 +14,7 @@ __global__ void __launch_bounds__(kThreads, Op::kBlocks)
     flat(typename Op::Params p, Compression compress, FlatIndex index) {
   using A = typename Op::A;
   constexpr int N = Op::N;
-  const Place place = index.place<N>(p.dim);
+  const Place place = index.place<typename Op::Access>(p.dim);
   if (!Compression::kCollective && !Op::kHasSums && place.n == 0) return;
   typename Op::Input input = {};
   typename Op::State state = {};

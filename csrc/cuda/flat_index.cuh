@@ -48,26 +48,31 @@ inline __device__ int elements_left(int64_t left, int most) {
 // a thread whose number is a multiple of `unit`, so that groups of this many threads have one row.
 class FlatIndex {
  public:
-  FlatIndex(int64_t first_row, int64_t rows, uint32_t threads_of_row, int unit)
+  // Of each row's threads the first `busy` ones have elements.
+  FlatIndex(int64_t first_row, int64_t rows, uint32_t threads_of_row, uint32_t busy, int unit)
       : first_row_(first_row),
         rows_(uint32_t(rows)),
         threads_of_row_(threads_of_row),
+        busy_(busy),
         unit_(unit),
         of_row_(threads_of_row) {}
 
-  template <int kElements>
+  template <class Access>
   __device__ Place place(int64_t dim) const {
+    constexpr int N = Access::kElements;
     const uint32_t thread = blockIdx.x * unsigned(kThreads) + threadIdx.x;
-    const uint32_t r = of_row_.quotient(thread);
-    const int64_t row = first_row_ + r, begin = int64_t(thread - r * threads_of_row_) * kElements;
-    return {row, begin, row * dim + begin, r < rows_ ? elements_left(dim - begin, kElements) : 0};
+    const uint32_t r = of_row_.quotient(thread), in_row = thread - r * threads_of_row_;
+    const int64_t row = first_row_ + r, begin = int64_t(in_row) * N;
+    const bool has_elements = r < rows_ && in_row < busy_;
+    const int n = !has_elements ? 0 : Access::kVector ? N : elements_left(dim - begin, N);
+    return {row, begin, row * dim + begin, n};
   }
 
   EFFEBM_HD int unit() const { return unit_; }
 
  private:
   int64_t first_row_;
-  uint32_t rows_, threads_of_row_;
+  uint32_t rows_, threads_of_row_, busy_;
   int unit_;
   Divider of_row_;
 };
@@ -80,7 +85,7 @@ void for_flat_parts(int64_t rows, int64_t dim, int elements, int unit, const Lau
   const int64_t part = std::max<int64_t>(1, most / of_row);
   for (int64_t first = 0; first < rows; first += part) {
     const int64_t count = std::min(part, rows - first);
-    launch(FlatIndex(first, count, uint32_t(of_row), unit),
+    launch(FlatIndex(first, count, uint32_t(of_row), uint32_t(threads), unit),
            unsigned((count * of_row + kThreads - 1) / kThreads));
   }
 }

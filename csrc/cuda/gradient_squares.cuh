@@ -13,9 +13,10 @@ template <class T, bool kVector>
 __global__ void __launch_bounds__(kThreads)
     sum_squares(const T* grad, int64_t dim, Compute<T>* sums, FlatIndex index) {
   using A = Compute<T>;
-  const Place place = index.place<kQuad>(dim);
+  using Way = Access<kQuad, kVector>;
+  const Place place = index.place<Way>(dim);
   T g[kQuad] = {};
-  if (place.n > 0) load<Access<kQuad, kVector>>(grad + place.at, place.n, g);
+  if (place.n > 0) load<Way>(grad + place.at, place.n, g);
   Terms<A> terms[1] = {};
   for (int i = 0; i < kQuad; ++i)
     if (i < place.n) terms[0].of[i] = term(widen(g[i]), widen(g[i]));

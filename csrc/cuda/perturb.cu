@@ -36,7 +36,7 @@ inline __device__ bool begins_tile(const Place& place, int width) {
 template <class A>
 __global__ void __launch_bounds__(kThreads)
     direction_squares(PerturbParams p, A* sums, FlatIndex index) {
-  const Place place = index.place<kQuad>(p.dim);
+  const Place place = index.place<Access<kQuad, false>>(p.dim);
   float direction[kQuad] = {};
   if (place.n > 0) draw_normals(p, Purpose::directions, place, direction);
   const A sum = sum_of_squares<A>(place, direction, index.unit());
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(kThreads)
     perturb_pair(PerturbParams p, const Compute<T>* squares, Compute<T>* dots, FlatIndex index) {
   using A = Compute<T>;
   using Way = Access<kQuad, kVector>;
-  const Place place = index.place<kQuad>(p.dim);
+  const Place place = index.place<Way>(p.dim);
   T x[kQuad] = {}, minus[kQuad];
   float direction[kQuad] = {};
   if (place.n > 0) {

@@ -46,12 +46,13 @@ struct StepOp {
   using Access = Access_;
   static constexpr int N = Access::kElements;
   static constexpr bool kPlain = kKind == StepKind::plain, kHasSums = kKind == StepKind::reports;
-  // A multiprocessor has 65536 registers. Doubles take two, and eight elements more than four.
-  static constexpr int kBlocks = (N > kQuad  ? 5
-                                  : kPlain   ? 8
-                                  : kHasSums ? 4
-                                             : 6) *
-                                 int(sizeof(float)) / int(sizeof(A));
+  // A multiprocessor has 65536 registers. Doubles take two; eight elements take more than four do,
+  // and so do elements that are reached one by one.
+  static constexpr int kBlocksOfFloats = kHasSums                        ? 4
+                                         : N > kQuad || !Access::kVector ? 5
+                                         : kPlain                        ? 8
+                                                                         : 6;
+  static constexpr int kBlocks = kBlocksOfFloats * int(sizeof(float)) / int(sizeof(A));
 
   struct Input {
     T grad[N];

@@ -16,17 +16,6 @@ struct Terms {
   }
 };
 
-// Returns the halving sum of the terms of `width` neighbouring lanes to all of them. Halves down to
-// 4 are added between lanes, and the last two within a quad. All lanes of a warp call it.
-template <class A>
-__device__ A lanes_sum(Terms<A> terms, int width) {
-  for (int half = width / 2; half >= 1; half /= 2)
-    for (int i = 0; i < kQuad; ++i)
-      terms.of[i] = terms.of[i] + __shfl_down_sync(kAllLanes, terms.of[i], half, width);
-  const A sum = (terms.of[0] + terms.of[2]) + (terms.of[1] + terms.of[3]);
-  return __shfl_sync(kAllLanes, sum, 0, width);
-}
-
 // Computes the halving sums of the terms of `width` neighbouring threads, for all of these threads.
 // The width is a power of two up to 256, and every thread of a block of at most kMost threads calls
 // this.
@@ -35,7 +24,7 @@ __device__ void tile_sums(const Terms<A> (&terms)[kSums], int width, A (&sums)[k
   EFFEBM_SHARED(Terms<A>, held, kSums * kMost);
   EFFEBM_SHARED(A, results, kSums * kMost / kWarpSize);
   if (width <= kWarpSize) {
-    for (int s = 0; s < kSums; ++s) sums[s] = lanes_sum(terms[s], width);
+    for (int s = 0; s < kSums; ++s) sums[s] = lanes_sum(terms[s].of, unsigned(width));
     return;
   }
   const int warps_at_once = width / kWarpSize, first = warp() & ~(warps_at_once - 1);
@@ -47,7 +36,7 @@ __device__ void tile_sums(const Terms<A> (&terms)[kSums], int width, A (&sums)[k
     const Terms<A> sum = lane_tree<Terms<A>, 3>([&](int w) {
       return w < warps_at_once ? held[s * kMost + (first + w) * kWarpSize + lane()] : Terms<A>{};
     });
-    const A result = lanes_sum(sum, kWarpSize);
+    const A result = lanes_sum(sum.of, unsigned(kWarpSize));
     if (lane() == 0) results[s * kMost / kWarpSize + first] = result;
   }
   __syncthreads();
