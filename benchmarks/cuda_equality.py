@@ -21,9 +21,10 @@ import effebm_ext as eff
 from effebm_ext.ops.compressor import FusedCompressor
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-# One thread, one tile, several; around the widths of warps, sums and tiles, and of what the shared
-# memory of one and of several thread blocks holds; larger than any cache.
-DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 1023, 1024, 1025, 3072, 4099, 12_288, 50_000, 56_001,
+# One thread, one tile, several; around the widths of warps, sums and tiles, and of what the registers
+# of a thread block hold; larger than any cache.
+DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 512, 516, 1023, 1024, 1025, 3072, 4099, 8192, 8196,
+        12_288, 16_384, 16_385, 50_000,
         100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
 OPS = ("compress", "compress", "langevin_step", "langevin_step_", "perturbed_pair")
 VALUES = ("normal", "ties", "special", "equal", "tiny")

@@ -23,7 +23,10 @@ struct Larger {
 class RowGroup {
  public:
   // `threads`: of a row, a power of two up to 32, or all threads of the block.
-  __device__ explicit RowGroup(int threads) : threads_(threads) {}
+  __device__ explicit RowGroup(int threads) : threads_(threads) {
+    EFFEBM_SHARED(uint64_t, slots, 2 * kWarpSize);
+    slots_ = slots;
+  }
 
   __device__ int size() const { return threads_; }
   __device__ bool is_block() const { return threads_ > kWarpSize; }
@@ -71,16 +74,15 @@ class RowGroup {
   // of slots in turn let the threads meet once only.
   template <class V>
   __device__ V of_lanes_warp(V own) {
-    EFFEBM_SHARED(uint64_t, slots, 2 * kWarpSize);
-    uint64_t* const now = slots + turn_ * kWarpSize;
-    turn_ ^= 1;
-    if (lane() == 0) memcpy(&now[warp()], &own, sizeof own);
+    if (lane() == 0) memcpy(&slots_[warp() + turn_], &own, sizeof own);
     __syncthreads();
     V other = {};
-    if (lane() < warps()) memcpy(&other, &now[lane()], sizeof other);
+    if (lane() < warps()) memcpy(&other, &slots_[lane() + turn_], sizeof other);
+    turn_ ^= kWarpSize;
     return other;
   }
 
+  uint64_t* slots_;
   int threads_, turn_ = 0;
 };
 

@@ -35,6 +35,12 @@ inline Expectation expect_normals(double k, double count) {
 // Returns log2 of a positive number, to within .09 (its exponent, and its mantissa as a line).
 inline __device__ float rough_log2(float v) { return float(to_bits(v)) * 0x1p-23f; }
 
+// Returns the log2 of the odds of a count; 0 and all count for a half.
+inline __device__ float log_odds(uint32_t count, uint32_t all) {
+  const float n = float(count), rest = float(all - count);
+  return rough_log2(n < 0.5f ? 0.5f : n) - rough_log2(rest < 0.5f ? 0.5f : rest);
+}
+
 // Returns a / b for b > 0, to within 1 %: enough for a guess, and few instructions.
 inline __device__ float rough_ratio(float a, float b) {
   const float inverse = from_bits(0x7EF311C3u - to_bits(b));
@@ -75,22 +81,20 @@ class ThresholdSearch {
 
   // Tells how many keys are at least the key that was asked for.
   __device__ void tell(uint32_t count) {
-    const float before = float(ties());
     stuck_ = count == from_low_ || count == from_high_ || guesses_ % kPatience == kPatience - 1;
-    if (count >= k_) {
+    ++guesses_;
+    const bool is_low = count >= k_;
+    if (is_low) {
       low_ = asked_;
       from_low_ = count;
-      side_ = side_ > 0 ? side_ + 1 : 1;
-    }
-    if (count == k_) high_ = low_ + 1;
-    if (count < k_) {
+    } else {
       high_ = asked_;
       from_high_ = count;
-      side_ = side_ < 0 ? side_ - 1 : -1;
     }
-    if (float(ties()) * 4 > before) by_counts_ = !by_counts_;
-    ++guesses_;
-    if (!found()) guess(log_odds(count));
+    if (count == k_) high_ = low_ + 1;
+    weight_ = is_low == low_moved_ ? weight_ * 0.5f : 1;
+    low_moved_ = is_low;
+    guess(count);
   }
 
   // Tells whether a count told nothing new, or many told little, as happens between keys that are
@@ -99,7 +103,7 @@ class ThresholdSearch {
   __device__ bool stuck() const { return stuck_ && !found(); }
   __device__ bool looks_below_high() const {
     constexpr uint32_t kFew = 8;  // then the end with fewer keys up to the threshold is better
-    return ties() <= kFew ? k_ - from_high_ <= from_low_ - k_ : side_ < 0;
+    return ties() <= kFew ? k_ - from_high_ <= from_low_ - k_ : !low_moved_;
   }
   __device__ void tell_neighbour(K key) {
     stuck_ = false;
@@ -115,37 +119,26 @@ class ThresholdSearch {
  private:
   static constexpr float kOctave = sizeof(A) == 8 ? 0x1p52f : 0x1p23f;  // keys between v and 2 v
 
-  __device__ float log_odds(uint32_t count) const {
-    const float rest = float(count_ - count);
-    return rough_log2(count == 0 ? 0.5f : float(count)) - rough_log2(rest == 0 ? 0.5f : rest);
+  __device__ void guess(uint32_t count) {
+    if (low_ == 0 || (from_high_ == 0 && low_moved_)) return step_from_end(count);
+    // The false position. The end that stays counts for a half the second time, then for a fourth,
+    // ..., so that both ends come nearer (the form called Illinois).
+    float above = float(from_low_ - k_), below = float(k_ - from_high_);
+    (low_moved_ ? below : above) *= weight_;
+    asked_ = low_ + K(float(high_ - low_) * rough_ratio(above, above + below));
   }
 
-  // An end that stays a second time, a third, ... counts for a half, a fourth, ..., so that both
-  // ends come nearer (the Illinois form of the false position).
-  static __device__ float weight_after(int moves_of_other) {
-    return moves_of_other < 2 ? 1.0f : from_bits(to_bits(2.0f) - (uint32_t(moves_of_other) << 23));
-  }
-
-  __device__ void guess(float log_odds_of_count) {
-    const float log_odds_of_k = log_odds(k_);
-    if (low_ == 0 || (from_high_ == 0 && side_ > 0)) {
-      // One end of the interval has not been counted. The slope says how far to go, and farther
-      // where it was not far enough.
-      const float octaves =
-          rough_ratio(1.1f * core::abs(log_odds_of_count - log_odds_of_k), slope_);
-      const float step = (octaves > 8 ? 8 : octaves) * kOctave;
-      slope_ *= 0.5f;
-      if (low_ == 0)
-        asked_ = step < float(high_) ? high_ - K(step) : 0;
-      else
-        asked_ = step < float(high_ - low_) ? low_ + K(step) : high_;
-      return;
-    }
-    const float above_k = by_counts_ ? float(from_low_ - k_) : log_odds(from_low_) - log_odds_of_k;
-    const float below_k =
-        by_counts_ ? float(k_ - from_high_) : log_odds_of_k - log_odds(from_high_);
-    const float a = above_k * weight_after(-side_), b = below_k * weight_after(side_);
-    asked_ = low_ + K(float(high_ - low_) * rough_ratio(a, a + b));
+  // One end of the interval has not been counted. The slope says how far to go from the other one,
+  // and farther where it was not far enough.
+  __device__ void step_from_end(uint32_t count) {
+    const float away = core::abs(log_odds(count, count_) - log_odds(k_, count_));
+    const float octaves = rough_ratio(1.1f * away, slope_);
+    const float step = (octaves > 8 ? 8 : octaves) * kOctave;
+    slope_ *= 0.5f;
+    if (low_ == 0)
+      asked_ = step < float(high_) ? high_ - K(step) : 0;
+    else
+      asked_ = step < float(high_ - low_) ? low_ + K(step) : high_;
   }
 
   uint32_t count_, k_;
@@ -153,9 +146,9 @@ class ThresholdSearch {
   uint32_t from_low_, from_high_ = 0;
   K asked_;
   float slope_;
-  int side_ = 0;  // how often the same end moved: low if positive, high if negative
+  float weight_ = 2;  // of the end that did not move
   int guesses_ = 0;
-  bool stuck_ = false, by_counts_ = false;
+  bool stuck_ = false, low_moved_ = false;
 };
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
