@@ -8,7 +8,8 @@
 #
 # PYTHON names an interpreter that has a CUDA torch and the extras [dev]; torchebm, if it is to be
 # compared with, may be in PYTHONPATH. EFFEBM_COMMIT names the commit of a copy without its history.
-# EARLIER is a kernels.json of kernels.py, float32, to compare with.
+# EARLIER is a kernels.json of kernels.py, float32, to compare with; by default the one of an H200 that is
+# kept in benchmarks/results.
 # FOLDER receives one log per step, the benchmark's results, and summary.txt, each before the next
 # step begins; a later step runs even if an earlier one failed.
 #
@@ -19,7 +20,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
-EARLIER=${2:-}
+EARLIER=${2:-benchmarks/results/nvidia-h200-15456a0/float32.json}
 LIMIT=470 # seconds for everything
 
 read -r CARD CAPABILITY < <("$PYTHON" - <<'PY'
@@ -80,7 +81,7 @@ step linked 10 bash -c linked
 step equality 45 "$PYTHON" benchmarks/cuda_equality.py --seconds 25
 step float32 110 "${KERNELS[@]}" --ops plain,block-sign:64,topk:0.01,topk:0.1 --limit 80 \
   --out "$FOLDER/float32"
-step compare 15 "$PYTHON" benchmarks/compare.py "$FOLDER/float32/kernels.json" ${EARLIER:+"$EARLIER"}
+step compare 15 "$PYTHON" benchmarks/compare.py "$FOLDER/float32/kernels.json" "$EARLIER"
 KERNELS+=(--ops plain,block-sign:64,topk:0.1)
 step bfloat16 50 "${KERNELS[@]}" --dtype bfloat16 --limit 30 --out "$FOLDER/bfloat16"
 step launches 40 "${KERNELS[@]}" --headline --overhead --out "$FOLDER/launches"
