@@ -11,9 +11,9 @@ HEADLINE = "256x3072"
 TINY = "16x64"
 DTYPES = ("float32", "bfloat16", "float64", "float16")
 
-# Around the longest rows that kernels hold in registers, in shared memory, and in that of several
-# thread blocks; the ones that tell most come first, as a run may have to end early.
-_CUDA_DIMS = (64, 256, 1024, 3072, 16_384, 50_000, 800_000, 10_000_000)
+# Rows that share a warp, that have some warps, and that are too long for registers; the ones that
+# tell most come first, as a run may have to end early.
+_CUDA_DIMS = (3072, 256, 50_000, 800_000, 10_000_000, 16_384, 64, 1024)
 SHAPES = {
     "cpu": f"{TINY},4096x64,64x784,{HEADLINE},4096x784,1x100000,16x196608,4096x2048,1x1000000,"
     "1x10000000",
