@@ -150,8 +150,9 @@ def _most_read(function: str, array: np.ndarray, reach: Reach) -> int:
     """Returns the bytes of a tensor that a search may read; threads read what ties it cuts."""
     count, dim = array.shape
     compute = torch.float64 if array.dtype == np.float64 else torch.float32
-    sample = samples(dim, compute)
-    most = sample if function == "bracket_rows" else LONG_TILE + reach.again * (sample + dim)
+    # A block that searches once more has samples as long as the longest rows in registers.
+    again = LONG_TILE + reach.again * (most_held(compute) + dim)
+    most = samples(dim, compute) if function == "bracket_rows" else again
     return count * most * array.itemsize
 
 

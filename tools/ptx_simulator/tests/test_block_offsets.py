@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from calls import values
@@ -13,9 +15,10 @@ DIM = 1030
 
 
 def checked(n_blocks: int) -> tuple[Launch, torch.Tensor]:
-    """Returns the launch that checks offsets of so many blocks, and the offsets."""
+    """Returns the launch that checks offsets of so many blocks, which has not run, and the
+    offsets."""
     offsets = on_device(torch.tensor([*range(n_blocks), DIM]))
-    with ptx_device(most_blocks=2) as device:
+    with mock.patch.object(Launch, "run"), ptx_device(most_blocks=2) as device:
         x, code = on_device(values(1, DIM, torch.float32)), eff.BlockSign.code
         torch.ops.effebm.compress(x, code, 1, offsets)
     return next(one for one in device.launches if one.function == "check_offsets"), offsets

@@ -11,7 +11,7 @@ import torch
 from calls import compression, step
 from device import Launch
 from library import DTYPES
-from tables import LONG, LONG_TILE, samples
+from tables import LONG, LONG_TILE, compute_type, most_held, samples
 
 import effebm_ext as eff
 
@@ -50,7 +50,8 @@ def test_rows_of_many_samples_equal_the_cpu_kernel() -> None:
 
 def rows_of_ties(dim: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     normal = torch.randn(1, dim, generator=torch.Generator().manual_seed(0)).to(dtype)
-    spread = torch.exp2(torch.linspace(-14, 14, dim))[torch.randperm(dim)][None].to(dtype)
+    order = torch.randperm(dim, generator=torch.Generator().manual_seed(0))
+    spread = torch.exp2(torch.linspace(-14, 14, dim))[None, order].to(dtype)
     rows = {
         "all equal": torch.full_like(normal, -0.75),
         "zeros": torch.zeros_like(normal),
@@ -74,22 +75,25 @@ def rows_of_ties(dim: int, dtype: torch.dtype) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("k", [1, 4001, 20_000, 40_000])
 def test_ties_and_outliers_equal_the_cpu_kernel(dtype: torch.dtype, k: int) -> None:
     x = torch.cat(list(rows_of_ties(40_001, dtype).values()))
-    compression(x, eff.TopK(k)).check(again=1)
+    compression(x, eff.TopK(k)).check()
 
 
 def scramble(v: np.ndarray) -> np.ndarray:
     """scramble() of long_rows.cuh."""
-    v = (v ^ v >> 16) * np.uint32(0x85EBCA6B)
-    v = (v ^ v >> 13) * np.uint32(0xC2B2AE35)
+    with np.errstate(over="ignore"):
+        v = (v ^ v >> 16) * np.uint32(0x85EBCA6B)
+        v = (v ^ v >> 13) * np.uint32(0xC2B2AE35)
     return v ^ v >> 16
 
 
 def sampled(row: int, dim: int, compute: torch.dtype, rounds: int) -> np.ndarray:
     """Returns which elements of a row the samples of so many rounds have."""
-    numbers, quads = np.arange(samples(dim, compute) // 4, dtype=np.uint32), -(-dim // 4)
+    quads = -(-dim // 4)
     chosen = np.zeros((quads, 4), dtype=bool)
-    for number in np.arange(rounds, dtype=np.uint32):
-        words = scramble(numbers + scramble(np.uint32(row) + scramble(number)))
+    for number in range(rounds):
+        count = most_held(compute) if number else samples(dim, compute)
+        of_round = scramble(np.uint32(row) + scramble(np.uint32(number)))
+        words = scramble(np.arange(count // 4, dtype=np.uint32) + of_round)
         chosen[(words.astype(np.uint64) * np.uint64(quads)) >> np.uint64(32)] = True
     return chosen.ravel()[:dim]
 
@@ -97,7 +101,7 @@ def sampled(row: int, dim: int, compute: torch.dtype, rounds: int) -> np.ndarray
 def misleading(dim: int, dtype: torch.dtype, factor: float, rounds: int) -> torch.Tensor:
     """Makes rows of normals; those of the samples of so many rounds are multiplied."""
     x = torch.randn(2, dim, generator=torch.Generator().manual_seed(1))
-    compute = torch.float64 if dtype == torch.float64 else torch.float32
+    compute = compute_type(dtype)
     for row in range(len(x)):
         x[row, torch.from_numpy(sampled(row, dim, compute, rounds))] *= factor
     return x.to(dtype)
@@ -106,7 +110,6 @@ def misleading(dim: int, dtype: torch.dtype, factor: float, rounds: int) -> torc
 @dtypes
 @pytest.mark.parametrize("factor", [0.0, 0.01, 100.0])
 def test_a_sample_that_misleads_costs_another_pass(dtype: torch.dtype, factor: float) -> None:
-    """The gradient is read four times at most, samples included."""
     for dim, k in ((16_500, 400), (40_001, 8000)):
         again = read_again(
             compression(misleading(dim, dtype, factor, 1), eff.TopK(k)).check(again=1)
@@ -117,11 +120,12 @@ def test_a_sample_that_misleads_costs_another_pass(dtype: torch.dtype, factor: f
 @pytest.mark.parametrize("factor", [0.0, 1e-3, 1e3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_samples_that_mislead_again_and_again(dtype: torch.dtype, factor: float) -> None:
-    compression(misleading(16_500, dtype, factor, 3), eff.TopK(2000)).check(again=64)
+    x = misleading(40_001, dtype, factor, 3)
+    assert read_again(compression(x, eff.TopK(2000)).check(again=64)) >= 2 * x.numel()
 
 
 def test_a_list_that_overflows_costs_another_pass() -> None:
-    """A bracket of 70 % of a row has more keys than a list takes."""
+    """The bracket around 70 % of a row has more keys than a list takes."""
     for dtype in (torch.float32, torch.float64):
         x = torch.randn(1, 120_000, generator=torch.Generator().manual_seed(2)).to(dtype)
         assert read_again(compression(x, eff.TopK(ratio=0.7)).check(again=1)) >= x.numel()

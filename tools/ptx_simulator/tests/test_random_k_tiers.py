@@ -18,7 +18,7 @@ BIASED = eff.RandomK(ratio=0.3, unbiased=False)
 
 
 @dtypes
-@pytest.mark.parametrize("dim", [5, 64, 256, 257, 300, 520, 1000, 1030, 3072])
+@pytest.mark.parametrize("dim", [5, 64, 257, 520, 1000, 3072])
 def test_a_step_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
     rows = 19 if dim <= 512 else 3
     step(rows, dim, dtype, eff.RandomK(ratio=0.3)).check()
@@ -36,12 +36,12 @@ def test_sums_over_rows_equal_the_cpu_kernel(dtype: torch.dtype, sums: str) -> N
 @dtypes
 @pytest.mark.parametrize("unbiased", [False, True])
 def test_compression_equals_the_cpu_kernel(dtype: torch.dtype, unbiased: bool) -> None:
-    for dim in (5, 64, 1000, 1030):
+    for dim in (5, 1000, 1030):
         for k in (1, dim // 3, dim - 1):
             compression(values(3, dim, dtype), eff.RandomK(k, unbiased=unbiased)).check()
 
 
-@pytest.mark.parametrize("dim", [8300, 16_384, 16_500, 40_001])
+@pytest.mark.parametrize("dim", [16_384, 16_500, 40_001])
 def test_long_rows_equal_the_cpu_kernel(dim: int) -> None:
     """Their words take no memory, so no tensor is read again."""
     for dtype in (torch.float32, torch.float64):
