@@ -15,7 +15,7 @@ from tables import (
     Tier,
     check_traffic,
     compute_type,
-    has_plain_kernel,
+    takes_eights,
     tier_of,
 )
 from torch import Tensor
@@ -80,7 +80,7 @@ class Call(NamedTuple):
         """Tells whether kernels reach rows by four elements, and flat ones by eight."""
         quads, eights = ((self.rows.shape[1] | shift) % n == 0 for n in (4, 8))
         of_16_bits = self.rows.dtype.itemsize == 2 and self.plain and not self.reports
-        return quads, eights and of_16_bits and has_plain_kernel(self.compressor, self.rows)
+        return quads, eights and of_16_bits and takes_eights(self.compressor, self.rows)
 
 
 def values(rows: int, dim: int, dtype: torch.dtype, seed: int = 0) -> Tensor:

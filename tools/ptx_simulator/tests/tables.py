@@ -102,8 +102,8 @@ def _tier_of_blocks(size: int, dim: int, held: int, reports: bool) -> Tier:
     return BLOCKS if in_quads and min(size, dim) <= held and not reports else WINDOWS
 
 
-def has_plain_kernel(compressor: Compressor, x: Tensor) -> bool:
-    """Tells whether a flat kernel of plain steps has eight elements per thread."""
+def takes_eights(compressor: Compressor, x: Tensor) -> bool:
+    """Tells whether plain steps of 16 bits have eight elements per thread of a flat kernel."""
     if isinstance(compressor, eff.NaturalCompression):
         return False
     if isinstance(compressor, eff.BlockSign):
