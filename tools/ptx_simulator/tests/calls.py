@@ -6,12 +6,22 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from device import REAL, Launch, Machine, array_of, on_device, ptx_device
-from tables import check_traffic
+from device import Launch, array_of, on_device, ptx_device
+from tables import (
+    GROUP,
+    LONG_PAIR,
+    PAIR,
+    Reach,
+    Tier,
+    check_traffic,
+    compute_type,
+    takes_eights,
+    tier_of,
+)
 from torch import Tensor
 
 import effebm_ext as eff
-from effebm_ext.ops.compressor import FusedCompressor as Compressor
+from effebm_ext.ops.compressor import FusedCompressor
 
 KEY = eff.Key(-7, offset=2**33 + 1, first_chain=2**31)
 STEP = 0.3
@@ -27,36 +37,50 @@ class Call(NamedTuple):
     op: str
     tensors: Tensors
     run: Callable[[Tensors], Tensors]  # returns what it has written, by name
+    compressor: FusedCompressor | None = None
     clip: Clip | None = None
+    reports: bool = False  # a drift or sums over rows
+    plain: bool = False  # a step without options
 
     @property
     def rows(self) -> Tensor:
         return self.tensors["grad" if "grad" in self.tensors else "x"]
 
     @property
-    def compute(self) -> torch.dtype:
-        return compute_type(self.rows.dtype)
+    def tier(self) -> Tier:
+        if self.op == "perturbed_pair":
+            return LONG_PAIR if self.rows.shape[1] > GROUP else PAIR
+        return tier_of(self.compressor, self.rows, self.reports)
 
-    def check(
-        self,
-        machine: Machine = REAL,
-        passes: int = 1,
-        shift: int = 0,
-    ) -> list[Launch]:
-        """Checks that the kernels make the same bits, and touch no tensor more than they have to,
-        if the compressor reads its input so often. Returns the launches. ``shift``: so many
-        elements lie between aligned memory and the tensors."""
+    @property
+    def kernels(self) -> list[str]:
+        """The kernels that are to be launched."""
+        norms = ["sum_squares", "join_groups"] if isinstance(self.clip, eff.ClipNorm) else []
+        sums = ["join_groups"] if self.reports and self.rows.shape[1] > GROUP else []
+        return [*norms, *self.tier.kernels, *sums]
+
+    def check(self, shift: int = 0, again: int = 0, most_blocks: int | None = None) -> list[Launch]:
+        """Checks that the kernels make the same bits, and touch no tensor more than they have to.
+        Returns the launches. ``shift``: so many elements lie between aligned memory and the
+        tensors; ``again``: see ``Reach``; ``most_blocks``: see ``ptx_device``."""
         expected = self.run({name: t.clone() for name, t in self.tensors.items()})
         given = {name: on_device(t, shift) for name, t in self.tensors.items()}
-        with ptx_device(machine) as device:
+        with ptx_device(most_blocks) as device:
             made = self.run(given)
         for name, tensor in expected.items():
             same = array_of(made[name]).tobytes() == array_of(tensor.contiguous()).tobytes()
             assert same, name
+        assert [one.function for one in device.launches] == self.kernels
         norms = int(isinstance(self.clip, eff.ClipNorm))  # another pass over the gradient
-        vector = self.rows.shape[1] % 4 == 0 and shift == 0
-        check_traffic(self.op, device.launches, passes, norms, vector)
+        reach = Reach(*self._vectors(shift), norms, again)
+        check_traffic(self.op, device.launches, self.tier, reach)
         return device.launches
+
+    def _vectors(self, shift: int) -> tuple[bool, bool]:
+        """Tells whether kernels reach rows by four elements, and flat ones by eight."""
+        quads, eights = ((self.rows.shape[1] | shift) % n == 0 for n in (4, 8))
+        of_16_bits = self.rows.dtype.itemsize == 2 and self.plain and not self.reports
+        return quads, eights and of_16_bits and takes_eights(self.compressor, self.rows)
 
 
 def values(rows: int, dim: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -65,19 +89,15 @@ def values(rows: int, dim: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
     return x.to(dtype)
 
 
-def compute_type(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
-def compression(x: Tensor, compressor: Compressor) -> Call:
+def compression(x: Tensor, compressor: FusedCompressor) -> Call:
     def run(t: Tensors) -> Tensors:
         return t | {"out": compressor.compress(t["x"], rng=KEY)}
 
-    return Call("compress", {"x": x}, run)
+    return Call("compress", {"x": x}, run, compressor)
 
 
 def step(
-    rows: int, dim: int, dtype: torch.dtype, compressor: Compressor | None = None, *,
+    rows: int, dim: int, dtype: torch.dtype, compressor: FusedCompressor | None = None, *,
     residual: bool = False, clip: Clip | None = None, bounds: Bounds | None = None,
     noise_std: float | None = None, per_chain: bool = False, sums: str | None = None,
 ) -> Call:  # fmt: skip
@@ -106,11 +126,13 @@ def step(
         return t
 
     op = "langevin_transition" if sums == TRANSITION else "langevin_step_"
-    return Call(op, tensors, run, clip)
+    plain = not residual and clip is None and bounds is None
+    reports = sums is not None
+    return Call(op, tensors, run, compressor, clip, reports, plain)
 
 
 def drift(
-    rows: int, dim: int, dtype: torch.dtype, compressor: Compressor | None, clip: Clip,
+    rows: int, dim: int, dtype: torch.dtype, compressor: FusedCompressor | None, clip: Clip,
     with_delta: bool,
 ) -> Call:  # fmt: skip
     tensors = {"grad": values(rows, dim, dtype)}
@@ -123,7 +145,7 @@ def drift(
         )
         return t | {"drift": applied, "row_sums": torch.stack(sums, dim=1)}
 
-    return Call("drift", tensors, run, clip)
+    return Call("drift", tensors, run, compressor, clip, reports=True)
 
 
 def pair(rows: int, dim: int, dtype: torch.dtype) -> Call:

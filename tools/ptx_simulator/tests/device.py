@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import dataclasses
-import os
+import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import library
 import native
@@ -32,16 +31,11 @@ OUTPUTS = {
 GARBAGE = 0xA5
 
 
-class Machine(NamedTuple):
-    """What the host code sees of a device."""
-
-    multiprocessors: int = 16
-    shared: int = 227 << 10  # bytes of a block
-    clusters: bool = False  # the environment asks for them
-    most_blocks: int | None = None  # of a grid whose blocks are independent, and take turns
-
-
-REAL = Machine()
+# The kernels that walk over their work with a stride, and so take any number of blocks.
+WALKING = {
+    "check_offsets", "sum_windows", "join_windows", "join_groups", "find_scales", "pack_signs",
+    "unpack_signs", "pack_entries",
+}  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -61,6 +55,11 @@ class Launch:
         """The kernel's demangled name."""
         return library.names()[self.address]
 
+    @property
+    def function(self) -> str:
+        """The kernel's name without namespaces and template arguments."""
+        return re.sub(r"<.*", "", self.kernel.split("(")[0]).split("::")[-1].split(" ")[-1]
+
     def run(self) -> None:
         kernel = library.kernels()[self.kernel]
         self.counters = launch(
@@ -73,9 +72,9 @@ class Device(TorchDispatchMode):
     returned and all its tensors are known: kernels may touch these and a workspace, and write the
     outputs and what the op's schema says is written."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, most_blocks: int | None) -> None:
         super().__init__()
-        self.machine, self.launches = machine, list[Launch]()
+        self.most_blocks, self.launches = most_blocks, list[Launch]()
         self._waiting, self._workspace = list[Launch](), dict[str, np.ndarray]()
 
     def __torch_dispatch__(
@@ -93,23 +92,20 @@ class Device(TorchDispatchMode):
 
     def record(self, launched: Any) -> None:
         given = launched.contents
-        grid = tuple(given.grid)
-        most = self.machine.most_blocks
-        if most and not given.cooperative and given.cluster == 1:
-            grid = (min(grid[0], most), *grid[1:])
-        self._waiting.append(
-            Launch(
-                given.kernel,
-                grid,
-                tuple(given.block),
-                [ctypes.string_at(a.data, a.bytes) for a in given.arguments[: given.n_arguments]],
-                {
-                    "cluster": given.cluster,
-                    "dynamic_shared": given.dynamic_shared,
-                    "cooperative": given.cooperative,
-                },
-            )
+        one = Launch(
+            given.kernel,
+            tuple(given.grid),
+            tuple(given.block),
+            [ctypes.string_at(a.data, a.bytes) for a in given.arguments[: given.n_arguments]],
+            {
+                "cluster": given.cluster,
+                "dynamic_shared": given.dynamic_shared,
+                "cooperative": given.cooperative,
+            },
         )
+        if self.most_blocks and one.function in WALKING:
+            one.grid = (min(one.grid[0], self.most_blocks), *one.grid[1:])
+        self._waiting.append(one)
 
     def allocate(self, nbytes: int) -> int:
         memory = self._workspace["workspace"] = device_array(nbytes, np.uint8)
@@ -118,18 +114,14 @@ class Device(TorchDispatchMode):
 
 
 @contextlib.contextmanager
-def ptx_device(machine: Machine = REAL) -> Iterator[Device]:
-    """CPU tensors are computed by the PTX of the CUDA kernels."""
+def ptx_device(most_blocks: int | None = None) -> Iterator[Device]:
+    """CPU tensors are computed by the PTX of the CUDA kernels. ``most_blocks``: those of the grids
+    of kernels that walk."""
     library.kernels()
-    device = Device(machine)
+    device = Device(most_blocks)
     functions = _RECORD(device.record), _ALLOCATE(device.allocate)
-    wish = {"EFFEBM_CUDA_CLUSTERS": str(int(machine.clusters))}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.dict(os.environ, wish))
-        stack.enter_context(_set("effebm_emulator_device", _Properties(*machine[:2])))
-        stack.enter_context(_set("effebm_emulator_diversion", _Diversion(*functions)))
-        stack.enter_context(native.emulated_kernels())
-        yield stack.enter_context(device)
+    with _diverted(_Diversion(*functions)), native.emulated_kernels(), device:
+        yield device
 
 
 def on_device(t: Tensor, shift: int = 0) -> Tensor:
@@ -164,24 +156,17 @@ def _buffers(
 
 
 @contextlib.contextmanager
-def _set(function: str, value: ctypes.Structure) -> Iterator[None]:
-    """Sets what a function of the library points to, until the end."""
-    get = getattr(native.library(), function)
-    get.restype = ctypes.POINTER(type(value))
-    there, before = get(), type(value)()
-    size = ctypes.sizeof(value)
+def _diverted(to: _Diversion) -> Iterator[None]:
+    """Launches go there, until the end."""
+    get = native.library().effebm_emulator_diversion
+    get.restype = ctypes.POINTER(_Diversion)
+    there, before, size = get(), _Diversion(), ctypes.sizeof(_Diversion)
     ctypes.memmove(ctypes.byref(before), there, size)
-    ctypes.memmove(there, ctypes.byref(value), size)
+    ctypes.memmove(there, ctypes.byref(to), size)
     try:
         yield
     finally:
         ctypes.memmove(there, ctypes.byref(before), size)
-
-
-class _Properties(ctypes.Structure):
-    """DeviceProperties of tools/cuda_emulator/runtime.h."""
-
-    _fields_ = (("multiprocessors", ctypes.c_int), ("shared", ctypes.c_size_t))
 
 
 class _Argument(ctypes.Structure):

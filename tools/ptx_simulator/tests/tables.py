@@ -3,13 +3,18 @@ these tables and no test."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
+import numpy as np
 import torch
-from device import Launch, Machine
+from device import Launch
 from ptx_simulator import Counters, Traffic
+from torch import Tensor
 
 import effebm_ext as eff
+
+Compressor = eff.TopK | eff.BlockSign | eff.RandomK | eff.NaturalCompression | None
 
 PASSES = -1  # as often as the compressor's input is read
 # How often each op reads and writes each tensor.
@@ -30,92 +35,136 @@ PER_CHAIN = {"statistics", "row_sums", "noise_dot"}
 
 
 class Tier(NamedTuple):
-    """A compressor, and the kernel that takes its rows on a device with so many multiprocessors,
-    whose blocks have shared memory for so many elements of a row; None: a real device."""
+    """The kernels that take some rows, in turn."""
 
-    compressor: eff.TopK | eff.BlockSign | eff.RandomK | eff.NaturalCompression | None
-    kernel: str  # a part of the name of its function
-    passes: int = 1  # over the compressor's input
-    passes_of_double: int | None = None  # if different
-    multiprocessors: int = 16
-    elements: int | None = None
-    clusters: bool = False
-    cooperative: bool = False
-
-    def passes_of(self, dtype: torch.dtype) -> int:
-        special = self.passes_of_double if dtype == torch.float64 else None
-        return special or self.passes
-
-    def machine(self, compute: torch.dtype, has_sums: bool) -> Machine:
-        if self.elements is None:
-            return Machine(most_blocks=2)
-        random = isinstance(self.compressor, eff.RandomK)  # chooses among words of 32 bits
-        size = 4 if random else compute.itemsize
-        shared = _COUNTS + (_SUMS if has_sums and not random else 0) + self.elements * size
-        return Machine(self.multiprocessors, shared, self.clusters, most_blocks=2)
-
-    def check_launched(self, launches: list[Launch]) -> None:
-        fitting = [one for one in launches if self.kernel in one.kernel.split("<")[0]]
-        assert fitting, [one.kernel for one in launches]
-        for one in fitting:
-            assert one.how["cooperative"] == self.cooperative
-            assert (one.how["cluster"] > 1) == self.clusters
+    kernels: tuple[str, ...]  # names of their functions
+    passes: int = 1  # over the compressor's input, besides what SEARCHES read
+    samples: bool = True  # that searches read are samples of the input
 
 
-# Shared memory of a block besides elements: of the counts of Top-k, and of sums over rows.
-_COUNTS, _SUMS = (2048 * 4) + 256, 2 * 2048 * 4
-_TEAM: dict[str, Any] = {"kernel": "topk_rows", "elements": 1024}  # slices of a tile
+FLAT = Tier(("flat",))
+HELD = Tier(("topk_rows",))
+SELECTED = Tier(("topk_rows", "flat"), 2)
+LONG = Tier(("bracket_rows", "classify_rows", "select_from_lists", "flat"), 2)
+BLOCKS = Tier(("block_sign_rows",))
+WINDOWS = Tier(("sum_windows", "join_windows", "flat"), 2)
+PAIR = Tier(("perturb_pair",))
+LONG_PAIR = Tier(("direction_squares", "join_groups", "perturb_pair", "join_groups"))
+
+# Samples, and what is looked at once more where a sample does not tell enough.
+SEARCHES = ("bracket_rows", "select_from_lists")
+BY_ELEMENT = "sum_windows"  # reads elements one by one
+GROUP, LONG_TILE, SAMPLES_OF_THREAD = 1024, 4096, 16
 
 
-def team_tiers(compressor: eff.TopK | eff.RandomK, passes: int, of_double: int) -> dict[str, Tier]:
-    """Returns the tiers by which blocks share rows; the grid's makes so many passes."""
-    return {
-        "cluster": Tier(compressor, clusters=True, **_TEAM),
-        "resident grid": Tier(compressor, multiprocessors=6, cooperative=True, **_TEAM),
-        "grid": Tier(
-            compressor, passes=passes, passes_of_double=of_double, multiprocessors=2,
-            cooperative=True, **_TEAM,
-        ),
-    }  # fmt: skip
+def compute_type(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-_TOPK, _RANDOM = eff.TopK(ratio=0.3), eff.RandomK(ratio=0.3)
-# One pass per 11 bits of a key, and a last one.
-TOPK_TIERS = {"block": Tier(_TOPK, "topk_rows"), **team_tiers(_TOPK, 4, 7)}
-RANDOM_TIERS = team_tiers(_RANDOM, 1, 1)
-LANES, SEGMENTS = Tier(eff.BlockSign(64), "tiles"), Tier(eff.BlockSign(510), "segments")
-WINDOWS = Tier(eff.BlockSign(510), "windows", passes=2, elements=0)
-ALL_TIERS = {
-    "no compressor": Tier(None, "tiles"),
-    **TOPK_TIERS,
-    "lanes": LANES,
-    "segments": SEGMENTS,
-    "windows": WINDOWS,
-    "random-k": Tier(eff.RandomK(ratio=0.3, unbiased=False), "topk"),
-    "natural": Tier(eff.NaturalCompression(2), "tiles"),
-}
+def most_held(compute: torch.dtype) -> int:
+    """Returns the longest row, or block, that the threads of a block have in registers."""
+    return 8192 if compute == torch.float64 else 16_384
 
 
-def check_traffic(op: str, launches: list[Launch], passes: int, norms: int, vector: bool) -> None:
-    """``norms``: the passes that norms of gradients take; ``vector``: rows are read by quads."""
-    counters, buffers = total(launches), launches[0].buffers
+def samples(dim: int, compute: torch.dtype) -> int:
+    """Returns how many elements of a long row a sample has."""
+    threads = 256 if dim < 1 << 19 else most_held(compute) // 16
+    return SAMPLES_OF_THREAD * threads
+
+
+def size_in_lanes(size: int, dim: int) -> int:
+    """Returns the size of blocks in the lanes of a warp, or 0 for other blocks."""
+    return next((s for s in (4, 8, 16, 32, 64, 128) if s == size or size >= dim <= s), 0)
+
+
+def tier_of(compressor: Compressor, x: Tensor, reports: bool) -> Tier:
+    """``x``: the compressor's input; ``reports``: a drift or sums over rows are wanted."""
+    if compressor is None or isinstance(compressor, eff.NaturalCompression):
+        return FLAT
+    dim, held = x.shape[1], most_held(compute_type(x.dtype))
+    _, size, offsets = compressor.kernel_arguments(x)
+    if isinstance(compressor, eff.BlockSign):
+        return _tier_of_blocks(0 if offsets is not None else size, dim, held, reports)
+    if not 0 < size < dim:  # nothing is kept, or all
+        return FLAT
+    if isinstance(compressor, eff.RandomK):  # looks at random words, and not at its input
+        tier = SELECTED if dim <= most_held(torch.float32) else LONG
+        return tier._replace(passes=1, samples=False)
+    return LONG if dim > held else SELECTED if reports else HELD
+
+
+def _tier_of_blocks(size: int, dim: int, held: int, reports: bool) -> Tier:
+    if size == 0:
+        return WINDOWS._replace(kernels=("check_offsets", *WINDOWS.kernels))
+    if size_in_lanes(size, dim):
+        return FLAT
+    in_quads = size >= dim or size % 4 == 0
+    return BLOCKS if in_quads and min(size, dim) <= held and not reports else WINDOWS
+
+
+def takes_eights(compressor: Compressor, x: Tensor) -> bool:
+    """Tells whether plain steps of 16 bits have eight elements per thread of a flat kernel."""
+    if isinstance(compressor, eff.NaturalCompression):
+        return False
+    if isinstance(compressor, eff.BlockSign):
+        size = size_in_lanes(compressor.kernel_arguments(x)[1], x.shape[1])
+        return compressor.block_offsets is None and size >= 8
+    if isinstance(compressor, eff.RandomK):
+        return compressor.kernel_arguments(x)[1] in (0, x.shape[1])
+    return True
+
+
+class Reach(NamedTuple):
+    """How the kernels of a call reach rows, and what they may look at again."""
+
+    quads: bool  # by vectors of four elements
+    eights: bool  # and flat kernels by eight, of 16 bits
+    norms: int  # passes that norms of gradients take
+    again: int  # passes over rows, and samples, of searches whose first samples mislead
+
+
+def check_traffic(op: str, launches: list[Launch], tier: Tier, reach: Reach) -> None:
+    buffers = launches[0].buffers
+    searches = [one for one in launches if one.function in SEARCHES]
+    sure = total([one for one in launches if one.function not in SEARCHES])
     for name, (reads, writes) in TRAFFIC[op].items():
         if name not in buffers:
             continue
-        traffic, array = counters.buffer(name), buffers[name]
-        often = passes if reads == PASSES else reads
-        often += norms if name == "grad" else 0
-        moved = (traffic.read_bytes, traffic.written_bytes)
+        array = buffers[name]
+        often = tier.passes if reads == PASSES else reads
+        often += reach.norms if name == "grad" else 0
+        moved = (sure.buffer(name).read_bytes, sure.buffer(name).written_bytes)
         assert moved == (often * array.nbytes, writes * array.nbytes), name
-        one_by_one = not vector or name in PER_CHAIN
-        width = array.itemsize if one_by_one else min(16, 4 * array.itemsize)
-        assert set(traffic.store_widths) <= {width}, name
-        assert often != 1 or set(traffic.load_widths) == {width}, name
+        for launch in searches:
+            samples_it = reads == PASSES and tier.samples
+            most = _most_read(launch.function, array, reach) if samples_it else 0
+            assert launch.counters.buffer(name).read_bytes <= most, (launch.function, name)
+            assert launch.counters.buffer(name).written_bytes == 0
+        for launch in launches:
+            width = _width(launch.function, name, array, reach)
+            traffic = launch.counters.buffer(name)
+            assert {*traffic.load_widths, *traffic.store_widths} <= {width}, (launch.function, name)
 
 
-def floor_of(op: str, launches: list[Launch], passes: int) -> int:
+def _most_read(function: str, array: np.ndarray, reach: Reach) -> int:
+    """Returns the bytes of a tensor that a search may read; threads read what ties it cuts."""
+    count, dim = array.shape
+    compute = torch.float64 if array.dtype == np.float64 else torch.float32
+    # A block that searches once more has samples as long as the longest rows in registers.
+    again = LONG_TILE + reach.again * (most_held(compute) + dim)
+    most = samples(dim, compute) if function == "bracket_rows" else again
+    return count * most * array.itemsize
+
+
+def _width(function: str, name: str, array: np.ndarray, reach: Reach) -> int:
+    if not reach.quads or name in PER_CHAIN or function == BY_ELEMENT:
+        return array.itemsize
+    elements = 8 if reach.eights and function == "flat" else 4
+    return min(16, elements * array.itemsize)
+
+
+def floor_of(op: str, buffers: Mapping[str, np.ndarray], passes: int) -> int:
     """Returns how many bytes an op has to move."""
-    buffers = launches[0].buffers
     return sum(
         buffers[name].nbytes * ((passes if reads == PASSES else reads) + writes)
         for name, (reads, writes) in TRAFFIC[op].items()

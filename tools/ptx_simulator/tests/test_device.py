@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 import torch
 from calls import values
-from device import Machine, on_device, ptx_device
+from device import Device, on_device, ptx_device
 from ptx_simulator import PtxError
 
 import effebm_ext as eff
 
 
 def test_faults_are_errors_of_the_op() -> None:
-    x = values(1, 60_000, torch.float32)
-    with ptx_device(Machine(shared=300 << 10)), pytest.raises(PtxError, match="shared memory"):
+    x, allocate = values(2, 20_000, torch.float32), Device.allocate
+    too_small = mock.patch.object(Device, "allocate", lambda device, _: allocate(device, 16))
+    with too_small, ptx_device(), pytest.raises(PtxError, match="out of bounds"):
         eff.topk_compress(x, 2)
 
 
@@ -32,7 +35,7 @@ def test_inputs_are_read_only_and_workspaces_have_bounds() -> None:
         "x": False, "key": False, "out": True, "workspace": True,
     }  # fmt: skip
     assert buffers["x"].ctypes.data == x.data_ptr()
-    assert buffers["workspace"].nbytes == 528  # a byte per quad, to the next 16
+    assert buffers["workspace"].nbytes == 16  # a cutoff of eight bytes per row
 
 
 def test_what_an_op_writes_may_be_written() -> None:

@@ -1,4 +1,4 @@
-"""Rows whose tiles need nothing of each other: everything in them is kept, or nothing."""
+"""Rows whose elements need nothing of each other: everything in them is kept, or nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from calls import compression, step, values
-from device import Machine
 from library import DTYPES
 
 import effebm_ext as eff
@@ -19,6 +18,7 @@ LIMITS: dict[str, Any] = {"clip": eff.ClipValue(1.5), "bounds": (-1.0, 1.25)}
 @dtypes
 @pytest.mark.parametrize("dim", [5, 1024, 1030, 4100])
 def test_a_step_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
+    step(3, dim, dtype).check()
     step(3, dim, dtype, **LIMITS).check()
 
 
@@ -37,28 +37,38 @@ def test_a_step_equals_the_cpu_kernel(dtype: torch.dtype, dim: int) -> None:
 def test_each_option_of_a_step_equals_the_cpu_kernel(
     dtype: torch.dtype, options: dict[str, Any]
 ) -> None:
-    step(3, 1030, dtype, **options).check()
+    for dim in (1030, 1032):
+        step(3, dim, dtype, **options).check()
 
 
 @dtypes
-@pytest.mark.parametrize(("rows", "dim"), [(300, 5), (600, 1), (33, 60), (9, 512)])
+@pytest.mark.parametrize(("rows", "dim"), [(300, 5), (600, 1), (33, 60), (9, 512), (300, 8)])
 def test_short_rows_share_a_block(dtype: torch.dtype, rows: int, dim: int) -> None:
-    step(rows, dim, dtype, **LIMITS).check(Machine(most_blocks=2))
+    step(rows, dim, dtype).check()
+    step(rows, dim, dtype, **LIMITS).check()
 
 
-def test_blocks_take_turns_at_long_rows() -> None:
-    launches = step(3, 9001, torch.float32, **LIMITS).check(Machine(most_blocks=4))
-    assert [one.grid for one in launches] == [(4, 1, 1)]
+def test_a_row_of_many_blocks_has_a_thread_per_vector() -> None:
+    for dtype, elements in ((torch.float32, 4), (torch.float64, 4), (torch.bfloat16, 8)):
+        (launch,) = step(3, 9008, dtype).check()
+        assert launch.grid == (-(3 * 9008 // elements // -256), 1, 1)
 
 
 @dtypes
 @pytest.mark.parametrize("dim", [5, 1024])
 def test_topk_of_nothing_and_of_all(dtype: torch.dtype, dim: int) -> None:
-    for k, passes in ((0, 0), (dim, 1)):
-        compression(values(3, dim, dtype), eff.TopK(k)).check(passes=passes)
+    for k in (0, dim):
+        compression(values(3, dim, dtype), eff.TopK(k)).check()
+        step(3, dim, dtype, eff.TopK(k)).check()
         step(3, dim, dtype, eff.TopK(k), residual=True, **LIMITS).check()
 
 
 @dtypes
 def test_rows_that_are_not_aligned_move_element_by_element(dtype: torch.dtype) -> None:
+    step(3, 1024, dtype).check(shift=1)
     step(3, 1024, dtype, eff.TopK(1024), residual=True).check(shift=1)
+
+
+@dtypes
+def test_rows_aligned_to_four_elements_move_by_four(dtype: torch.dtype) -> None:
+    step(3, 1024, dtype).check(shift=4)
