@@ -41,19 +41,19 @@ __device__ inline Scan block_scan(uint32_t value) {
   return scan;
 }
 
-// Adds the rest of the halving tree within a lane that holds every 2^(10 - kBits)-th position as
-// held(0), held(1), ...: first the values half of their number apart, then a quarter, and so on.
-// The visits take j in the order of its reversed bits, in which sums become complete as the digits
-// of a counter overflow, so that kBits waiting sums are enough.
+// Adds the upper part of a halving tree within a lane: of 2^bits values held(0), held(1), ..., bits
+// <= kBits, first those half of their number apart, then a quarter, and so on. The visits take j in
+// the order of its reversed bits, in which sums become complete as the digits of a counter
+// overflow, so that kBits waiting sums are enough.
 template <class V, int kBits, class Held>
-__device__ V lane_tree(const Held& held) {
+__device__ V lane_tree(const Held& held, int bits = kBits) {
   V waiting[kBits] = {};
   V sum = {};
 #pragma unroll 1  // unrolled, it would need more registers than there are
-  for (int visit = 0; visit < 1 << kBits; ++visit) {
+  for (int visit = 0; visit < 1 << bits; ++visit) {
     int j = 0;
     for (int bit = 0; bit < kBits; ++bit) j |= (visit >> bit & 1) << (kBits - 1 - bit);
-    sum = held(j);
+    sum = held(j >> (kBits - bits));
     bool carry = true;
     for (int bit = 0; bit < kBits; ++bit) {
       const bool second = visit >> bit & 1;
@@ -63,22 +63,6 @@ __device__ V lane_tree(const Held& held) {
     }
   }
   return sum;
-}
-
-// Returns the halving sum of n <= 1024 terms to every lane of a warp, all of which call it. Halves
-// down to 32 are added within a lane, the last five between lanes. term(i) is called once for each
-// i < n.
-template <class A, class Term>
-__device__ A warp_sum(int n, const Term& term) {
-  constexpr int kBits = 5;
-  static_assert(kWarpSize << kBits == kSumWidth);
-  A sum = lane_tree<A, kBits>([&](int j) {
-    const int i = j * kWarpSize + lane();
-    return i < n ? term(i) : A(0);
-  });
-  for (int half = kWarpSize / 2; half >= 1; half /= 2)
-    sum = sum + __shfl_down_sync(kAllLanes, sum, half);
-  return __shfl_sync(kAllLanes, sum, 0);
 }
 
 // Returns the halving sum of the N values of each of `lanes` neighbouring lanes to all of them. The
@@ -110,6 +94,23 @@ __device__ A lanes_sum(const A (&values)[N], unsigned lanes) {
     const A sum = lanes_sum(taken, half);
     return sum + __shfl_xor_sync(kAllLanes, sum, int(half));
   }
+}
+
+// Returns the halving sum of n <= 1024 terms to every lane of a warp, all of which call it. Halves
+// down to 32 are added within a lane, as many as there are terms for, and the last five between
+// lanes. term(i) is called once for each i < n.
+template <class A, class Term>
+__device__ A warp_sum(int n, const Term& term) {
+  constexpr int kBits = 5;
+  static_assert(kWarpSize << kBits == kSumWidth);
+  int bits = 0;
+  while (kWarpSize << bits < n) ++bits;
+  const auto held = [&](int j) {
+    const int i = j * kWarpSize + lane();
+    return i < n ? term(i) : A(0);
+  };
+  const A own[1] = {lane_tree<A, kBits>(held, bits)};
+  return lanes_sum(own, kWarpSize);
 }
 
 constexpr int kLevels = 3, kTopLevel = 16;  // terms of the last level

@@ -45,9 +45,11 @@ __device__ void bracket_row(const typename Op::Params& p, int64_t r, uint32_t k,
   A u[kHeldQuads][kQuad] = {};
   uint32_t valid = 0;
   const uint32_t quads = uint32_t((p.dim + kQuad - 1) / kQuad);
+  const uint32_t most = quads / kSampleShare;
 #pragma unroll
   for (int q = 0; q < kHeldQuads; ++q) {
     const uint32_t number = uint32_t(q) * unsigned(threads()) + threadIdx.x;
+    if (number >= most) continue;
     const uint32_t word = scramble(number + scramble(uint32_t(r) + scramble(round)));
     const int64_t begin = int64_t(__umulhi(word, quads)) * kQuad;
     const Place place = {r, begin, r * p.dim + begin, elements_left(p.dim - begin, kQuad)};
@@ -64,7 +66,7 @@ __device__ void bracket_row(const typename Op::Params& p, int64_t r, uint32_t k,
   const uint32_t size = uint32_t(threads()) * kHeld;
   const float share = divide(float(k - row.above), float(row.possible));
   const float rank = share * float(valid);
-  const float reach = kBracketWidth * core::sqrt(rank) + kBracketWidth;
+  const float reach = kBracketWidth * core::sqrt(rank * (1 - share)) + kBracketWidth;
   const auto key_of_rank = [&](float at, Key<A> otherwise) {
     if (!(at >= 1 && at <= float(valid) && at < float(size))) return otherwise;
     return find_threshold<A>(group, sample, size, uint32_t(at), expected).low();

@@ -36,9 +36,10 @@ constexpr int kMostRowThreads = sizeof(A) == 8 ? 512 : 1024;
 template <class A>
 constexpr int64_t kMostHeld = int64_t(kMostRowThreads<A>) * kHeld;
 
-// Top-k of longer rows. A thread block looks at a sample of each row: kThreads threads have
-// kHeld elements each, and kMostRowThreads where a row is long enough for them.
+// Top-k of longer rows. A thread block looks at a sample of each row, at most this share of it:
+// kThreads threads have kHeld elements each, and kMostRowThreads where a row is long enough for them.
 constexpr int64_t kManySamples = 1 << 19;
+constexpr uint32_t kSampleShare = 8;
 // The classifying pass: elements that a thread block looks at.
 constexpr int kLongTile = kHeldQuads * kTile;
 // A row's list has room for a share of its elements. The bracket around the threshold should hold

@@ -46,6 +46,20 @@ struct HeldValues {
         f(order_key(opaque(u[q][i])), uint32_t(begin(q)) + uint32_t(i));
   }
 
+  // Returns the sum of magnitudes, and the largest key. NaN makes the sum NaN.
+  __device__ float measure(Key<A>& largest) const {
+    A sum = 0, most = 0;
+#pragma unroll
+    for (int q = 0; q < kHeldQuads; ++q)
+      for (int i = 0; i < kQuad; ++i) {
+        const A magnitude = core::abs(u[q][i]);
+        sum = sum + magnitude;
+        most = most < magnitude ? magnitude : most;
+      }
+    largest = sum == sum ? to_bits(most) : KeyOf<A>::infinity + 1;
+    return float(sum);
+  }
+
   // The sign of a difference tells which of two values is smaller, exactly, in fewer instructions
   // than keys take. The difference with NaN has no sign, as if NaN were larger.
   __device__ uint32_t count_from(Key<A> least) const {
@@ -124,18 +138,22 @@ __device__ void search_threshold(Group& group, const Values& values, ThresholdSe
   }
 }
 
-// Returns the end of the first `wanted` of the keys that equal the threshold, by halving positions.
+// Returns an end of the first `wanted` of the keys that equal the threshold, by halving positions.
 template <class A, class Group, class Values>
 __device__ uint32_t end_of_ties(Group& group, const Values& values, Key<A> threshold,
                                 uint32_t wanted, bool are_cut, int64_t dim) {
   if (!group.any(are_cut)) return kAllTies;
   uint32_t low = 0, high = uint32_t(dim);  // fewer than wanted before low, enough before high
-  while (group.any(are_cut && high - low > 1)) {
+  bool is_found = !are_cut;
+  while (group.any(!is_found)) {
     const uint32_t middle = low + (high - low) / 2;
     uint32_t own = 0;
     values.each(
         [&](Key<A> key, uint32_t position) { own += key == threshold && position < middle; });
-    (group.sum(own) < wanted ? low : high) = middle;
+    const uint32_t before = group.sum(own);
+    if (is_found) continue;
+    (before < wanted ? low : high) = middle;
+    is_found = before == wanted || high - low == 1;
   }
   return are_cut ? high : kAllTies;
 }
@@ -144,12 +162,8 @@ __device__ uint32_t end_of_ties(Group& group, const Values& values, Key<A> thres
 template <class A, class Group, class Values>
 __device__ ThresholdSearch<A> find_threshold(Group& group, const Values& values, uint32_t count,
                                              uint32_t k, const Expectation& expected) {
-  Key<A> largest = 0;
-  float sum = 0;
-  values.each([&](Key<A> key, uint32_t) {
-    if (key > largest) largest = key;
-    sum += float(from_bits(key));
-  });
+  Key<A> largest;
+  const float sum = values.measure(largest);
   largest = group.largest(largest);
   const Key<A> first = first_guess<A>(expected.key ? 0 : group.sum(sum), count, largest, expected);
   ThresholdSearch<A> search(count, k, 0, largest + 1, first, expected.slope);

@@ -9,6 +9,8 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 // A rule that keeps exactly k entries of a row: all keys above `least`, and the keys equal to it at
 // positions before `end_of_ties`. It keeps nothing if there is no key so large.
+constexpr uint32_t kAllTies = ~0u;
+
 template <class A>
 struct Cutoff {
   Key<A> least;
@@ -18,9 +20,19 @@ struct Cutoff {
     const Key<A> key = order_key(u);
     return key > least || (key == least && position < end_of_ties);
   }
-};
 
-constexpr uint32_t kAllTies = ~0u;
+  // Sets c to what is kept of neighbouring values. Where no ties are cut, a comparison of values
+  // spares the work of making keys; one with NaN is false.
+  template <int N>
+  EFFEBM_HD void keep(const A (&u)[N], uint32_t position, A (&c)[N]) const {
+    if (end_of_ties == kAllTies && least <= KeyOf<A>::infinity) {
+      const A limit = from_bits(least);
+      for (int i = 0; i < N; ++i) c[i] = core::abs(u[i]) < limit ? A(0) : u[i];
+    } else {
+      for (int i = 0; i < N; ++i) c[i] = keeps(u[i], position + uint32_t(i)) ? u[i] : A(0);
+    }
+  }
+};
 
 template <class A>
 constexpr Cutoff<A> kKeepNothing = {KeyOf<A>::infinity + 2, 0};
@@ -36,8 +48,7 @@ struct KeepSelected {
   __device__ void operator()(const Params&, const Place& place, const A (&u)[N], A (&c)[N]) const {
     const Cutoff<A> cutoff =
         cutoffs ? static_cast<const Cutoff<A>*>(cutoffs)[place.row] : kKeepNothing<A>;
-    for (int i = 0; i < N; ++i)
-      c[i] = cutoff.keeps(u[i], uint32_t(place.begin) + uint32_t(i)) ? u[i] : A(0);
+    cutoff.keep(u, uint32_t(place.begin), c);
   }
 };
 

@@ -41,8 +41,7 @@ __global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
       if (place.n == 0) continue;
       typename Op::State state = Op::state(p, place);
       A c[kQuad];
-      for (int i = 0; i < kQuad; ++i)
-        c[i] = cutoff.keeps(u[q][i], uint32_t(place.begin) + uint32_t(i)) ? u[q][i] : A(0);
+      cutoff.keep(u[q], uint32_t(place.begin), c);
       Op::put(p, place, input[q], state, u[q], c);
     }
   }

@@ -38,6 +38,15 @@ struct Row {
     ++looks;
     for (size_t i = 0; i < values.size(); ++i) f(order_key(values[i]), uint32_t(i));
   }
+  float measure(Key<A>& largest) const {
+    float sum = 0;
+    largest = 0;
+    each([&](Key<A> key, uint32_t) {
+      sum += float(from_bits(key));
+      largest = std::max(largest, key);
+    });
+    return sum;
+  }
   uint32_t count_from(Key<A> least) const {
     uint32_t count = 0;
     each([&](Key<A> key, uint32_t) { count += key >= least; });
