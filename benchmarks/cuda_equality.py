@@ -21,11 +21,10 @@ import effebm_ext as eff
 from effebm_ext.ops.compressor import FusedCompressor
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-# One thread, one tile, several; around the widths of warps, sums and tiles, and of what the registers
-# of a thread block hold; larger than any cache.
-DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 512, 516, 1023, 1024, 1025, 3072, 4099, 8192, 8196,
-        12_288, 16_384, 16_385, 50_000,
-        100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
+# One thread, one tile, several; around the widths of warps, sums and tiles, and of the rows that a
+# thread block holds in registers; larger than any cache.
+DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 512, 516, 1023, 1024, 1025, 3072, 4099, 8192, 8196, 12_288,
+        16_384, 16_385, 50_000, 100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
 OPS = ("compress", "compress", "langevin_step", "langevin_step_", "perturbed_pair")
 VALUES = ("normal", "ties", "special", "equal", "tiny")
 
@@ -62,7 +61,7 @@ def random_case(number: int, max_elements: int) -> Case:
     ])  # fmt: skip
     options: dict[str, Any] = {
         "noise_std": draw.choice([None, 0.0, 0.7]),
-        "clip": draw.choice([None, eff.ClipValue(0.9)]),
+        "clip": draw.choice([None, eff.ClipValue(0.9), eff.ClipNorm(5.0)]),
         "bounds": draw.choice([None, (-1.0, 1.1), eff.Reflect(-0.9, 1.2)]),
         "rng": eff.Key(draw.getrandbits(64), draw.getrandbits(50), draw.getrandbits(31)),
     }

@@ -9,14 +9,14 @@ import torch
 from device import Launch, array_of, on_device, ptx_device
 from tables import (
     GROUP,
-    LONG_PAIR,
-    PAIR,
     Reach,
     Tier,
     check_traffic,
     compute_type,
+    join_of,
     takes_eights,
     tier_of,
+    tier_of_pair,
 )
 from torch import Tensor
 
@@ -49,14 +49,15 @@ class Call(NamedTuple):
     @property
     def tier(self) -> Tier:
         if self.op == "perturbed_pair":
-            return LONG_PAIR if self.rows.shape[1] > GROUP else PAIR
+            return tier_of_pair(self.rows.shape[1])
         return tier_of(self.compressor, self.rows, self.reports)
 
     @property
     def kernels(self) -> list[str]:
         """The kernels that are to be launched."""
-        norms = ["sum_squares", "join_groups"] if isinstance(self.clip, eff.ClipNorm) else []
-        sums = ["join_groups"] if self.reports and self.rows.shape[1] > GROUP else []
+        dim = self.rows.shape[1]
+        norms = ["sum_squares", join_of(dim)] if isinstance(self.clip, eff.ClipNorm) else []
+        sums = [join_of(dim)] if self.reports and dim > GROUP else []
         return [*norms, *self.tier.kernels, *sums]
 
     def check(self, shift: int = 0, again: int = 0, most_blocks: int | None = None) -> list[Launch]:

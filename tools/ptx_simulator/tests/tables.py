@@ -49,12 +49,11 @@ LONG = Tier(("bracket_rows", "classify_rows", "select_from_lists", "flat"), 2)
 BLOCKS = Tier(("block_sign_rows",))
 WINDOWS = Tier(("sum_windows", "join_windows", "flat"), 2)
 PAIR = Tier(("perturb_pair",))
-LONG_PAIR = Tier(("direction_squares", "join_groups", "perturb_pair", "join_groups"))
 
 # Samples, and what is looked at once more where a sample does not tell enough.
 SEARCHES = ("bracket_rows", "select_from_lists")
 BY_ELEMENT = "sum_windows"  # reads elements one by one
-GROUP, LONG_TILE, SAMPLES_OF_THREAD = 1024, 4096, 16
+GROUP, LONG_TILE, SAMPLES_OF_THREAD, SAMPLE_SHARE = 1024, 4096, 16, 8
 
 
 def compute_type(dtype: torch.dtype) -> torch.dtype:
@@ -66,10 +65,21 @@ def most_held(compute: torch.dtype) -> int:
     return 8192 if compute == torch.float64 else 16_384
 
 
-def samples(dim: int, compute: torch.dtype) -> int:
-    """Returns how many elements of a long row a sample has."""
-    threads = 256 if dim < 1 << 19 else most_held(compute) // 16
-    return SAMPLES_OF_THREAD * threads
+def samples(dim: int, compute: torch.dtype, again: bool = False) -> int:
+    """Returns how many elements of a long row a sample has, the first one or another one."""
+    threads = 256 if dim < 1 << 19 and not again else most_held(compute) // 16
+    return min(SAMPLES_OF_THREAD * threads, -(-dim // 4) // SAMPLE_SHARE * 4)
+
+
+def join_of(dim: int) -> str:
+    """Returns the kernel that joins the sums of a row's groups."""
+    return "join_few_groups" if dim <= 32 * GROUP else "join_groups"
+
+
+def tier_of_pair(dim: int) -> Tier:
+    if dim <= GROUP:
+        return PAIR
+    return Tier(("direction_squares", join_of(dim), "perturb_pair", join_of(dim)))
 
 
 def size_in_lanes(size: int, dim: int) -> int:
@@ -150,8 +160,7 @@ def _most_read(function: str, array: np.ndarray, reach: Reach) -> int:
     """Returns the bytes of a tensor that a search may read; threads read what ties it cuts."""
     count, dim = array.shape
     compute = torch.float64 if array.dtype == np.float64 else torch.float32
-    # A block that searches once more has samples as long as the longest rows in registers.
-    again = LONG_TILE + reach.again * (most_held(compute) + dim)
+    again = LONG_TILE + reach.again * (samples(dim, compute, again=True) + dim)
     most = samples(dim, compute) if function == "bracket_rows" else again
     return count * most * array.itemsize
 

@@ -1,4 +1,4 @@
-"""What the speed of the CUDA kernels rests on, as far as machine code can show it without a GPU: few
+"""What the speed of the CUDA kernels rests on, as far as machine code shows it without a GPU: few
 registers, so that enough threads run at the same time; few instructions per element; no local
 memory; accesses of 16 bytes. The tests print the figures (pytest -rP)."""
 
@@ -43,7 +43,8 @@ def step_gates(scalar: str) -> list[Gate]:
     is_16_bit, is_double = scalar.endswith("16"), scalar == "double"
     at_once = 2 if is_double else 1
     marks = {**NOISE, "LDG": 2 * at_once, "STG": at_once}
-    widths = {("LDG", 8 if is_16_bit else 16): 2 * at_once, ("STG", 8 if is_16_bit else 16): at_once}
+    width = 8 if is_16_bit else 16
+    widths = {("LDG", width): 2 * at_once, ("STG", width): at_once}
     few, full = (64, 80) if is_double else (32, 40)
     threads = 1024 if is_double else 2048
     budgets = (80, 100, 95) if is_double else (75, 90, 83) if is_16_bit else (75, 88, 80)
@@ -100,9 +101,8 @@ def check(kernel: Kernel, gate: Gate, source: str) -> None:
 def test_kernels_keep_the_rules_of_speed(source: str) -> None:
     kernels = kernels_of(REPOSITORY / "csrc" / "cuda" / f"{source}.cu")
     for kernel in kernels:
-        assert not kernel.local_memory and not kernel.resources.stack, (
-            f"{kernel.name}: the rule is no local memory"
-        )
+        assert not kernel.local_memory, f"{kernel.name}: the rule is no local memory"
+        assert kernel.resources.stack == 0, f"{kernel.name}: the rule is no local memory"
         assert kernel.resources.threads_per_sm(kernel.block) >= kernel.block, kernel.name
     for gate in GATES.get(source, []):
         check(find(kernels, *gate.parts), gate, source)
