@@ -18,10 +18,10 @@ struct BlockSignShape {
   EFFEBM_HD int threads() const { return width * groups; }
 };
 
-constexpr int kMostGroups = 16, kGroupThreads = kSumWidth / kHeld;
+constexpr int kMostGroups = 16, kGroupThreads = kSumWidth / (kBlockQuads * kQuad);
 
 template <class Op>
-__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
+__global__ void __launch_bounds__(kMostBlockThreads<typename Op::A>)
     block_sign_rows(typename Op::Params p, BlockSignShape shape) {
   using A = typename Op::A;
   EFFEBM_SHARED(A, group_sums, kMostGroups);
@@ -34,22 +34,22 @@ __global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
     const int at = group * kSumWidth + (q * shape.width + in_group) * kQuad;
     return {row, begin + at, row * p.dim + begin + at, elements_left(size - at, kQuad)};
   };
-  typename Op::Input input[kHeldQuads];
-  A u[kHeldQuads][kQuad] = {};
+  typename Op::Input input[kBlockQuads];
+  A u[kBlockQuads][kQuad] = {};
 #pragma unroll
-  for (int q = 0; q < kHeldQuads; ++q)
+  for (int q = 0; q < kBlockQuads; ++q)
     if (const Place place = place_of(q); place.n > 0) input[q] = Op::input(p, place);
 #pragma unroll
-  for (int q = 0; q < kHeldQuads; ++q)
+  for (int q = 0; q < kBlockQuads; ++q)
     if (const Place place = place_of(q); place.n > 0) Op::values(p, place, input[q], u[q]);
   // The quads of a thread are a fourth of the group apart, so they are added first.
-  static_assert(kHeldQuads == 4);
+  static_assert(kBlockQuads == 4);
   Terms<A> terms[1];
   for (int i = 0; i < kQuad; ++i)
     terms[0].of[i] =
         (core::abs(u[0][i]) + core::abs(u[2][i])) + (core::abs(u[1][i]) + core::abs(u[3][i]));
   A sum[1];
-  tile_sums<kMostRowThreads<A>>(terms, shape.width, sum);
+  tile_sums<kMostBlockThreads<A>>(terms, shape.width, sum);
   if (shape.groups > 1) {
     if (thread % shape.width == 0) group_sums[thread / shape.width] = sum[0];
     __syncthreads();
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
   }
   const A scale = divide(sum[0], A(size));
 #pragma unroll
-  for (int q = 0; q < kHeldQuads; ++q) {
+  for (int q = 0; q < kBlockQuads; ++q) {
     const Place place = place_of(q);
     if (place.n == 0) continue;
     typename Op::State state = Op::state(p, place);
@@ -75,9 +75,9 @@ template <class A>
 BlockSignShape block_sign_shape(int64_t dim, int64_t block_size) {
   if (block_size < dim && (block_size == 0 || block_size % kQuad != 0)) return {};
   const int64_t size = std::min(block_size, dim);
-  if (size > kMostHeld<A>) return {};
+  if (size > kMostBlockThreads<A> * kBlockQuads * kQuad) return {};
   BlockSignShape shape = {size, (dim + size - 1) / size, 1, int(groups_of(size))};
-  while (shape.width < kGroupThreads && shape.width * kHeld < size) shape.width *= 2;
+  while (shape.width < kGroupThreads && shape.width * kBlockQuads * kQuad < size) shape.width *= 2;
   return shape;
 }
 

@@ -95,17 +95,17 @@ __device__ void classify_tile(const typename Op::Params& p, const LongRows<typen
                               int64_t tile) {
   using A = typename Op::A;
   EFFEBM_SHARED(uint32_t, totals, 4);  // from high and low on, two in a word; inside; list's begin
-  typename Op::Input input[kHeldQuads] = {};
+  typename Op::Input input[kTileQuads] = {};
 #pragma unroll
-  for (int q = 0; q < kHeldQuads; ++q)
+  for (int q = 0; q < kTileQuads; ++q)
     if (const Place place = place_in_tile(r, tile * kLongTile, q, p.dim); place.n > 0)
       input[q] = Op::input(p, place);
   if (threadIdx.x < 4) totals[threadIdx.x] = 0;
   __syncthreads();
-  Key<A> keys[kHeldQuads][kQuad];
+  Key<A> keys[kTileQuads][kQuad];
   uint32_t from_high = 0, from_low = 0, inside = 0;
 #pragma unroll
-  for (int q = 0; q < kHeldQuads; ++q) {
+  for (int q = 0; q < kTileQuads; ++q) {
     const Place place = place_in_tile(r, tile * kLongTile, q, p.dim);
     A u[kQuad] = {};
     if (place.n > 0) Op::values(p, place, input[q], u);
@@ -139,7 +139,7 @@ __device__ void classify_tile(const typename Op::Params& p, const LongRows<typen
   if (inside == 0) return;
   slot += totals[3];
 #pragma unroll
-  for (int q = 0; q < kHeldQuads; ++q) {
+  for (int q = 0; q < kTileQuads; ++q) {
     const Place place = place_in_tile(r, tile * kLongTile, q, p.dim);
     for (int i = 0; i < kQuad; ++i) {
       if (i >= place.n || keys[q][i] <= low || keys[q][i] >= high) continue;

@@ -28,20 +28,27 @@ constexpr int kQuad = 4, kTile = kThreads * kQuad;
 // A thread of a flat kernel has so many bytes of each tensor, or a quad if that is more.
 constexpr int kVectorBytes = 16;
 
-// Rows in registers (Top-k), and Block-Sign's blocks in registers: the quads of a thread, the most
-// threads that share a row, and so the longest row. A double takes two registers.
-constexpr int kHeldQuads = 4, kHeld = kHeldQuads * kQuad;
+// Top-k of rows in registers: the quads of a thread, the most threads that share a row, and so the
+// longest row. A double takes two registers. More quads for a thread spread the search's arithmetic
+// over more elements, and fewer leave room for more threads.
+constexpr int kHeldQuads = 8, kHeld = kHeldQuads * kQuad;
 template <class A>
-constexpr int kMostRowThreads = sizeof(A) == 8 ? 512 : 1024;
+constexpr int kMostRowThreads = sizeof(A) == 8 ? 256 : 512;
 template <class A>
 constexpr int64_t kMostHeld = int64_t(kMostRowThreads<A>) * kHeld;
 
+// Block-Sign of blocks in registers, likewise.
+constexpr int kBlockQuads = 4;
+template <class A>
+constexpr int kMostBlockThreads = sizeof(A) == 8 ? 512 : 1024;
+
 // Top-k of longer rows. A thread block looks at a sample of each row, at most this share of it:
-// kThreads threads have kHeld elements each, and kMostRowThreads where a row is long enough for them.
+// kThreads threads have kHeld elements each, and kMostRowThreads where a row is long enough for
+// them.
 constexpr int64_t kManySamples = 1 << 19;
 constexpr uint32_t kSampleShare = 8;
-// The classifying pass: elements that a thread block looks at.
-constexpr int kLongTile = kHeldQuads * kTile;
+// The classifying pass: quads of a thread, and elements that a thread block looks at.
+constexpr int kTileQuads = 4, kLongTile = kTileQuads * kTile;
 // A row's list has room for a share of its elements. The bracket around the threshold should hold
 // fewer: it reaches so many standard deviations of the sample's rank to either side, where the
 // elements of a quad may be alike.

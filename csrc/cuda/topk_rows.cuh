@@ -1,5 +1,5 @@
-// Top-k of rows that their threads hold in registers. A row of up to 512 elements has some lanes of
-// a warp, and a longer one a thread block. Memory is read once.
+// Top-k of rows that their threads hold in registers. A row of up to 1024 elements has some lanes
+// of a warp, and a longer one a thread block. Memory is read once.
 #pragma once
 
 #include "row_selection.cuh"
@@ -47,13 +47,12 @@ __global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
   }
 }
 
-// Returns how many threads share a row: few, so that a thread has several quads, but enough to read
-// 64 bytes of a row at a time.
+// Returns how many threads share a row: few, so that each has several quads, but two at least, to
+// read 32 bytes of a row at a time.
 inline int threads_of_row(int64_t dim) {
   const int64_t quads = (dim + kQuad - 1) / kQuad;
-  int threads = 1;
-  while (threads < kWarpSize && (threads * kHeldQuads < quads || (threads < 4 && threads < quads)))
-    threads *= 2;
+  int threads = quads > 1 ? 2 : 1;
+  while (threads < kWarpSize && threads * kHeldQuads < quads) threads *= 2;
   if (threads * kHeldQuads >= quads) return threads;
   const int64_t of_warp = kHeldQuads * kWarpSize;
   return int((quads + of_warp - 1) / of_warp) * kWarpSize;

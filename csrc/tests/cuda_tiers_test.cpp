@@ -43,7 +43,7 @@ emulator::LaunchShape compress(Compressor compressor, int64_t size, int64_t rows
   return last_launch();
 }
 
-// Rows of up to 512 elements share the warps of a block of 256, longer ones have a block each, and
+// Rows of up to 1024 elements share the warps of a block of 256, longer ones have a block each, and
 // the longest end with a flat kernel, which has a thread for a quad.
 void topk_at_the_limits_of_its_kernels() {
   const auto topk = [](int64_t rows, int64_t dim) {
@@ -54,11 +54,12 @@ void topk_at_the_limits_of_its_kernels() {
     unsigned blocks, threads;
   };
   for (const Case& c : {Case{600, 5, 5, 256},  // two threads have a row
-                        {70, 64, 2, 256},      // four
-                        {20, 512, 3, 256},     // a warp
-                        {3, 513, 3, 64},       // two warps
-                        {3, 3072, 3, 192},     // six
-                        {2, kMostHeld<float>, 2, 1024},
+                        {130, 64, 2, 256},     // two, with eight quads each
+                        {20, 512, 2, 256},     // sixteen
+                        {9, 1024, 2, 256},     // a warp
+                        {3, 1025, 3, 64},      // two warps
+                        {3, 3072, 3, 96},      // three
+                        {2, kMostHeld<float>, 2, 512},
                         {2, kMostHeld<float> + 1, 33, 256}}) {
     const emulator::LaunchShape shape = topk(c.rows, c.dim);
     CHECK(shape.blocks == c.blocks && shape.threads == c.threads, c.dim, shape.blocks,
@@ -66,7 +67,7 @@ void topk_at_the_limits_of_its_kernels() {
   }
   const emulator::LaunchShape shape =
       compress(Compressor::topk, 800, 1, values<double>(kMostHeld<double>), "limits");
-  CHECK(shape.blocks == 1 && shape.threads == 512);
+  CHECK(shape.blocks == 1 && shape.threads == 256);
 }
 
 void block_sign_at_the_limits_of_its_kernels() {
@@ -103,7 +104,8 @@ std::vector<float> spread(int64_t dim, double least, double most, uint64_t seed)
 void replace_sampled(std::vector<float>& x, const std::vector<float>& by) {
   using namespace emulated::cuda_kernels;
   const auto quads = uint32_t((x.size() + kQuad - 1) / kQuad);
-  for (uint32_t number = 0; number < uint32_t(kThreads * kHeldQuads); ++number) {
+  const uint32_t most = std::min(uint32_t(kThreads * kHeldQuads), quads / kSampleShare);
+  for (uint32_t number = 0; number < most; ++number) {
     const uint32_t word = scramble(number + scramble(0 + scramble(0)));
     const size_t begin = size_t(uint64_t(word) * quads >> 32) * kQuad;
     for (size_t i = begin; i < std::min(begin + kQuad, x.size()); ++i) x[i] = by[i];

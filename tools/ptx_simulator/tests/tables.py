@@ -53,7 +53,7 @@ PAIR = Tier(("perturb_pair",))
 # Samples, and what is looked at once more where a sample does not tell enough.
 SEARCHES = ("bracket_rows", "select_from_lists")
 BY_ELEMENT = "sum_windows"  # reads elements one by one
-GROUP, LONG_TILE, SAMPLES_OF_THREAD, SAMPLE_SHARE = 1024, 4096, 16, 8
+GROUP, LONG_TILE, SAMPLES_OF_THREAD, SAMPLE_SHARE = 1024, 4096, 32, 8
 
 
 def compute_type(dtype: torch.dtype) -> torch.dtype:
@@ -67,7 +67,8 @@ def most_held(compute: torch.dtype) -> int:
 
 def samples(dim: int, compute: torch.dtype, again: bool = False) -> int:
     """Returns how many elements of a long row a sample has, the first one or another one."""
-    threads = 256 if dim < 1 << 19 and not again else most_held(compute) // 16
+    many = most_held(compute) // SAMPLES_OF_THREAD
+    threads = many if again or dim >= 1 << 19 else 256
     return min(SAMPLES_OF_THREAD * threads, -(-dim // 4) // SAMPLE_SHARE * 4)
 
 
