@@ -182,13 +182,15 @@ void long_rows_at_the_ends_of_their_bracket() {
   std::vector<float> below = row_of(1), above = row_of(10), three;
   replace_sampled(below, row_of(5));  // the bracket is 5 alone
   replace_sampled(above, row_of(5));
-  const int64_t sampled = std::count(below.begin(), below.end(), 5.0f);
+  std::fill_n(above.begin(), emulated::cuda_kernels::kLongTile, 10.0f);  // a whole tile is above
+  const int64_t fives = std::count(below.begin(), below.end(), 5.0f);
+  const int64_t tens = std::count(above.begin(), above.end(), 10.0f);
   for (int64_t i = 0; i < dim; ++i)  // the bracket is from 1 to 3
     three.push_back(i % 20 == 0 ? 3.0f : i % 20 == 1 ? 2.0f : 1.0f);
   const int64_t largest = (dim + 19) / 20;
   for (int64_t other : {-1, 0, 1}) {
-    compress(Compressor::topk, sampled + other, 1, below, "the others are below");
-    compress(Compressor::topk, dim - sampled + other, 1, above, "the others are above");
+    compress(Compressor::topk, fives + other, 1, below, "the others are below");
+    compress(Compressor::topk, tens + other, 1, above, "the others are above");
     compress(Compressor::topk, largest + other, 1, three, "three values");
     compress(Compressor::topk, 2 * largest + other, 1, three, "three values");
   }
