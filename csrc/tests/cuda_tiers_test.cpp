@@ -13,6 +13,7 @@ namespace effebm::test {
 namespace {
 
 using emulated::cuda_kernels::kHeldQuads;
+using emulated::cuda_kernels::kLongTile;
 using emulated::cuda_kernels::kMostHeld;
 
 const Kernels& emulated_table() { return *effebm_emulated_kernels(); }
@@ -182,17 +183,20 @@ void long_rows_at_the_ends_of_their_bracket() {
   std::vector<float> below = row_of(1), above = row_of(10), three;
   replace_sampled(below, row_of(5));  // the bracket is 5 alone
   replace_sampled(above, row_of(5));
-  std::fill_n(above.begin(), emulated::cuda_kernels::kLongTile, 10.0f);  // a whole tile is above
+  std::fill_n(above.begin(), kLongTile, 10.0f);  // a whole tile is above
   const int64_t fives = std::count(below.begin(), below.end(), 5.0f);
   const int64_t tens = std::count(above.begin(), above.end(), 10.0f);
-  for (int64_t i = 0; i < dim; ++i)  // the bracket is from 1 to 3
-    three.push_back(i % 20 == 0 ? 3.0f : i % 20 == 1 ? 2.0f : 1.0f);
-  const int64_t largest = (dim + 19) / 20;
+  const float next = std::nextafter(1.0f, 2.0f);
+  for (int64_t i = 0; i < dim; ++i)  // the bracket is from 1 to 3, and one value in it
+    three.push_back(i % 5 == 0 ? 3.0f : i % 40 == 1 ? next : 1.0f);
+  const int64_t threes = std::count(three.begin(), three.end(), 3.0f);
+  const int64_t inside = std::count(three.begin(), three.end(), next);
   for (int64_t other : {-1, 0, 1}) {
     compress(Compressor::topk, fives + other, 1, below, "the others are below");
     compress(Compressor::topk, tens + other, 1, above, "the others are above");
-    compress(Compressor::topk, largest + other, 1, three, "three values");
-    compress(Compressor::topk, 2 * largest + other, 1, three, "three values");
+    compress(Compressor::topk, threes + other, 1, three, "three values");
+    compress(Compressor::topk, threes + inside + other, 1, three, "three values");
+    compress(Compressor::topk, kLongTile + other, 1, row_of(5), "the last tie ends a tile");
   }
 }
 

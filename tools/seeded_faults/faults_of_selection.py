@@ -140,10 +140,6 @@ FAULTS_OF_SELECTION = [
     Fault("long: the last tie's tile read too early", LONG,
           SYNC + "\n  const int64_t start", "  const int64_t start"),
     Fault("long: end of ties read too early", LONG, SYNC + "\n  return found", "  return found"),
-    Fault("long: counts set to zero while read", LONG,
-          "__syncthreads();  // all have read the counts", "//"),
-    Fault("long: counted while the counts are set to zero", LONG,
-          "rows.rows[r] = row;\n    __syncthreads();", "rows.rows[r] = row;"),
     Fault("long: a tile counted while the one before is listed", LONG,
           "row.low, row.high, tile);\n      __syncthreads();", "row.low, row.high, tile);"),
     # Random-k
