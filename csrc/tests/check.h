@@ -1,8 +1,10 @@
 // CHECK(condition, values...): a failure prints where, what and the values, and the test goes on.
+// With EFFEBM_TEST_FIRST_FAILURE set, the first failure ends the program.
 // A test's main ends with `return effebm::test::report();`.
 #pragma once
 
 #include <cstdint>
+#include <cstdlib>
 #include <iomanip>
 #include <iostream>
 
@@ -21,6 +23,7 @@ void fail(const char* file, int line, const char* condition, const char* names,
     ((std::cout << " " << values), ...);
   }
   std::cout << std::endl;
+  if (std::getenv("EFFEBM_TEST_FIRST_FAILURE")) std::_Exit(1);
 }
 
 inline int report() {

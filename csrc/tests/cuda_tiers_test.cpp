@@ -13,6 +13,7 @@ namespace effebm::test {
 namespace {
 
 using emulated::cuda_kernels::kHeldQuads;
+using emulated::cuda_kernels::kLongTile;
 using emulated::cuda_kernels::kMostHeld;
 
 const Kernels& emulated_table() { return *effebm_emulated_kernels(); }
@@ -43,6 +44,35 @@ emulator::LaunchShape compress(Compressor compressor, int64_t size, int64_t rows
   return last_launch();
 }
 
+void dividers_are_exact() {
+  for (uint32_t divisor : {1u, 2u, 3u, 5u, 7u, 12u, 255u, 256u, 257u, 1027u, 65'537u, 1'000'003u,
+                           (1u << 30) + 1, (1u << 31) - 1}) {
+    const emulated::cuda_kernels::Divider divider(divisor);
+    const uint32_t most = (1u << 31) - 1, last = most / divisor * divisor;
+    for (uint32_t n : {0u, divisor - 1, divisor, last - 1, last, most})
+      CHECK(divider.quotient(n) == n / divisor, divisor, n);
+  }
+}
+
+__global__ void find_place(emulated::cuda_kernels::FlatIndex index, int64_t dim,
+                           emulated::cuda_kernels::Place* place) {
+  if (threadIdx.x == 0) *place = index.place<emulated::cuda_kernels::Access<4, true>>(dim);
+}
+
+// Rows with more than 2^31 threads, of which only the first of each grid are run.
+void grids_are_parts_of_many_rows() {
+  const int64_t rows = 5, dim = int64_t(1) << 31, of_row = dim / 4;
+  int64_t before = 0;
+  emulated::cuda_kernels::for_flat_parts(rows, dim, 4, 1, [&](const auto& index, unsigned blocks) {
+    emulated::cuda_kernels::Place first = {};
+    constexpr auto kernel = &find_place;
+    EFFEBM_LAUNCH(kernel, 1, 256, nullptr, index, dim, &first);
+    CHECK(first.row == before && first.at == before * dim && first.n == 4, first.row, before);
+    before += int64_t(blocks) * 256 / of_row;
+  });
+  CHECK(before == rows, before);
+}
+
 // Rows of up to 1024 elements share the warps of a block of 256, longer ones have a block each, and
 // the longest end with a flat kernel, which has a thread for a quad.
 void topk_at_the_limits_of_its_kernels() {
@@ -68,6 +98,8 @@ void topk_at_the_limits_of_its_kernels() {
   const emulator::LaunchShape shape =
       compress(Compressor::topk, 800, 1, values<double>(kMostHeld<double>), "limits");
   CHECK(shape.blocks == 1 && shape.threads == 256);
+  for (int64_t dim : {kMostHeld<float>, kMostHeld<float> + 1})
+    compress(Compressor::random_k, 1000, 2, values<float>(2 * dim), "limits");
 }
 
 void block_sign_at_the_limits_of_its_kernels() {
@@ -146,6 +178,30 @@ void long_rows_that_mislead() {
       if (!kForRaces || k == dim / 10) compress(Compressor::topk, k, 1, x, name);
 }
 
+// Long rows whose k-th largest equals an end of the first bracket, or is the next to it.
+void long_rows_at_the_ends_of_their_bracket() {
+  const int64_t dim = 20'003;
+  const auto row_of = [](float v) { return std::vector<float>(size_t(dim), v); };
+  std::vector<float> below = row_of(1), above = row_of(10), three;
+  replace_sampled(below, row_of(5));  // the bracket is 5 alone
+  replace_sampled(above, row_of(5));
+  std::fill_n(above.begin(), kLongTile, 10.0f);  // a whole tile is above
+  const int64_t fives = std::count(below.begin(), below.end(), 5.0f);
+  const int64_t tens = std::count(above.begin(), above.end(), 10.0f);
+  const float next = std::nextafter(1.0f, 2.0f);
+  for (int64_t i = 0; i < dim; ++i)  // the bracket is from 1 to 3, and one value in it
+    three.push_back(i % 5 == 0 ? 3.0f : i % 40 == 1 ? next : 1.0f);
+  const int64_t threes = std::count(three.begin(), three.end(), 3.0f);
+  const int64_t inside = std::count(three.begin(), three.end(), next);
+  for (int64_t other : {-1, 0, 1}) {
+    compress(Compressor::topk, fives + other, 1, below, "the others are below");
+    compress(Compressor::topk, tens + other, 1, above, "the others are above");
+    compress(Compressor::topk, threes + other, 1, three, "three values");
+    compress(Compressor::topk, threes + inside + other, 1, three, "three values");
+    compress(Compressor::topk, kLongTile + other, 1, row_of(5), "the last tie ends a tile");
+  }
+}
+
 // Checks steps with every option that they have, in turn, in rows too long for registers.
 template <class T>
 void steps_of_long_rows(int64_t dim) {
@@ -174,10 +230,13 @@ void steps_of_long_rows(int64_t dim) {
 int main() {
   using namespace effebm::test;
   if (!std::getenv("EFFEBM_TEST_EMULATED_ONLY")) {  // one schedule is enough
+    dividers_are_exact();
+    grids_are_parts_of_many_rows();
     topk_at_the_limits_of_its_kernels();
     block_sign_at_the_limits_of_its_kernels();
   }
   long_rows_that_mislead();
+  long_rows_at_the_ends_of_their_bracket();
   for_each_dtype([](auto zero) {
     using T = decltype(zero);
     steps_of_long_rows<T>(kMostHeld<effebm::core::Compute<T>> + 5);

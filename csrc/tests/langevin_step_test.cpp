@@ -28,7 +28,7 @@ void all_options(int64_t dim) {
           p.clip = clip;
           p.bounds = bounds;
           p.row_sums_of = sums_in_turn(turn);
-          problem.give_scalars(int(turn++ % 4));
+          problem.give_scalars(int(turn++ % 5));
           const Result<T> expected = problem.expected(with_residual);
           for (const auto* table : tables) {
             if (is_emulated(table) && dim > 5 && dim != 65 && dim != 1025) continue;
@@ -44,6 +44,29 @@ void all_options(int64_t dim) {
                     "threads, in place");
           }
         }
+}
+
+// Checks steps in rows of whole vectors that have no option, for which there are kernels of their
+// own, and steps that have one, or report.
+template <class T>
+void one_option(const Kernels& table) {
+  for (int64_t dim : {12, 64, 2048}) {
+    Problem<T> problem(dim, {Pattern::plain, Pattern::signs, Pattern::special, Pattern::plain});
+    LangevinStepParams& p = problem.params;
+    int turn = 0;
+    for (Compressor compressor : kCompressors)
+      for (int64_t size : {int64_t(4), int64_t(8), int64_t(20), int64_t(1) << 40})
+        for (int option = 0; option < 5; ++option) {
+          if (kForRaces && ++turn % 8) continue;
+          compress_by(p, compressor, size);
+          problem.give_scalars(option);
+          p.clip = option == 1 ? Clip::value : Clip::none;
+          p.bounds = option == 2 ? Bounds::reflect : Bounds::none;
+          const bool with_residual = option == 3, reports = option == 4;
+          compare(problem.step(table, with_residual, !reports, kSerial),
+                  problem.expected(with_residual), p, table.name, "one option");
+        }
+  }
 }
 
 // Checks rows that several threads share, with error feedback, in place and not.
@@ -66,7 +89,7 @@ void shared_rows(const Kernels& table) {
 }
 
 // Checks that a drift without a state, but with its move, equals the drift of a step, and so do the
-// sums.
+// sums. The moves of one length are not where vectors may begin.
 template <class T>
 void drift_alone(const Kernels& table) {
   using A = Compute<T>;
@@ -78,7 +101,8 @@ void drift_alone(const Kernels& table) {
     for (Compressor compressor : kCompressors) {
       compress_by(p, compressor, 1 + dim / 3);
       const Result<T> step = problem.step(table, false, false, kSerial);
-      std::vector<A> delta;
+      const bool odd = dim == 1024;
+      std::vector<A> delta(odd, A(7));
       for (size_t i = 0; i < problem.x.size(); ++i)
         delta.push_back(widen(step.out[i]) - widen(problem.x[i]));
       Result<T> alone{step.out, step.residual, std::vector<A>(step.drift.size(), A(99)),
@@ -86,7 +110,7 @@ void drift_alone(const Kernels& table) {
       LangevinStepParams q = p;
       if (compressor < Compressor::random_k) q.key = nullptr;  // the others draw
       q.grad = problem.grad.data();
-      q.delta = delta.data();
+      q.delta = delta.data() + odd;
       q.drift = alone.drift.data();
       q.row_sums = alone.row_sums.data();
       table.langevin_step(q, kSerial);
@@ -192,6 +216,7 @@ int main() {
       for_each_dtype([table](auto zero) { shared_rows<decltype(zero)>(*table); });
   for (const auto* table : all_tables())
     for_each_dtype([table](auto zero) {
+      one_option<decltype(zero)>(*table);
       takes_unaligned_rows<decltype(zero)>(*table);
       drift_alone<decltype(zero)>(*table);
     });

@@ -64,14 +64,14 @@ struct Problem {
     scalars = {A(0.01), A(0.5), A(0), A(2)};
   }
 
-  // Gives the step size and the noise in one of the four ways.
+  // Gives the step size and the noise in one of five ways.
   void give_scalars(int way) {
     params.has_noise_std = way == 1;
     params.noise_std = 0.7;
-    params.step_sizes = way >= 2 ? scalars.data() : nullptr;
-    params.noise_stds = way == 3 ? scalars.data() + 1 : nullptr;
+    params.step_sizes = way == 2 || way == 3 ? scalars.data() : nullptr;
+    params.noise_stds = way == 3 ? scalars.data() + 1 : way == 4 ? scalars.data() : nullptr;
     params.step_sizes_stride = way == 2;
-    params.noise_stds_stride = 0;
+    params.noise_stds_stride = way == 4;
   }
 
   // Returns the tensors with which a step in place starts.
