@@ -43,9 +43,10 @@ template <class A>
 constexpr int kMostBlockThreads = sizeof(A) == 8 ? 512 : 1024;
 
 // Top-k of longer rows. A thread block looks at a sample of each row, at most this share of it:
-// kThreads threads have kHeld elements each, and kMostRowThreads where a row is long enough for
+// kFewSamplers threads have kHeld elements each, and kMostRowThreads where a row is long enough for
 // them.
 constexpr int64_t kManySamples = 1 << 19;
+constexpr int kFewSamplers = 128;
 constexpr uint32_t kSampleShare = 8;
 // The classifying pass: quads of a thread, and elements that a thread block looks at.
 constexpr int kTileQuads = 4, kLongTile = kTileQuads * kTile;

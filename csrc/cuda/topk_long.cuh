@@ -159,7 +159,7 @@ void launch_topk_long(const typename Op::Params& p, int64_t k, const Expectation
   constexpr auto bracket = &bracket_rows<Op>;
   constexpr auto classify = &classify_rows<Op>;
   constexpr auto select = &select_from_lists<Op>;
-  const int samplers = p.dim < kManySamples ? kThreads : kMostRowThreads<A>;
+  const int samplers = p.dim < kManySamples ? kFewSamplers : kMostRowThreads<A>;
   EFFEBM_LAUNCH(bracket, unsigned(p.rows), samplers, stream, p, k, expected, rows);
   EFFEBM_LAUNCH(classify, unsigned(p.rows * rows.tiles), kThreads, stream, p, rows);
   EFFEBM_LAUNCH(select, unsigned(p.rows), kMostRowThreads<A>, stream, p, k, expected, rows);

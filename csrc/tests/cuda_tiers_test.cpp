@@ -1,6 +1,7 @@
 // Checks which CUDA kernels take which rows, and that each gives the bits of the CPU kernels: at
 // the lengths where one takes over from another, and on rows that are made to mislead them.
 #include "../../tools/cuda_emulator/runtime.h"
+#include "../cuda/access.cuh"
 #include "../cuda/long_rows.cuh"
 #include "compress.h"
 #include "step_problem.h"
@@ -136,7 +137,7 @@ std::vector<float> spread(int64_t dim, double least, double most, uint64_t seed)
 void replace_sampled(std::vector<float>& x, const std::vector<float>& by) {
   using namespace emulated::cuda_kernels;
   const auto quads = uint32_t((x.size() + kQuad - 1) / kQuad);
-  const uint32_t most = std::min(uint32_t(kThreads * kHeldQuads), quads / kSampleShare);
+  const uint32_t most = std::min(uint32_t(kFewSamplers * kHeldQuads), quads / kSampleShare);
   for (uint32_t number = 0; number < most; ++number) {
     const uint32_t word = scramble(number + scramble(0 + scramble(0)));
     const size_t begin = size_t(uint64_t(word) * quads >> 32) * kQuad;

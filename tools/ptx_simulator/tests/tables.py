@@ -68,7 +68,7 @@ def most_held(compute: torch.dtype) -> int:
 def samples(dim: int, compute: torch.dtype, again: bool = False) -> int:
     """Returns how many elements of a long row a sample has, the first one or another one."""
     many = most_held(compute) // SAMPLES_OF_THREAD
-    threads = many if again or dim >= 1 << 19 else 256
+    threads = many if again or dim >= 1 << 19 else 128
     return min(SAMPLES_OF_THREAD * threads, -(-dim // 4) // SAMPLE_SHARE * 4)
 
 
