@@ -58,6 +58,6 @@ constexpr float kBracketWidth = 6;
 
 // The search for a threshold: after so many guesses it halves the interval, and after so many more
 // counts it looks for the keys that there are.
-constexpr int kMostGuesses = 12, kPatience = 8;
+constexpr int kMostGuesses = 10, kPatience = 8;
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels

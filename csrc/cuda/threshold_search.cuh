@@ -73,7 +73,6 @@ class ThresholdSearch {
 
   // Returns the key from which keys are to be counted next, which lies between low() and high().
   __device__ K ask() {
-    if (guesses_ >= kMostGuesses) asked_ = low_ + (high_ - low_) / 2;
     if (asked_ <= low_) asked_ = low_ + 1;
     if (asked_ >= high_) asked_ = high_ - 1;
     return asked_;
@@ -120,6 +119,10 @@ class ThresholdSearch {
   static constexpr float kOctave = sizeof(A) == 8 ? 0x1p52f : 0x1p23f;  // keys between v and 2 v
 
   __device__ void guess(uint32_t count) {
+    if (guesses_ >= kMostGuesses) {
+      asked_ = low_ + (high_ - low_) / 2;
+      return;
+    }
     if (low_ == 0 || (from_high_ == 0 && low_moved_)) return step_from_end(count);
     // The false position. The end that stays counts for a half the second time, then for a fourth,
     // ..., so that both ends come nearer (the form called Illinois).

@@ -126,6 +126,8 @@ const Kind kAdversarial[] = {
      [](auto& random, size_t, size_t) {
        return (random() % 10 ? 1 : 1e30) * (1 + 1e-6 * uniform(random));
      }},
+    {"powers of two", [](auto& random, size_t,
+                         size_t) { return std::exp2(std::floor(200 * uniform(random)) - 100); }},
     {"one far away", [](auto& random, size_t i, size_t) { return i ? normal(random) : 1e38; }},
 };
 
