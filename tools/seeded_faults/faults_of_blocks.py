@@ -27,6 +27,8 @@ FAULTS_OF_BLOCKS = [
     Fault("sum: result read before it is written", BLOCK, SYNC, "", 3),
     Fault("sum: groups past the last", BLOCK,
           "groups - first < warps() ? int(groups - first) : warps()", "warps()"),
+    Fault("sum: a full level is not summed", BLOCK,
+          "count[level] == kSumWidth", "count[level] > kSumWidth"),
     Fault("tiles: terms read before they are written", TILES, SYNC + "\n  for (int s = warp()",
           "  for (int s = warp()"),
     Fault("tiles: results read before they are written", TILES,
