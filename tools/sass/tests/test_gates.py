@@ -60,6 +60,12 @@ def step_gates(scalar: str) -> list[Gate]:
         Gate("with all options", ("flat<", f"<4, true>, {STEP}1", "Any"), full, threads * 3 // 4)
     )
     gates.append(Gate("with sums", ("flat<", f"<4, true>, {STEP}2", "Any"), 80, 512))
+    # Rows in registers: 32 values of a thread, and the search. Few threads, each with eight quads
+    # on the way, still have more bytes on the way than memory needs.
+    held = ("topk_rows<", f"<4, true>, {STEP}1>, true>")
+    gates.append(Gate("Top-k in registers", held, 168 if is_double else 88, 256))
+    blocks = ("block_sign_rows<", f"<4, true>, {STEP}1>")
+    gates.append(Gate("Block-Sign in registers", blocks, 104 if is_double else 64, 512))
     if is_16_bit:  # eight elements: bound by arithmetic, and fewer instructions than two quads
         wide = f"<8, true>, {STEP}0"
         marks = {"IMAD.WIDE.U32": 40, "MUFU.RSQ": 4, "LDG": 2, "STG": 1}
