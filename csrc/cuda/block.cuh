@@ -17,6 +17,27 @@ __device__ inline int warps() { return int(blockDim.x / unsigned(kWarpSize)); }
 __device__ inline int lane() { return int(threadIdx.x % unsigned(kWarpSize)); }
 __device__ inline int warp() { return int(threadIdx.x / unsigned(kWarpSize)); }
 
+// Returns v in a way that the compiler does not see through. So it makes keys and addresses again
+// where they are used, and does not keep them all beside the values: registers are too few.
+inline __device__ float opaque(float v) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+f"(v));
+#endif
+  return v;
+}
+inline __device__ int opaque(int v) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+r"(v));
+#endif
+  return v;
+}
+inline __device__ double opaque(double v) {
+#ifdef __CUDA_ARCH__
+  asm volatile("" : "+d"(v));
+#endif
+  return v;
+}
+
 // The sum of `value` over the threads before this one, and over all threads. Every thread calls
 // block_scan().
 struct Scan {

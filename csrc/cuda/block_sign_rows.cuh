@@ -21,7 +21,7 @@ struct BlockSignShape {
 constexpr int kMostGroups = 16, kGroupThreads = kSumWidth / (kBlockQuads * kQuad);
 
 template <class Op>
-__global__ void __launch_bounds__(kMostBlockThreads<typename Op::A>)
+__global__ void __launch_bounds__(kMostBlockThreads<typename Op::A>, 1)
     block_sign_rows(typename Op::Params p, BlockSignShape shape) {
   using A = typename Op::A;
   EFFEBM_SHARED(A, group_sums, kMostGroups);
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(kMostBlockThreads<typename Op::A>)
   const A scale = divide(sum[0], A(size));
 #pragma unroll
   for (int q = 0; q < kBlockQuads; ++q) {
-    const Place place = place_of(q);
+    const Place place = place_of(opaque(q));
     if (place.n == 0) continue;
     typename Op::State state = Op::state(p, place);
     A c[kQuad];

@@ -7,27 +7,6 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// Returns v in a way that the compiler does not see through. So it makes keys and addresses again
-// where they are used, and does not keep them all beside the values: registers are too few.
-inline __device__ float opaque(float v) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+f"(v));
-#endif
-  return v;
-}
-inline __device__ int opaque(int v) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+r"(v));
-#endif
-  return v;
-}
-inline __device__ double opaque(double v) {
-#ifdef __CUDA_ARCH__
-  asm volatile("" : "+d"(v));
-#endif
-  return v;
-}
-
 // Values that the threads of a row hold in registers: thread t has the quads t, t + size, ....
 // Behind the row's end there are zeros, which come after all zeros of the row.
 template <class A>

@@ -47,11 +47,16 @@ struct StepOp {
   static constexpr int N = Access::kElements;
   static constexpr bool kPlain = kKind == StepKind::plain, kHasSums = kKind == StepKind::reports;
   // A multiprocessor has 65536 registers. Doubles take two; eight elements take more than four do,
-  // and so do elements that are reached one by one.
+  // and so do elements that are reached one by one. On sm_100 all options take a few more.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+  static constexpr int kBlocksOfFull = 5;
+#else
+  static constexpr int kBlocksOfFull = 6;
+#endif
   static constexpr int kBlocksOfFloats = kHasSums                        ? 4
                                          : N > kQuad || !Access::kVector ? 5
                                          : kPlain                        ? 8
-                                                                         : 6;
+                                                                         : kBlocksOfFull;
   static constexpr int kBlocks = kBlocksOfFloats * int(sizeof(float)) / int(sizeof(A));
 
   struct Input {

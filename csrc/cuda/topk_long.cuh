@@ -14,7 +14,7 @@
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
 template <class Op>
-__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
+__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>, 1)
     bracket_rows(typename Op::Params p, int64_t k, Expectation expected,
                  LongRows<typename Op::A> rows) {
   using A = typename Op::A;
@@ -97,7 +97,7 @@ __device__ bool narrows(LongRow<A>& row, uint32_t k, int64_t list_size) {
 }
 
 template <class Op>
-__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
+__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>, 1)
     select_from_lists(typename Op::Params p, int64_t k, Expectation expected,
                       LongRows<typename Op::A> rows) {
   using A = typename Op::A;

@@ -9,7 +9,7 @@ namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 // `cutoffs`: the kernel leaves the rows' cutoffs there and does nothing else. Null: it does what
 // the op is for.
 template <class Op, bool kMoves>
-__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>)
+__global__ void __launch_bounds__(kMostRowThreads<typename Op::A>, 1)
     topk_rows(typename Op::Params p, int64_t k, int threads_of_row, Expectation expected,
               Cutoff<typename Op::A>* cutoffs) {
   using A = typename Op::A;
