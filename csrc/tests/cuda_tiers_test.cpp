@@ -145,6 +145,16 @@ void replace_sampled(std::vector<float>& x, const std::vector<float>& by) {
   }
 }
 
+// Rows of which exactly the NaN are kept, and no tie is cut.
+void rows_with_as_many_nan_as_are_kept() {
+  for (int64_t dim : {int64_t(100), kMostHeld<float> + 100}) {
+    std::vector<float> x = values<float>(dim);
+    for (int64_t i = 0; i < 10; ++i) x[size_t(7 * i)] = NAN;
+    x[1] = INFINITY;  // so that only NaN is large enough
+    compress(Compressor::topk, 10, 1, x, "as many NaN");
+  }
+}
+
 // Long rows, also those whose sample says nothing about the rest: the bracket misses the threshold
 // to either side, or holds nearly the whole row, more than the list has room for.
 void long_rows_that_mislead() {
@@ -236,6 +246,7 @@ int main() {
     topk_at_the_limits_of_its_kernels();
     block_sign_at_the_limits_of_its_kernels();
   }
+  rows_with_as_many_nan_as_are_kept();
   long_rows_that_mislead();
   long_rows_at_the_ends_of_their_bracket();
   for_each_dtype([](auto zero) {
