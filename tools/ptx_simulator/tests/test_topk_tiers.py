@@ -17,8 +17,8 @@ dtypes = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 LIMITS: dict[str, Any] = {"clip": eff.ClipValue(1.5), "bounds": (-1.0, 1.25)}
 # Rows, and the threads that share one; the last warps and blocks of a grid have rows too few.
 ROWS = {
-    5: (300, 2), 13: (70, 4), 64: (19, 4), 65: (19, 8), 250: (19, 16), 300: (9, 32), 512: (9, 32),
-    520: (3, 64), 1030: (3, 96), 3072: (2, 192),
+    5: (300, 2), 13: (70, 2), 64: (19, 2), 65: (19, 4), 250: (19, 8), 300: (9, 16), 512: (9, 16),
+    520: (9, 32), 1030: (3, 64), 3072: (2, 96),
 }  # fmt: skip
 dims = pytest.mark.parametrize("dim", ROWS)
 
