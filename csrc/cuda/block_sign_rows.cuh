@@ -53,10 +53,8 @@ __global__ void __launch_bounds__(kMostBlockThreads<typename Op::A>, 1)
   if (shape.groups > 1) {
     if (thread % shape.width == 0) group_sums[thread / shape.width] = sum[0];
     __syncthreads();
-    A total = lane() < shape.groups ? group_sums[lane()] : A(0);
-    for (int half = kMostGroups / 2; half >= 1; half /= 2)
-      total = total + __shfl_down_sync(kAllLanes, total, half);
-    sum[0] = __shfl_sync(kAllLanes, total, 0);
+    const A of_group[1] = {lane() < shape.groups ? group_sums[lane()] : A(0)};
+    sum[0] = lanes_sum(of_group, kWarpSize);
   }
   const A scale = divide(sum[0], A(size));
 #pragma unroll

@@ -90,6 +90,11 @@ void for_flat_parts(int64_t rows, int64_t dim, int elements, int unit, const Lau
   }
 }
 
+// Tells whether this thread has the first elements of a tile of `width` threads.
+inline __device__ bool begins_tile(const Place& place, int width) {
+  return (int(threadIdx.x) & (width - 1)) == 0 && place.n > 0;
+}
+
 // The unit with which the tiles of a row are its groups of 1024 positions: rows of one group share
 // a tile.
 inline int unit_of_tiles(int64_t dim) {

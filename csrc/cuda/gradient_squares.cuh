@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(kThreads)
     if (i < place.n) terms[0].of[i] = term(widen(g[i]), widen(g[i]));
   A sum[1];
   tile_sums(terms, index.unit(), sum);
-  if ((int(threadIdx.x) & (index.unit() - 1)) == 0 && place.n > 0)
+  if (begins_tile(place, index.unit()))
     sums[place.row * groups_of(dim) + place.begin / kSumWidth] = sum[0];
 }
 

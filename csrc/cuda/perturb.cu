@@ -29,10 +29,6 @@ __device__ A sum_of_squares(const Place& place, const float (&direction)[kQuad],
   return sum[0];
 }
 
-inline __device__ bool begins_tile(const Place& place, int width) {
-  return (int(threadIdx.x) & (width - 1)) == 0 && place.n > 0;
-}
-
 template <class A>
 __global__ void __launch_bounds__(kThreads)
     direction_squares(PerturbParams p, A* sums, FlatIndex index) {

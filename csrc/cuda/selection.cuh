@@ -7,10 +7,10 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-// A rule that keeps exactly k entries of a row: all keys above `least`, and the keys equal to it at
-// positions before `end_of_ties`. It keeps nothing if there is no key so large.
 constexpr uint32_t kAllTies = ~0u;
 
+// A rule that keeps exactly k entries of a row: all keys above `least`, and the keys equal to it at
+// positions before `end_of_ties`. It keeps nothing if there is no key so large.
 template <class A>
 struct Cutoff {
   Key<A> least;

@@ -137,7 +137,7 @@ struct StepOp {
     if (p.row_sums_of == RowSums::none) return;
     A sums[kRowSums];
     tile_sums(terms.of, width, sums);
-    if ((int(threadIdx.x) & (width - 1)) != 0 || place.n == 0) return;
+    if (!begins_tile(place, width)) return;
     const int64_t groups = groups_of(p.dim), group = place.begin / kSumWidth;
     for (int s = 0; s < kRowSums; ++s)
       p.group_sums[(place.row * kRowSums + s) * groups + group] = sums[s];
