@@ -25,11 +25,13 @@ CSRC = Path("csrc")
 X86 = platform.machine().lower() in ("x86_64", "amd64")
 TORCH_TARGET = "2.11"  # the oldest torch whose stable ABI the binary needs
 
+# GCC 12 may move integers through an MMX register where nothing asks for it. It does not clear the
+# x87 state after, and the next fmod or long double of the process is NaN.
+HOST_FLAGS = ["-ffp-contract=off", "-fvisibility=hidden", *(["-mno-mmx"] if X86 else [])]
 # The bits must not depend on the compiler's liberties: no contraction, no fast math. (Python adds
 # -fwrapv, which costs half of the speed: GCC then leaves loops over normals scalar.)
 FLAGS = ["-std=c++20", "-O3", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter",
-         "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv",
-         "-fvisibility=hidden"]  # fmt: skip
+         "-fno-math-errno", "-fno-trapping-math", "-fno-wrapv", *HOST_FLAGS]  # fmt: skip
 ISA_FLAGS = {"baseline": []}
 if X86:
     ISA_FLAGS["avx2"] = ["-mavx2", "-mfma"]
@@ -39,7 +41,7 @@ if X86:
                            "-Wno-maybe-uninitialized"]  # fmt: skip
 # The pool is over files; two architectures of one at a time leave no core idle at the end.
 NVCC_FLAGS = ["-std=c++20", "-O3", "--threads=2", "-fmad=false", "-DEFFEBM_ISA=device",
-              "-Xcompiler", "-fPIC,-fvisibility=hidden,-ffp-contract=off"]  # fmt: skip
+              "-Xcompiler", ",".join(["-fPIC", *HOST_FLAGS])]  # fmt: skip
 CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 # A failed check must reach torch as an exception under a compiler that links libstdc++ and libgcc
 # statically, too. The copy of libstdc++ stays private: if it were exported, the loader would merge
