@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "block.cuh"
+#include "kernels.h"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
@@ -82,7 +83,8 @@ template <class Launch>
 void for_flat_parts(int64_t rows, int64_t dim, int elements, int unit, const Launch& launch) {
   const int64_t threads = (dim + elements - 1) / elements;
   const int64_t of_row = (threads + unit - 1) / unit * unit, most = (int64_t(1) << 31) - kThreads;
-  const int64_t part = std::max<int64_t>(1, most / of_row);
+  static_assert(cuda::kMaxDim / kQuad == (int64_t(1) << 31) - kThreads, "a row fits into one part");
+  const int64_t part = most / of_row;
   for (int64_t first = 0; first < rows; first += part) {
     const int64_t count = std::min(part, rows - first);
     launch(FlatIndex(first, count, uint32_t(of_row), uint32_t(threads), unit),

@@ -13,6 +13,8 @@ namespace {
 
 template <class Params>
 void check(const Params& p) {
+  STD_TORCH_CHECK(p.dim <= kMaxDim, "x: expected at most ", kMaxDim,
+                  " elements per row on CUDA, got ", p.dim);
   if constexpr (std::is_base_of_v<CompressorParams, Params>) {
     const bool selects = p.compressor == Compressor::topk || p.compressor == Compressor::random_k ||
                          p.compressor == Compressor::biased_random_k;
