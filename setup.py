@@ -26,7 +26,7 @@ X86 = platform.machine().lower() in ("x86_64", "amd64")
 TORCH_TARGET = "2.11"  # the oldest torch whose stable ABI the binary needs
 
 # GCC 12 may move integers through an MMX register where nothing asks for it. It does not clear the
-# x87 state after, and the next fmod or long double of the process is NaN.
+# x87 state after, and the next x87 result of the process is NaN (numpy, matplotlib).
 HOST_FLAGS = ["-ffp-contract=off", "-fvisibility=hidden", *(["-mno-mmx"] if X86 else [])]
 # The bits must not depend on the compiler's liberties: no contraction, no fast math. (Python adds
 # -fwrapv, which costs half of the speed: GCC then leaves loops over normals scalar.)

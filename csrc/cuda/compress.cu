@@ -1,45 +1,23 @@
-#include "compress_op.cuh"
-#include "compressor_launch.cuh"
+#include "../core/dtype.h"
 #include "kernels.h"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
+// Each storage type has a source of its own, so that a build compiles them at the same time.
 template <class T>
-struct CompressFamily {
-  using A = Compute<T>;
-  using Params = CompressParams;
-  CompressParams p;
+void launch_compress(const CompressParams& p, const Execution& on);
 
-  static constexpr bool reports() { return false; }
-  bool has_vectors(int N) const {
-    return whole_vectors<T>(p.x, p.dim, N) && whole_vectors<T>(p.out, p.dim, N);
-  }
-
-  template <class F>
-  void with_row_op(const F& f) const {
-    has_vectors(kQuad) ? f(CompressOp<T, Access<kQuad, true>>())
-                       : f(CompressOp<T, Access<kQuad, false>>());
-  }
-
-  void launch_flat(const AnyCompression& compress, void* stream) const {
-    with_row_op([&](auto op) {
-      cuda_kernels::launch_flat<decltype(op), AnyCompression>(p, compress, compress.unit(kQuad),
-                                                              stream);
-    });
-  }
-};
+extern template void launch_compress<float>(const CompressParams&, const Execution&);
+extern template void launch_compress<double>(const CompressParams&, const Execution&);
+extern template void launch_compress<core::bfloat16>(const CompressParams&, const Execution&);
+extern template void launch_compress<core::float16>(const CompressParams&, const Execution&);
 
 }  // namespace effebm::inline EFFEBM_ISA::cuda_kernels
 
 namespace effebm::cuda {
 
 void compress(const CompressParams& p, const Execution& on) {
-  using namespace cuda_kernels;
-  dispatch(p.dtype, [&](auto zero) {
-    const CompressFamily<decltype(zero)> family = {p};
-    const auto make = [&](Workspace& space) { return CompressorLaunch(family, space); };
-    with_workspace(on, make).run(family, on.stream);
-  });
+  core::dispatch(p.dtype, [&](auto zero) { cuda_kernels::launch_compress<decltype(zero)>(p, on); });
 }
 
 }  // namespace effebm::cuda

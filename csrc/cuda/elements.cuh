@@ -15,21 +15,24 @@ struct KeepAll {
   }
 };
 
+// The random words of a quad for its compression.
+template <class Params>
+__device__ Words compression_words(const Params& p, const Place& place) {
+  return draw(stream_of(p, Purpose::compression), chain_of(p, place.row),
+              uint32_t(place.begin / kQuad));
+}
+
 template <template <class> class Element>
 struct ByElement {
   static constexpr bool kCollective = false;
   int unit(int) const { return 1; }
 
-  template <class A, class Params, int N>
-  __device__ void operator()(const Params& p, const Place& place, const A (&u)[N],
-                             A (&c)[N]) const {
+  template <class A, class Params>
+  __device__ void operator()(const Params& p, const Place& place, const A (&u)[kQuad],
+                             A (&c)[kQuad]) const {
     const Element<A> element(p.compressor_size);
-    const Stream stream = stream_of(p, Purpose::compression);
-    for (int q = 0; q < N / kQuad; ++q) {
-      const Words words =
-          draw(stream, chain_of(p, place.row), uint32_t(place.begin / kQuad) + uint32_t(q));
-      for (int i = 0; i < kQuad; ++i) c[q * kQuad + i] = element(u[q * kQuad + i], words.w[i]);
-    }
+    const Words words = compression_words(p, place);
+    for (int i = 0; i < kQuad; ++i) c[i] = element(u[i], words.w[i]);
   }
 };
 

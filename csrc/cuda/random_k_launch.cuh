@@ -18,8 +18,7 @@ struct WordsOp {
 
   using Input = Words;
   static __device__ Input input(const Params& p, const Place& place) {
-    return draw(stream_of(p, Purpose::compression), chain_of(p, place.row),
-                uint32_t(place.begin / kQuad));
+    return compression_words(p, place);
   }
   static __device__ void values(const Params&, const Place& place, const Input& words,
                                 A (&u)[kQuad]) {

@@ -3,7 +3,7 @@
 
 #include "../core/random_k.h"
 #include "../core/topk.h"
-#include "flat_index.cuh"
+#include "elements.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
@@ -59,21 +59,15 @@ struct KeepByWords {
 
   int unit(int) const { return 1; }
 
-  template <class A, class Params, int N>
-  __device__ void operator()(const Params& p, const Place& place, const A (&u)[N],
-                             A (&c)[N]) const {
+  template <class A, class Params>
+  __device__ void operator()(const Params& p, const Place& place, const A (&u)[kQuad],
+                             A (&c)[kQuad]) const {
     const Cutoff<float> cutoff = cutoffs[place.row];
-    const Stream stream = stream_of(p, Purpose::compression);
     const A factor = random_k_factor<A>(p, p.dim);
-    for (int q = 0; q < N / kQuad; ++q) {
-      const Words words =
-          draw(stream, chain_of(p, place.row), uint32_t(place.begin / kQuad) + uint32_t(q));
-      for (int i = 0; i < kQuad; ++i) {
-        const int j = q * kQuad + i;
-        const bool kept =
-            cutoff.keeps(random_magnitude(words.w[i]), uint32_t(place.begin) + uint32_t(j));
-        c[j] = kept ? u[j] * factor : A(0);
-      }
+    const Words words = compression_words(p, place);
+    for (int i = 0; i < kQuad; ++i) {
+      const uint32_t position = uint32_t(place.begin) + uint32_t(i);
+      c[i] = cutoff.keeps(random_magnitude(words.w[i]), position) ? u[i] * factor : A(0);
     }
   }
 };

@@ -72,10 +72,12 @@ FAULTS_OF_OPS = [
     Fault("row sums: of a move that there is not", STEP,
           "moved ? term(c[i], s.delta[i]) : A(0)", "term(c[i], s.delta[i])"),
     Fault("row sums: rows begin within a tile", STEPS, "unit_of_tiles(p.dim), stream", "1, stream"),
-    # natural compression
+    # words of compressions
     Fault("elements: words of the noise", ELEMENTS, "Purpose::compression", "Purpose::noise"),
     Fault("elements: words of another quad", ELEMENTS, "uint32_t(place.begin / kQuad)",
           "uint32_t(place.begin / kQuad + 1)"),
+    Fault("elements: words without first_chain", ELEMENTS,
+          "chain_of(p, place.row)", "uint32_t(place.row)"),
     Fault("elements: one word for a quad", ELEMENTS, "words.w[i]", "words.w[0]"),
     Fault("natural: dropped bits stay", NATURAL, " & ~(step - 1)", ""),
     Fault("natural: the largest become infinite", NATURAL, "KeyOf<A>::infinity - step",

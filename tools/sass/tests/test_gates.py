@@ -18,7 +18,11 @@ pytestmark = [
 ]
 
 STEPS = {"float": "float32", "double": "float64", "bfloat16": "bfloat16", "float16": "float16"}
-SOURCES = [*(f"langevin_step_{name}" for name in STEPS.values()), "compress", "perturb", "packing"]
+SOURCES = [
+    *(f"{op}_{name}" for op in ("langevin_step", "compress") for name in STEPS.values()),
+    "perturb",
+    "packing",
+]
 STEP = "(effebm::device::cuda_kernels::StepKind)"
 NOISE = {"IMAD.WIDE.U32": 20, "MUFU.RSQ": 2}  # of a quad: ten rounds of Philox, two square roots
 
