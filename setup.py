@@ -40,8 +40,7 @@ if X86:
                            "-mprefer-vector-width=512", "-Wno-uninitialized",
                            "-Wno-maybe-uninitialized"]  # fmt: skip
 # The pool is over files; two architectures of one at a time leave no core idle at the end.
-NVCC_FLAGS = ["-std=c++20", "-O3", "--threads=2", "-fmad=false", "-DEFFEBM_ISA=device",
-              "-Xcompiler", ",".join(["-fPIC", *HOST_FLAGS])]  # fmt: skip
+NVCC_FLAGS = ["-std=c++20", "-O3", "--threads=2", "-fmad=false", "-DEFFEBM_ISA=device"]
 CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 # A failed check must reach torch as an exception under a compiler that links libstdc++ and libgcc
 # statically, too. The copy of libstdc++ stays private: if it were exported, the loader would merge
@@ -186,7 +185,8 @@ class BuildKernels(BuildExtension.with_options(use_ninja=False)):
         appended = [os.environ.get(f"NVCC_{end}_FLAGS", "") for end in ("PREPEND", "APPEND")]
         for source in (s for s in CUDA_SOURCES if s.endswith(".cu")):
             target = Path(self.build_temp) / f"{source}.o"
-            flags = [*NVCC_FLAGS, *architecture_flags()]
+            host = ["-Xcompiler", ",".join(["-fPIC", *HOST_FLAGS])]
+            flags = [*NVCC_FLAGS, *host, *architecture_flags()]
             yield Job([NVCC], flags, CSRC / source, target, repr(appended))
 
     def provide_torch_cuda(self, ext):
