@@ -13,13 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.reference import philox4x32_10
 from effebm_ext.scalars import as_int
 from effebm_ext.transforms import is_transformed
 
 # Purposes of the contract. The ops use noise, 0, besides.
 COMPRESSION, ACCEPTANCE, RESAMPLING = 1, 2, 3
-_MASK32 = 0xFFFFFFFF
 _MAX_OFFSET = 2**56
 _MAX_CHAINS = 2**32
 
@@ -92,24 +90,6 @@ class Key:
 Rng = Key | torch.Generator | None
 
 
-def uniforms(key: Key, n: int, purpose: int) -> Tensor:
-    """Returns a uniform number in (0, 1) for each of ``n`` chains, float64 ``(n,)`` on the CPU: a
-    multiple of 2^-53 that depends only on the key, the chain's number and the purpose
-    (docs/numerics.md).
-
-    Raises:
-        ValueError: a chain number is 2**32 or more.
-    """
-    _check_chains(key, n)
-    counter = torch.zeros(n, 4, dtype=torch.int64)
-    counter[:, 1] = torch.arange(key.first_chain, key.first_chain + n)
-    counter[:, 2] = key.offset & _MASK32
-    counter[:, 3] = key.offset >> 32 | purpose << 24
-    words = philox4x32_10(counter, key.seed & _MASK32, key.seed >> 32 & _MASK32)
-    high, low = words[:, 0] >> 6, words[:, 1] >> 6
-    return ((high << 26 | low).double() + 0.5) * 2.0**-52
-
-
 def generator_for(purpose: str, seed: int) -> torch.Generator:
     """Makes a CPU generator whose numbers are shared with no other purpose of the same seed."""
     return torch.Generator().manual_seed(_derived_seed(purpose, seed))
@@ -163,7 +143,9 @@ def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
     return made
 
 
-def _seed_tensor_for(seed: int, x: Tensor) -> Tensor:
+def seed_tensor(key: Key, x: Tensor) -> Tensor:
+    """Returns the seed of a key as the ops take it: int64 ``(2,)`` on x's device."""
+    seed = key.__dict__["_signed_seed"]
     if type(x) is not Tensor or torch.compiler.is_compiling():
         return _seed_tensor(seed, x.device)
     if x.is_cuda and torch.cuda.is_current_stream_capturing():
@@ -184,22 +166,22 @@ def key_arguments(rng: Rng, x: Tensor, noiseless: bool = False) -> tuple[Tensor,
     the transforms of torch.func, which may refuse to draw, it draws none for a ``noiseless`` op.
     """
     if isinstance(rng, Key):
-        _check_chains(rng, x.size(0))
-        seed = rng.__dict__["_signed_seed"]
-        return _seed_tensor_for(seed, x), rng.offset, rng.first_chain
+        check_chains(rng, x.size(0))
+        return seed_tensor(rng, x), rng.offset, rng.first_chain
     if rng is not None and not isinstance(rng, torch.Generator):
         raise TypeError(f"rng: expected a Key, a torch.Generator or None, got {type(rng).__name__}")
     if rng is not None and rng.device.type != x.device.type:
         raise ValueError(f"rng: expected a generator on {x.device}, got one on {rng.device}")
     if noiseless and is_transformed():
-        return _seed_tensor_for(0, x), 0, 0
+        return seed_tensor(Key(0), x), 0, 0
     key = torch.randint(
         -(2**63), 2**63 - 1, (2,), dtype=torch.int64, device=x.device, generator=rng
     )
     return key, 0, 0
 
 
-def _check_chains(key: Key, n: int) -> None:
+def check_chains(key: Key, n: int) -> None:
+    """Raises a ValueError if a key has no numbers for ``n`` chains."""
     if key.first_chain + n > _MAX_CHAINS:
         raise ValueError(
             f"rng: expected chains below 2**32, got first_chain={key.first_chain} with {n} chains"

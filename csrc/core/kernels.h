@@ -8,11 +8,13 @@
 #include "langevin_step.h"
 #include "packing.h"
 #include "perturb.h"
+#include "uniforms.h"
 
 // f(name, parameters) for every kernel: the one list of them.
 #define EFFEBM_KERNELS(f)                                                                     \
   f(langevin_step, LangevinStepParams) f(compress, CompressParams) f(pack_signs, SignsParams) \
-      f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) f(perturb, PerturbParams)
+      f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) f(perturb, PerturbParams)   \
+          f(uniforms, UniformsParams)
 
 namespace effebm {
 

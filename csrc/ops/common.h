@@ -134,13 +134,20 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
   return {values, values.const_data_ptr(), t->dim()};
 }
 
+// Checks that a key has numbers for n chains.
+inline void check_key(const Tensor& key, int64_t first_chain, int64_t n) {
+  STD_TORCH_CHECK(key.scalar_type() == ScalarType::Long && key.numel() == 2 && key.is_contiguous(),
+                  "key: expected int64[2]");
+  STD_TORCH_CHECK(n >= 0, "n: expected at least 0, got ", n);
+  STD_TORCH_CHECK(first_chain >= 0 && first_chain <= (int64_t(1) << 32) - n,
+                  "first_chain: expected chains below 2**32, got ", first_chain);
+}
+
 // Checks that a key has noise for these rows.
 inline void check_chains(const Tensor& x, const Tensor& key, int64_t first_chain) {
   const Rows rows = rows_of(x);
   check_dtype_and_device(x, key, ScalarType::Long, "key");
-  STD_TORCH_CHECK(key.numel() == 2 && key.is_contiguous(), "key: expected int64[2]");
-  STD_TORCH_CHECK(first_chain >= 0 && first_chain <= (int64_t(1) << 32) - rows.count,
-                  "first_chain: expected chains below 2**32, got ", first_chain);
+  check_key(key, first_chain, rows.count);
   STD_TORCH_CHECK(rows.dim <= int64_t(1) << 34, "x: expected at most 2**34 elements per chain");
 }
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from effebm_ext.log_weights import check_log_weights
-from effebm_ext.rng import RESAMPLING, Key, uniforms
+from effebm_ext.ops.uniforms import uniforms
+from effebm_ext.rng import RESAMPLING, Key
 
 
 def _systematic(uniform: Tensor) -> Tensor:
@@ -58,9 +59,10 @@ def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
     """
     check_log_weights(log_weights)
     n = len(log_weights)
-    uniform = uniforms(key, 2 * n, RESAMPLING)
+    weights = log_weights.cpu()
+    uniform = uniforms(key, 2 * n, RESAMPLING, like=weights)
     order = uniform[:n].argsort()
-    cumulative = torch.softmax(log_weights.cpu(), 0)[order].cumsum(0)
+    cumulative = torch.softmax(weights, 0)[order].cumsum(0)
     # A point that rounds up to 1 would lie behind the last walker.
     points = SCHEMES[scheme](uniform[n:]).clamp(max=1 - 2.0**-53)
     places = torch.searchsorted(cumulative / cumulative[-1], points, right=True)

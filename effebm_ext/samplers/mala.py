@@ -10,7 +10,8 @@ from torch import Tensor
 from effebm_ext.energies import warn_if_rounded
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.compressor import Compressor
-from effebm_ext.rng import ACCEPTANCE, uniforms
+from effebm_ext.ops.uniforms import uniforms
+from effebm_ext.rng import ACCEPTANCE
 from effebm_ext.samplers.cached import CachedState, dense
 from effebm_ext.samplers.divergence import Divergence, is_readable, not_finite, probe
 from effebm_ext.samplers.langevin_steps import Energy
@@ -104,8 +105,9 @@ class MALA(LangevinProposal, Sampler[CachedState]):
             energy, proposal = state.energy, self.propose(state)
             usable = proposal.energy.isfinite() & ~proposal.log_ratio.isnan()
             probability = torch.where(usable, proposal.log_ratio.clamp(max=0).exp(), 0.0)
-            uniform = uniforms(state.key.at(state.step), len(state.x), ACCEPTANCE)
-            self.move_(state, proposal, uniform.to(probability.device) < probability)
+            key = state.key.at(state.step)
+            uniform = uniforms(key, len(state.x), ACCEPTANCE, like=state.x)
+            self.move_(state, proposal, uniform < probability)
             total += probability
         return StepInfo(energy, acceptance=total / n_steps)
 

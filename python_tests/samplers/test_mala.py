@@ -7,7 +7,8 @@ import torch
 from helpers import assert_same_bits, named, normal
 
 import effebm_ext as eff
-from effebm_ext.rng import ACCEPTANCE, RESAMPLING, uniforms
+from effebm_ext.ops.uniforms import uniforms
+from effebm_ext.rng import ACCEPTANCE
 from effebm_ext.samplers.cached import dense
 from effebm_ext.samplers.proposal import LangevinProposal
 
@@ -96,7 +97,7 @@ def test_acceptance_is_the_mean_of_the_probabilities_and_decides():
     assert torch.equal(info.acceptance, probability)
     assert torch.equal(info.energy, before.energy)
     moved = (state.x != before.x).any(1)
-    assert torch.equal(moved, uniforms(KEY, 5000, ACCEPTANCE) < probability)
+    assert torch.equal(moved, uniforms(KEY, 5000, ACCEPTANCE, like=before.x) < probability)
     two = sampler.advance_(before, 2)
     expected = (probability + sampler.advance_(state).acceptance) / 2
     assert torch.equal(two.acceptance, expected)
@@ -179,22 +180,6 @@ def test_a_step_leaves_the_state_and_a_batch_can_be_split():
     whole = sampler.sample(x0, 5, rng=KEY)
     second = sampler.sample(x0[7:], 5, rng=eff.Key(3, first_chain=7))
     assert torch.equal(whole[7:], second)
-
-
-def test_uniforms():
-    u = uniforms(eff.Key(1), 100_000, ACCEPTANCE)
-    assert u.dtype == torch.float64
-    assert float(u.min()) > 0
-    assert float(u.max()) < 1
-    assert float(u.mean()) == pytest.approx(0.5, abs=4 / math.sqrt(12 * len(u)))
-    assert float(u.var()) == pytest.approx(1 / 12, abs=4 / math.sqrt(180 * len(u)))
-    assert torch.equal(u[500:600], uniforms(eff.Key(1, first_chain=500), 100, ACCEPTANCE))
-    for other in (eff.Key(2), eff.Key(1, 1), eff.Key(1, 2**40)):
-        assert not torch.equal(u, uniforms(other, len(u), ACCEPTANCE))
-    assert not torch.equal(u, uniforms(eff.Key(1), len(u), RESAMPLING))
-    # by another implementation of Philox, in Python's integers
-    found = uniforms(eff.Key(-1, 2**40 + 5, 7), 2, ACCEPTANCE).tolist()
-    assert [value.hex() for value in found] == ["0x1.0473af259491cp-3", "0x1.143e4c05c8baep-2"]
 
 
 def test_what_is_refused():
