@@ -89,6 +89,11 @@ class Divergence:
             raise ValueError(f"on_divergence: expected {', '.join(names)}, got {on_divergence!r}")
         self.on_divergence, self.advice = on_divergence, advice
         self.warned = False
+        self._first = 0
+
+    def of_shard(self, rows: slice) -> _OfShard:
+        """Returns what reports on the chains ``rows``, which other threads move."""
+        return _OfShard(self, rows.start)
 
     def report(self, diverged: Tensor, when: str, **seen: Tensor) -> None:
         """Raises, or warns the first time, if a chain has diverged. Waits for a GPU.
@@ -104,21 +109,46 @@ class Divergence:
         if self.warned or not is_readable(diverged) or not bool(diverged.any()):
             return
         chains = diverged.reshape(-1, diverged.shape[-1]).any(0)
-        text = f"{int(chains.sum())} of {len(chains)} chains diverged {when}{_example(seen)}. "
+        text = f"{int(chains.sum())} of {len(chains)} chains diverged {when}{self._example(seen)}. "
         text += self.advice
         if self.on_divergence == "raise":
             raise NonFiniteError(text)
         self.warned = True
+        self._warn(text)
+
+    def _warn(self, text: str) -> None:
         warn(text)
 
+    def _example(self, seen: dict[str, Tensor]) -> str:
+        for name, values in seen.items():
+            rows = not_finite(probe(values)).nonzero()[:, 0].tolist()
+            if rows:
+                row, chain = values[rows[0]].flatten(), self._first + rows[0]
+                return f": the {name} of chain {chain} is {float(row[~row.isfinite()][0])}"
+        return ""
 
-def _example(seen: dict[str, Tensor]) -> str:
-    for name, values in seen.items():
-        rows = not_finite(probe(values)).nonzero()[:, 0].tolist()
-        if rows:
-            row = values[rows[0]].flatten()
-            return f": the {name} of chain {rows[0]} is {float(row[~row.isfinite()][0])}"
-    return ""
+
+class _OfShard(Divergence):
+    """Keeps a warning for the thread that called the sampler, whose line it is about.
+
+    Args:
+        whole: reports on all chains.
+        first: the number of the first chain.
+    """
+
+    def __init__(self, whole: Divergence, first: int) -> None:
+        super().__init__(whole.on_divergence, whole.advice)
+        self.warned, self._first, self._whole = whole.warned, first, whole
+        self._text = ""
+
+    def _warn(self, text: str) -> None:
+        self._text = text
+
+    def end(self) -> None:
+        """Gives the warning, if there is one and no other chains came first."""
+        if self._text and not self._whole.warned:
+            self._whole.warned = True
+            warn(self._text)
 
 
 class Watch:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor
 
 from effebm_ext.energies import WithoutGraph
 from effebm_ext.limits import Bounds, Clip, as_bounds
-from effebm_ext.ops.checks import check_shrinks
+from effebm_ext.ops.checks import check_shrinks, increment_version
 from effebm_ext.ops.compressor import Compressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
@@ -18,6 +20,7 @@ from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
 from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
+from effebm_ext.samplers.shards import on_threads, part_of_step_size, shards_of
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
 from effebm_ext.samplers.step_size import StepSize, as_step_size
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
@@ -53,6 +56,12 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             pass as the step.
         on_divergence: leave chains that diverge as they are (keep), raise a NonFiniteError (raise),
             or put them back to their x0 (restart).
+        shards: move so many groups of chains at the same time, each on a thread of its own, in the
+            place of torch's threads within every layer. The noise of a chain is the same in every
+            group; gradients of networks may differ in their last bits. A CPU with n cores is best
+            used by n shards wherever a single thread has enough work for the chains of one. A
+            schedule, the energy and a compressor that is a function are called from all threads.
+            A GPU, and a trajectory that is packed, have one group.
 
     A chain diverges if its energy (for a sampler with a score: its score) or its state is NaN or
     infinite. :class:`StepInfo` says which chains did, and the first time there is a warning;
@@ -83,6 +92,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         bounds: Bounds | None = None,
         statistics: bool = False,
         on_divergence: OnDivergence = "keep",
+        shards: int = 1,
     ) -> None:
         if (energy is None) == (score is None):
             raise TypeError("Langevin: expected either an energy or score=")
@@ -98,7 +108,9 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.compressor, self.error_feedback = compressor, error_feedback
         self._keeping_dtype = keeping_dtype(compressor)
         self.clip, self.bounds, self.statistics = clip, as_bounds(bounds), statistics
-        self.on_divergence = on_divergence
+        self.on_divergence, self.shards = on_divergence, as_int(shards, "shards")
+        if self.shards < 1:
+            raise ValueError(f"shards: expected at least 1, got {shards}")
         self._divergence = Divergence(on_divergence, _ADVICE)
         self._without_graph = WithoutGraph()
         self._warned_of_coupling = False
@@ -128,16 +140,55 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
                 positive and finite (tensors on a GPU are checked once, at the end of the call).
             NonFiniteError: chains diverged, and ``on_divergence`` is raise.
         """
-        self._check_state(state)
-        watch = self._watch(state)
-        info = self._move_(state, as_int(n_steps, "n_steps"), watch)
-        diverged = self._end_(state, watch, look_ahead=self.on_divergence == "restart")
-        return info if diverged is None else info._replace(diverged=diverged)
+        n_steps = as_int(n_steps, "n_steps")
+        return self._advance_(state, n_steps, look_ahead=self.on_divergence == "restart")
 
     def _advance_to_end_(self, state: LangevinState, n_steps: int) -> None:
-        watch = self._watch(state)
-        self._move_(state, n_steps, watch)
-        self._end_(state, watch, look_ahead=True)
+        self._advance_(state, n_steps, look_ahead=True)
+
+    def _advance_(self, state: LangevinState, n_steps: int, *, look_ahead: bool) -> StepInfo:
+        self._check_state(state)
+
+        def move(sampler: Langevin, part: LangevinState, _: slice) -> StepInfo:
+            watch = sampler._watch(part)
+            info = sampler._move_(part, n_steps, watch)
+            diverged = sampler._end_(part, watch, look_ahead=look_ahead)
+            return info if diverged is None else info._replace(diverged=diverged)
+
+        return self._by_shards(state, n_steps, move)
+
+    def _by_shards(
+        self,
+        state: LangevinState,
+        n_steps: int,
+        move: Callable[[Langevin, LangevinState, slice], StepInfo],
+    ) -> StepInfo:
+        """Calls ``move`` with a sampler and a state for every group of chains, and with the rows
+        of the group; joins what it returns."""
+        groups = shards_of(state, self.shards)
+        if len(groups) == 1:
+            return move(self, state, groups[0])
+        reports = [self._divergence.of_shard(rows) for rows in groups]
+        try:
+            infos = on_threads([
+                functools.partial(move, self._of_shard(rows, report), state.part(rows), rows)
+                for rows, report in zip(groups, reports, strict=True)
+            ])  # fmt: skip
+        finally:
+            for report in reports:
+                report.end()
+            for written in (state.x, state.residual):
+                if written is not None:
+                    increment_version(written)  # the parts have versions of their own
+        state.step += n_steps
+        return StepInfo.joined(infos)
+
+    def _of_shard(self, rows: slice, report: Divergence) -> Langevin:
+        """Returns the sampler for the chains ``rows``, which reports there."""
+        sampler = copy.copy(self)
+        sampler.step_size = part_of_step_size(self.step_size, rows)
+        sampler._divergence = report
+        return sampler
 
     def run(
         self,
@@ -165,12 +216,24 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         if trajectory not in ("dense", "packed"):
             raise ValueError(f"trajectory: expected 'dense' or 'packed', got {trajectory!r}")
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
-        kept: Tensor | PackedTrajectory
         if trajectory == "packed":
             check_packable(self.compressor, restarts=self.on_divergence == "restart")
-            record = kept = PackedTrajectory(state.x.clone(), state.key, self.bounds, thin)
-        else:
-            record, kept = None, state.x.new_empty(n_steps // thin, *state.x.shape)
+            packed = PackedTrajectory(state.x.clone(), state.key, self.bounds, thin)
+            info = self._record_(state, n_steps, thin, packed)
+            return Run(state.x, packed, info)
+        kept = state.x.new_empty(n_steps // thin, *state.x.shape)
+
+        def move(sampler: Langevin, part: LangevinState, rows: slice) -> StepInfo:
+            return sampler._record_(part, n_steps, thin, kept[:, rows])
+
+        info = self._by_shards(state, n_steps, move)
+        return Run(state.x, kept, info)
+
+    def _record_(
+        self, state: LangevinState, n_steps: int, thin: int, kept: Tensor | PackedTrajectory
+    ) -> StepInfo:
+        """Makes the steps of :meth:`run` and records their states; returns what its steps saw."""
+        record = kept if isinstance(kept, PackedTrajectory) else None
         watch = self._watch(state)
         infos = []
         for i in range(n_steps // thin):
@@ -181,6 +244,6 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
                 kept[i] = state.x
         self._move_(state, n_steps % thin, watch, record)
         info, diverged = StepInfo.stack(infos), self._end_(state, watch, look_ahead=True)
-        if diverged is not None:
-            info = info._replace(diverged=diverged.reshape(len(infos), len(state.x)))
-        return Run(state.x, kept, info)
+        if diverged is None:
+            return info
+        return info._replace(diverged=diverged.reshape(len(infos), len(state.x)))

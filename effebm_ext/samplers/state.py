@@ -62,6 +62,15 @@ class LangevinState:
         sampler's step sizes per chain are no part of the state and go by row."""
         return self._mapped(lambda t: t[rows])
 
+    def part(self, rows: slice) -> Self:
+        """Returns the chains ``rows`` without a copy: the part shares their memory, and its chains
+        add the noise that they add in the whole. Autograd does not learn that a part has written
+        there, so that it does not refuse the gradients of other parts."""
+        part = self._mapped(lambda t: t[rows].data)
+        first_chain = self.key.first_chain + rows.indices(len(self.x))[0]
+        part.key = dataclasses.replace(self.key, first_chain=first_chain)
+        return part
+
     def _mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Returns the state with a function applied to all tensors that belong to the chains."""
         values = {name: function(value) for name, value in self.values_per_chain().items()}
@@ -180,6 +189,12 @@ class StepInfo(NamedTuple):
             return cls(energy)
         squares, clipped = statistics.unbind(1)
         return cls(energy, squares.sqrt(), clipped / max(1, row_size(x)))
+
+    @classmethod
+    def joined(cls, infos: list[StepInfo]) -> StepInfo:
+        """Joins the infos of groups of chains that made the same steps."""
+        fields = zip(*infos, strict=True)
+        return cls(*(None if f[0] is None else torch.cat(f, dim=-1) for f in fields))
 
     @classmethod
     def stack(cls, infos: list[StepInfo]) -> StepInfo:

@@ -1,0 +1,98 @@
+"""Groups of chains that move at the same time, each on a thread of its own.
+
+Two threads that share every layer of a small network wait for each other at every layer, and for
+the operating system where another process is busy. Groups of chains never wait for each other.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from effebm_ext.samplers.state import LangevinState
+from effebm_ext.samplers.step_size import StepSize
+
+T = TypeVar("T")
+
+
+def shards_of(state: LangevinState, n: int) -> list[slice]:
+    """Returns the rows of ``n`` groups of chains of nearly equal size; fewer if there are fewer
+    chains. On a GPU, which moves all chains at once, and in a compiled graph there is one group."""
+    n_chains = len(state.x)
+    n = min(n, n_chains) if state.x.is_cpu and not torch.compiler.is_compiling() else 1
+    ends = [n_chains * i // n for i in range(n + 1)] if n else [0, 0]
+    return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
+
+
+def part_of_step_size(step_size: StepSize, rows: slice) -> StepSize:
+    """Returns the step size for the chains ``rows``."""
+    if callable(step_size):
+        return functools.partial(_scheduled, step_size, rows)
+    return _of_rows(step_size, rows)
+
+
+def _scheduled(schedule: Callable[[int], float | Tensor], rows: slice, step: int) -> float | Tensor:
+    return _of_rows(schedule(step), rows)
+
+
+def _of_rows(step_size: float | Tensor, rows: slice) -> float | Tensor:
+    return step_size[rows] if isinstance(step_size, Tensor) and step_size.dim() else step_size
+
+
+def on_threads(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Calls all functions at the same time, each on a thread of its own, which uses no further
+    threads of torch, and returns their results.
+
+    Grad mode, inference mode and autocast are those of the caller. Other modes that torch keeps for
+    a thread, such as ``torch.device`` as a context, are not.
+
+    Raises:
+        Exception: the first error of a function, after all have ended.
+    """
+    n_threads, modes = torch.get_num_threads(), _Modes()
+    torch.set_num_threads(1)  # threads that meet torch for the first time take this number
+    try:
+        others = [_pool(len(works)).submit(modes.call, work) for work in works[1:]]
+        errors, results = [], []
+        for result in (works[0], *(other.result for other in others)):
+            try:
+                results.append(result())
+            except Exception as error:
+                errors.append(error)
+    finally:
+        torch.set_num_threads(n_threads)
+    if errors:
+        raise errors[0]
+    return results
+
+
+class _Modes:
+    """Holds the modes of torch in one thread, to call a function under them in another."""
+
+    def __init__(self) -> None:
+        self.grad, self.inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        self.autocast = torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")
+
+    def call(self, function: Callable[[], T]) -> T:
+        enabled, dtype = self.autocast
+        with (
+            torch.inference_mode(self.inference),
+            torch.set_grad_enabled(self.grad),
+            torch.autocast("cpu", dtype=dtype, enabled=enabled),
+        ):
+            return function()
+
+
+@functools.cache
+def _pool(n: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n - 1, thread_name_prefix="effebm_ext shard")
+
+
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork
