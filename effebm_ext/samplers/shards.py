@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -57,20 +56,13 @@ def on_threads(works: Sequence[Callable[[], T]]) -> list[T]:
         Exception: the first error of a function, after all have ended.
     """
     n_threads, modes = torch.get_num_threads(), _Modes()
-    torch.set_num_threads(1)  # threads that meet torch for the first time take this number
+    torch.set_num_threads(1)  # new threads take this number
     try:
-        others = [_pool(len(works)).submit(modes.call, work) for work in works[1:]]
-        errors, results = [], []
-        for result in (works[0], *(other.result for other in others)):
-            try:
-                results.append(result())
-            except Exception as error:
-                errors.append(error)
+        with ThreadPoolExecutor(len(works) - 1) as pool:  # ends when all have ended
+            others = [pool.submit(modes.call, work) for work in works[1:]]
+            return [works[0](), *(other.result() for other in others)]
     finally:
         torch.set_num_threads(n_threads)
-    if errors:
-        raise errors[0]
-    return results
 
 
 class _Modes:
@@ -88,11 +80,3 @@ class _Modes:
             torch.autocast("cpu", dtype=dtype, enabled=enabled),
         ):
             return function()
-
-
-@functools.cache
-def _pool(n: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(n - 1, thread_name_prefix="effebm_ext shard")
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

@@ -22,7 +22,17 @@ LIBRARY = ORDER[: ORDER.index("__init__") + 1]
 # What the library may import from outside: no configuration, file, terminal or plot.
 OUTSIDE = {
     *["__future__", "abc", "collections", "contextlib", "contextvars", "copy", "dataclasses"],
-    *["enum", "functools", "itertools", "math", "types", "typing", "warnings", "weakref"],
+    *[
+        "concurrent",
+        "enum",
+        "functools",
+        "itertools",
+        "math",
+        "types",
+        "typing",
+        "warnings",
+        "weakref",
+    ],
     *["hashlib", "inspect", "sys", "numbers", "operator", "typing_extensions", "numpy", "torch"],
 }
 FILES = {"extension", "source_digest"}  # they look for the compiled modules

@@ -1,6 +1,7 @@
 """Groups of chains on threads of their own: the chains and reports are those of one thread."""
 
 import contextlib
+import os
 import threading
 import warnings
 
@@ -163,7 +164,6 @@ def test_an_error_reaches_the_caller_and_the_threads_go_on():
 
 
 def test_a_sampler_can_be_used_after_a_fork():
-    os = pytest.importorskip("os")
     sampler = eff.Langevin(quadratic, step_size=0.1, shards=2)
     want = sampler.sample(torch.ones(4, 2), 2, rng=KEY)
     child = os.fork()
