@@ -123,12 +123,12 @@ def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 def _leaf(x: Tensor, energy_kwargs: Mapping[str, Any] | None) -> tuple[Tensor, dict[str, Any]]:
     """Returns a leaf of autograd with the values of x, and keyword arguments for autograd."""
-    kwargs = {name: _for_autograd(value) for name, value in (energy_kwargs or {}).items()}
-    return _for_autograd(x.detach()).requires_grad_(), kwargs
+    kwargs = {name: for_autograd(value) for name, value in (energy_kwargs or {}).items()}
+    return for_autograd(x.detach()).requires_grad_(), kwargs
 
 
-def _for_autograd(value: Any) -> Any:
-    """Copies tensors made in inference mode, which autograd cannot save."""
+def for_autograd(value: Any) -> Any:
+    """Returns a value that autograd can save: a copy of a tensor made in inference mode."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 

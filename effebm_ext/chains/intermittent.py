@@ -6,7 +6,7 @@ from typing import Any
 
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
-from effebm_ext.samplers import LangevinState, StepInfo
+from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 from effebm_ext.scalars import as_int
 
 
@@ -27,6 +27,11 @@ class IntermittentChains:
             raise ValueError(f"period: expected at least 1, got {period}")
         self.chains, self.period = chains, period
         self.calls = 0
+
+    @property
+    def sampler(self) -> Sampler[Any]:
+        """The sampler of the chains."""
+        return self.chains.sampler
 
     @property
     def state(self) -> LangevinState:

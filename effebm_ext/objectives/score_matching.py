@@ -96,7 +96,7 @@ class ScoreMatching:
         info = self.chains.advance(self.langevin_steps)
         energy = None if info is None else info.energy
         self._sample_energy = None if energy is None else energy.mean()
-        sampler = self.chains.chains.sampler
+        sampler = self.chains.sampler
         self._seen = {} if info is None else chain_metrics(sampler, info)
 
     def loss(self, data: Tensor, labels: dict[str, Tensor]) -> Loss:

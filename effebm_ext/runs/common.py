@@ -7,6 +7,8 @@ import functools
 import math
 from collections.abc import Callable
 
+import torch
+
 from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.runs.data import TOYS
@@ -20,6 +22,7 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": lambda done: 1 - done,
     "constant": lambda done: 1.0,
 }
+_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +84,17 @@ class CommonOptions:
         "what becomes of chains whose energy is not finite: raise (the run stops), "
         "restart (at their start) or keep",
         names=("raise", "restart", "keep"),
+    )
+    compile: bool = option(
+        False, "make energy and gradient of the chains one graph by torch.compile"
+    )
+    gradient_dtype: str = option(
+        "float32",
+        "arithmetic of the chains' energy and gradient: float32, bfloat16 or float16",
+        names=tuple(_DTYPES),
+    )
+    shards: int = option(
+        1, "groups of chains that move at the same time, each on a thread of its own", above=0
     )
     iterations: int = option(3000, "parameter updates", above=0)
     batch_size: int = option(128, "data per iteration", above=0)
@@ -153,6 +167,11 @@ class CommonOptions:
     def chain_clip(self) -> ClipValue | ClipNorm | None:
         """The clip that the option ``clip`` names."""
         return parse_clip(self.clip)
+
+    @property
+    def chain_gradient_dtype(self) -> torch.dtype | None:
+        """The dtype that the option ``gradient_dtype`` names, as samplers take it."""
+        return _DTYPES[self.gradient_dtype]
 
     def learning_rate_share(self, iteration: int) -> float:
         """Returns the remaining share of the learning rate after ``iteration`` iterations."""

@@ -26,6 +26,7 @@ _VERBATIM = {
     "data_noise": 0.0,
     "energy_l2": 0.0,
     "max_grad_norm": 0.0,
+    "gradient_dtype": "float32",
 }
 
 Config = TypeVar("Config", bound=CommonOptions)

@@ -1,4 +1,4 @@
-"""The folder of a training run: its configuration, metrics, checkpoint and pictures."""
+"""The folder of a training run: configuration, environment, metrics, checkpoint, pictures."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from effebm_ext.runs import checkpoint, plotting
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.environment import environment
 from effebm_ext.runs.evaluation import Evaluation
 from effebm_ext.runs.metrics_log import read_metrics
 from effebm_ext.runs.report import evaluate
@@ -26,7 +27,8 @@ from effebm_ext.runs.tensorboard_log import TensorBoardLog, check_installed, eve
 from effebm_ext.training import NonFiniteError, Trainer
 
 _CONFIG, _METRICS, _EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
-_FILES = (_CONFIG, _METRICS, CHECKPOINT, "samples.png", "curves.png", _EVALUATION)
+_ENVIRONMENT = "environment.json"
+_FILES = (_CONFIG, _ENVIRONMENT, _METRICS, CHECKPOINT, "samples.png", "curves.png", _EVALUATION)
 _TENSORBOARD = "tensorboard"
 _SHOWN_DATA = 1000
 
@@ -221,6 +223,7 @@ class RunFolder:
         os.fsync(log.fileno())
         if self._board is not None and trainer.chains is not None:
             self._board.samples(_draw_samples(config, dataset, trainer), trainer.iterations)
+        _replace(self.path / _ENVIRONMENT, json.dumps(environment(trainer), indent=2) + "\n")
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
 

@@ -102,6 +102,9 @@ def langevin(
         error_feedback=bool(config.error_feedback) and compressor is not None,
         clip=config.chain_clip,
         on_divergence=on_divergence(config),
+        compile=config.compile,
+        gradient_dtype=config.chain_gradient_dtype,
+        shards=config.shards,
     )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from effebm_ext.energies import WithoutGraph
+from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip, as_bounds
-from effebm_ext.ops.checks import check_shrinks, increment_version
+from effebm_ext.ops.checks import check_shrinks
 from effebm_ext.ops.compressor import Compressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
@@ -20,7 +20,6 @@ from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
 from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
-from effebm_ext.samplers.shards import on_threads, part_of_step_size, shards_of
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
 from effebm_ext.samplers.step_size import StepSize, as_step_size
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
@@ -56,6 +55,11 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             pass as the step.
         on_divergence: leave chains that diverge as they are (keep), raise a NonFiniteError (raise),
             or put them back to their x0 (restart).
+        compile: make energy and gradient one graph by torch.compile; a warning says so if this is
+            not possible. The first step takes seconds.
+        gradient_dtype: bfloat16 or float16: evaluate the energy and its gradient under
+            ``torch.autocast`` with this dtype. The gradient's rounding biases the chain somewhat,
+            as a compressor does; so does the rounding of the energies that are reported.
         shards: move so many groups of chains at the same time, each on a thread of its own, in the
             place of torch's threads within every layer. The noise of a chain is the same in every
             group; gradients of networks may differ in their last bits. A CPU with n cores is best
@@ -92,10 +96,21 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         bounds: Bounds | None = None,
         statistics: bool = False,
         on_divergence: OnDivergence = "keep",
+        compile: bool = False,
+        gradient_dtype: torch.dtype | None = None,
         shards: int = 1,
     ) -> None:
         if (energy is None) == (score is None):
             raise TypeError("Langevin: expected either an energy or score=")
+        self.compile, self.gradient_dtype = compile, gradient_dtype
+        self.gradient = None
+        if energy is not None:
+            self.gradient = EnergyGradient(energy, compile=compile, dtype=gradient_dtype)
+        elif compile or gradient_dtype is not None:
+            raise ValueError(
+                "score: expected an energy with compile and gradient_dtype; a score can be "
+                "compiled, and run under torch.autocast, by its caller"
+            )
         if error_feedback and compressor is None:
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
         if error_feedback:
@@ -157,39 +172,6 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
 
         return self._by_shards(state, n_steps, move)
 
-    def _by_shards(
-        self,
-        state: LangevinState,
-        n_steps: int,
-        move: Callable[[Langevin, LangevinState, slice], StepInfo],
-    ) -> StepInfo:
-        """Calls ``move`` with a sampler and a state for every group of chains, and with the rows
-        of the group; joins what it returns."""
-        groups = shards_of(state, self.shards)
-        if len(groups) == 1:
-            return move(self, state, groups[0])
-        reports = [self._divergence.of_shard(rows) for rows in groups]
-        try:
-            infos = on_threads([
-                functools.partial(move, self._of_shard(rows, report), state.part(rows), rows)
-                for rows, report in zip(groups, reports, strict=True)
-            ])  # fmt: skip
-        finally:
-            for report in reports:
-                report.end()
-            for written in (state.x, state.residual):
-                if written is not None:
-                    increment_version(written)  # the parts have versions of their own
-        state.step += n_steps
-        return StepInfo.joined(infos)
-
-    def _of_shard(self, rows: slice, report: Divergence) -> Langevin:
-        """Returns the sampler for the chains ``rows``, which reports there."""
-        sampler = copy.copy(self)
-        sampler.step_size = part_of_step_size(self.step_size, rows)
-        sampler._divergence = report
-        return sampler
-
     def run(
         self,
         x0: Tensor,
@@ -228,22 +210,3 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
 
         info = self._by_shards(state, n_steps, move)
         return Run(state.x, kept, info)
-
-    def _record_(
-        self, state: LangevinState, n_steps: int, thin: int, kept: Tensor | PackedTrajectory
-    ) -> StepInfo:
-        """Makes the steps of :meth:`run` and records their states; returns what its steps saw."""
-        record = kept if isinstance(kept, PackedTrajectory) else None
-        watch = self._watch(state)
-        infos = []
-        for i in range(n_steps // thin):
-            if i > 0:
-                watch.window(state)
-            infos.append(self._move_(state, thin, watch, record))
-            if isinstance(kept, Tensor):
-                kept[i] = state.x
-        self._move_(state, n_steps % thin, watch, record)
-        info, diverged = StepInfo.stack(infos), self._end_(state, watch, look_ahead=True)
-        if diverged is None:
-            return info
-        return info._replace(diverged=diverged.reshape(len(infos), len(state.x)))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, energy_and_gradient, like_state, per_chain
+from effebm_ext.energies import WithoutGraph, like_state, per_chain
+from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
-from effebm_ext.ops.checks import compute_dtype
+from effebm_ext.ops.checks import compute_dtype, increment_version
 from effebm_ext.ops.clip import clip_with_statistics
 from effebm_ext.ops.compressor import Compressor, FusedCompressor
 from effebm_ext.ops.langevin_step import langevin_step_
 from effebm_ext.ops.langevin_transition import langevin_transition
 from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
+from effebm_ext.samplers.shards import on_threads, part_of_step_size, shards_of
 from effebm_ext.samplers.state import LangevinState, StepInfo
 from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.samplers.trajectory import PackedTrajectory
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Energy = Callable[..., Tensor]
 
@@ -26,6 +33,7 @@ class LangevinSteps:
     """Makes the steps of :class:`effebm_ext.Langevin`, which has these attributes as arguments."""
 
     energy: Energy | None
+    gradient: EnergyGradient | None
     score: Energy | None
     step_size: StepSize
     temperature: float
@@ -35,9 +43,43 @@ class LangevinSteps:
     bounds: Bounds | None
     statistics: bool
     on_divergence: OnDivergence
+    shards: int
     _divergence: Divergence
     _keeping_dtype: Compressor | None
     _without_graph: WithoutGraph
+
+    def _by_shards(
+        self,
+        state: LangevinState,
+        n_steps: int,
+        move: Callable[[Self, LangevinState, slice], StepInfo],
+    ) -> StepInfo:
+        """Calls ``move`` with a sampler and a state for every group of chains, and with the rows
+        of the group; joins what it returns."""
+        groups = shards_of(state, self.shards)
+        if len(groups) == 1:
+            return move(self, state, groups[0])
+        reports = [self._divergence.of_shard(rows) for rows in groups]
+        try:
+            infos = on_threads([
+                functools.partial(move, self._of_shard(rows, report), state.part(rows), rows)
+                for rows, report in zip(groups, reports, strict=True)
+            ])  # fmt: skip
+        finally:
+            for report in reports:
+                report.end()
+            for written in (state.x, state.residual):
+                if written is not None:
+                    increment_version(written)  # the parts have versions of their own
+        state.step += n_steps
+        return StepInfo.joined(infos)
+
+    def _of_shard(self, rows: slice, report: Divergence) -> Self:
+        """Returns the sampler for the chains ``rows``, which reports there."""
+        sampler = copy.copy(self)
+        sampler.step_size = part_of_step_size(self.step_size, rows)
+        sampler._divergence = report
+        return sampler
 
     def _watch(self, state: LangevinState) -> Watch:
         return Watch(self._divergence, "score" if self.energy is None else "energy", state)
@@ -83,6 +125,25 @@ class LangevinSteps:
         record.append(packed, options["step_size"], options["noise_std"])
         return clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
 
+    def _record_(
+        self, state: LangevinState, n_steps: int, thin: int, kept: Tensor | PackedTrajectory
+    ) -> StepInfo:
+        """Makes the steps of a run and records their states; returns what these steps saw."""
+        record = kept if isinstance(kept, PackedTrajectory) else None
+        watch = self._watch(state)
+        infos = []
+        for i in range(n_steps // thin):
+            if i > 0:
+                watch.window(state)
+            infos.append(self._move_(state, thin, watch, record))
+            if isinstance(kept, Tensor):
+                kept[i] = state.x
+        self._move_(state, n_steps % thin, watch, record)
+        info, diverged = StepInfo.stack(infos), self._end_(state, watch, look_ahead=True)
+        if diverged is None:
+            return info
+        return info._replace(diverged=diverged.reshape(len(infos), len(state.x)))
+
     def _end_(self, state: LangevinState, watch: Watch, *, look_ahead: bool) -> Tensor | None:
         """Ends the steps of a call: returns which chains diverged, as :meth:`Watch.end` does, or
         None if no step was made. ``look_ahead`` evaluates the energies after the last step for
@@ -121,8 +182,8 @@ class LangevinSteps:
             )
 
     def _gradient(self, state: LangevinState) -> tuple[Tensor | None, Tensor]:
-        if self.energy is not None:
-            return energy_and_gradient(self.energy, state.x, state.energy_kwargs)
+        if self.gradient is not None:
+            return self.gradient(state.x, state.energy_kwargs)
         assert self.score is not None
         score = self._without_graph(self.score, state.x, state.energy_kwargs)
         return None, -like_state(score, state.x)

@@ -64,6 +64,8 @@ class MALA(LangevinProposal, Sampler[CachedState]):
         error_feedback: bool = False,
         bounds: Bounds | None = None,
         on_divergence: Literal["keep", "raise"] = "keep",
+        compile: bool = False,
+        gradient_dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__(
             energy,
@@ -72,6 +74,8 @@ class MALA(LangevinProposal, Sampler[CachedState]):
             clip=clip,
             error_feedback=error_feedback,
             bounds=bounds,
+            compile=compile,
+            gradient_dtype=gradient_dtype,
         )
         if on_divergence not in ("keep", "raise"):
             raise ValueError(

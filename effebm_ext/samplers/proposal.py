@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import energy_and_gradient
+from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
 from effebm_ext.ops.compressor import Compressor, FusedCompressor
@@ -74,6 +74,9 @@ class LangevinProposal:
             row, deterministic or random as above, or None.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds: refused; see below.
+        compile, gradient_dtype: as in :class:`effebm_ext.Langevin`. The energies keep their
+            arithmetic, at the price of evaluating them once more, so that chains and weights are
+            exact with a gradient of any dtype.
 
     Raises:
         TypeError: step_size is a tensor with axes, or otherwise not a number.
@@ -93,6 +96,8 @@ class LangevinProposal:
         clip: Clip | None = None,
         error_feedback: bool = False,
         bounds: Bounds | None = None,
+        compile: bool = False,
+        gradient_dtype: torch.dtype | None = None,
     ) -> None:
         if error_feedback:
             raise ValueError(
@@ -111,6 +116,10 @@ class LangevinProposal:
             )
         self.step_size = step_size if callable(step_size) else as_positive(step_size, "step_size")
         self.energy, self.compressor, self.clip = energy, compressor, clip
+        self.compile, self.gradient_dtype = compile, gradient_dtype
+        self.gradient = EnergyGradient(
+            energy, compile=compile, dtype=gradient_dtype, exact_energies=True
+        )
         self._keeping_dtype = keeping_dtype(compressor)
         self._warned_of_coupling = False
 
@@ -134,6 +143,8 @@ class LangevinProposal:
             clip=sampler.clip,
             error_feedback=sampler.error_feedback,
             bounds=sampler.bounds,
+            compile=sampler.compile,
+            gradient_dtype=sampler.gradient_dtype,
         )
 
     def init(
@@ -155,13 +166,13 @@ class LangevinProposal:
         if not self._warned_of_coupling:
             self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
         state = initial_state(x0, rng, energy_kwargs)
-        energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
+        energy, gradient = self.gradient(state.x, state.energy_kwargs)
         applied = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
         return CachedState(**vars(state), energy=energy, drift=self._keep(applied.drift))
 
     def refresh_(self, state: CachedState) -> None:
         """Updates energy and drift of a state to the present energy, by one gradient."""
-        state.energy, gradient = energy_and_gradient(self.energy, state.x, state.energy_kwargs)
+        state.energy, gradient = self.gradient(state.x, state.energy_kwargs)
         applied = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
         state.drift = self._keep(applied.drift)
 
@@ -174,7 +185,7 @@ class LangevinProposal:
         forward = langevin_transition(
             state.x, dense(state.drift), gamma, rng=state.key.at(state.step)
         )
-        energy, gradient = energy_and_gradient(self.energy, forward.x, state.energy_kwargs)
+        energy, gradient = self.gradient(forward.x, state.energy_kwargs)
         back = self._drift(gradient, state.key, state.step, forward.x - state.x)
         dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
         squares = forward.drift_sq.double() - back.drift_sq.double()

@@ -19,6 +19,7 @@ FILES = {
     "checkpoint.pt",
     "samples.png",
     "curves.png",
+    "environment.json",
     "evaluation.json",
 }
 
@@ -40,6 +41,23 @@ def test_train_writes_the_whole_run_folder(effebm, tmp_path, data):
     model = load_model(out)
     assert model.state.x.shape[0] == 8
     assert model.state.step == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "taken"),
+    [
+        ([], "eager"),
+        (["--shards", 2, "--gradient-dtype", "bfloat16"], "eager, bfloat16"),
+        (["--objective", "jarzynski", "--gradient-dtype", "float16"], "eager, float16"),
+        (["--objective", "fd-ssm"], "eager"),
+    ],
+)
+def test_a_run_says_how_its_gradients_were_evaluated(effebm, tmp_path, flags, taken):
+    status, _, error = effebm("train", "--data", "rings", *TINY, *flags, "--out", tmp_path)
+    assert status == 0, error
+    found = json.loads((tmp_path / "environment.json").read_text())
+    assert found["gradient"] == taken
+    assert found["torch"] == torch.__version__
 
 
 def test_the_same_command_gives_the_same_run(effebm, tmp_path):

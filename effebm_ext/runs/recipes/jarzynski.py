@@ -43,6 +43,11 @@ def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
             "error_feedback: expected none with objective jarzynski, whose weights need a "
             "drift that depends on the walker alone and not on its past"
         )
+    if config.shards > 1:
+        raise ValueError(
+            f"shards: expected 1 with objective jarzynski, whose walkers move in one group, got "
+            f"{config.shards}"
+        )
     for name in ("conditional", "buffer_size", "restart_probability"):
         if getattr(config, name):
             raise ValueError(
@@ -68,6 +73,8 @@ def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
         step_size=setting.step_size,
         compressor=config.chain_compressor,
         clip=config.chain_clip,
+        compile=config.compile,
+        gradient_dtype=config.chain_gradient_dtype,
     )
     mean, std = gaussian_of(config, setting.data)
     noise = torch.randn((config.chains, *setting.data.shape[1:]), generator=setting.generator)
