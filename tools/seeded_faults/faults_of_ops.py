@@ -6,7 +6,7 @@ from fault import SYNC, Fault
 
 STEP, STEPS, ELEMENTS = (f"cuda/{name}.cuh" for name in ("step_op", "langevin_step", "elements"))
 COMPRESSORS, CLIP, NATURAL = "core/compressors.h", "core/clip.h", "core/natural.h"
-PACK, PERTURB = "cuda/packing.cu", "cuda/perturb.cu"
+PACK, PERTURB, UNIFORMS = (f"cuda/{name}.cu" for name in ("packing", "perturb", "uniforms"))
 
 FAULTS_OF_OPS = [
     # the step
@@ -82,6 +82,11 @@ FAULTS_OF_OPS = [
     Fault("natural: dropped bits stay", NATURAL, " & ~(step - 1)", ""),
     Fault("natural: the largest become infinite", NATURAL, "KeyOf<A>::infinity - step",
           "KeyOf<A>::infinity"),
+    # uniform numbers
+    Fault("uniforms: first_chain ignored", UNIFORMS, "uint32_t(p.first_chain + r)", "uint32_t(r)"),
+    Fault("uniforms: past the last chain", UNIFORMS, "if (r < p.rows) ", ""),
+    Fault("uniforms: the last block left out", UNIFORMS, "(p.rows + kThreads - 1)", "p.rows"),
+    Fault("uniforms: not in the middle", "core/uniforms.h", " + 0.5", ""),
     # the perturbed pair
     Fault("pair: normals behind the end in the norm", PERTURB,
           "if (i < place.n) terms[0].of[i] = term(A(d", "terms[0].of[i] = term(A(d"),

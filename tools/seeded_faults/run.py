@@ -26,7 +26,7 @@ from faults import FAULTS
 ROOT = Path(__file__).resolve().parents[2]
 # The quickest come first.
 TESTS = (
-    *("block_sum", "topk", "perturb", "packing", "threshold_search"),
+    *("block_sum", "uniforms", "topk", "perturb", "packing", "threshold_search"),
     *("block_sign", "cuda_tiers", "langevin_step"),
 )
 BUILDS = {"plain": "", "address": "address", "thread": "thread"}

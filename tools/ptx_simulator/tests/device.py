@@ -24,6 +24,7 @@ OUTPUTS = {
     "langevin_transition": ("out", "drift", "row_sums"),
     "drift": ("drift", "row_sums"),
     "perturbed_pair": ("out", "noise_dot"),
+    "uniforms": ("out",),
     "signs_pack": ("signs", "zeros", "scales", "flags"),
     "signs_unpack": ("c",),
     "entries_pack": ("values", "indices", "flags"),
