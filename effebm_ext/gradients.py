@@ -77,9 +77,10 @@ class EnergyGradient:
             return self._by_graph(x, energy_kwargs)
         except Exception as error:  # dynamo and inductor raise dozens of kinds
             result = self._eagerly(x, energy_kwargs)
-            self._compiled = None
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            warn(f"compile: the energy is evaluated without, as it was not compiled: {reason}")
+            if self._compiled is not None:  # another thread may have met the same error
+                self._compiled = None
+                reason = next(iter(str(error).splitlines()), type(error).__name__)
+                warn(f"compile: the energy is evaluated without, as it was not compiled: {reason}")
             return result
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,10 +94,11 @@ class EnergyGradient:
     def _by_graph(
         self, x: Tensor, energy_kwargs: Mapping[str, Any] | None
     ) -> tuple[Tensor, Tensor]:
-        assert self._compiled is not None
+        compiled = self._compiled
+        assert compiled is not None
         with torch.inference_mode(False), torch.no_grad():
             kwargs = {name: for_autograd(value) for name, value in (energy_kwargs or {}).items()}
-            return self._compiled(self, for_autograd(x.detach()), kwargs)
+            return compiled(self, for_autograd(x.detach()), kwargs)
 
     def _eagerly(self, x: Tensor, energy_kwargs: Mapping[str, Any] | None) -> tuple[Tensor, Tensor]:
         energies, gradient = energy_and_gradient(self.values, x, energy_kwargs)

@@ -62,7 +62,9 @@ class LangevinSteps:
         reports = [self._divergence.of_shard(rows) for rows in groups]
         try:
             infos = on_threads([
-                functools.partial(move, self._of_shard(rows, report), state.part(rows), rows)
+                functools.partial(
+                    move, self._of_shard(rows, len(state.x), report), state.part(rows), rows
+                )
                 for rows, report in zip(groups, reports, strict=True)
             ])  # fmt: skip
         finally:
@@ -74,10 +76,10 @@ class LangevinSteps:
         state.step += n_steps
         return StepInfo.joined(infos)
 
-    def _of_shard(self, rows: slice, report: Divergence) -> Self:
-        """Returns the sampler for the chains ``rows``, which reports there."""
+    def _of_shard(self, rows: slice, n_chains: int, report: Divergence) -> Self:
+        """Returns the sampler for the chains ``rows`` of ``n_chains``, which reports there."""
         sampler = copy.copy(self)
-        sampler.step_size = part_of_step_size(self.step_size, rows)
+        sampler.step_size = part_of_step_size(self.step_size, rows, n_chains)
         sampler._divergence = report
         return sampler
 

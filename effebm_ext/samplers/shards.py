@@ -30,19 +30,32 @@ def shards_of(state: LangevinState, n: int) -> list[slice]:
     return [slice(begin, end) for begin, end in itertools.pairwise(ends)]
 
 
-def part_of_step_size(step_size: StepSize, rows: slice) -> StepSize:
-    """Returns the step size for the chains ``rows``."""
+def part_of_step_size(step_size: StepSize, rows: slice, n_chains: int) -> StepSize:
+    """Returns the step size for the chains ``rows`` of ``n_chains``.
+
+    Raises:
+        ValueError: it is a tensor of another shape; for a schedule, when it is called.
+    """
     if callable(step_size):
-        return functools.partial(_scheduled, step_size, rows)
-    return _of_rows(step_size, rows)
+        return functools.partial(_scheduled, step_size, rows, n_chains)
+    return _of_rows(step_size, rows, n_chains)
 
 
-def _scheduled(schedule: Callable[[int], float | Tensor], rows: slice, step: int) -> float | Tensor:
-    return _of_rows(schedule(step), rows)
+def _scheduled(
+    schedule: Callable[[int], float | Tensor], rows: slice, n_chains: int, step: int
+) -> float | Tensor:
+    return _of_rows(schedule(step), rows, n_chains)
 
 
-def _of_rows(step_size: float | Tensor, rows: slice) -> float | Tensor:
-    return step_size[rows] if isinstance(step_size, Tensor) and step_size.dim() else step_size
+def _of_rows(step_size: float | Tensor, rows: slice, n_chains: int) -> float | Tensor:
+    if not isinstance(step_size, Tensor) or step_size.dim() == 0:
+        return step_size
+    if step_size.shape != (n_chains,):  # the op would see only the chains of the part
+        raise ValueError(
+            f"step_size: expected a number or a tensor of shape () or ({n_chains},), got shape "
+            f"{tuple(step_size.shape)}"
+        )
+    return step_size[rows]
 
 
 def on_threads(works: Sequence[Callable[[], T]]) -> list[T]:

@@ -173,6 +173,14 @@ def test_a_sampler_can_be_used_after_a_fork():
     assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.parametrize("length", [1, 5, 20])
+def test_step_sizes_of_other_lengths_are_refused(length):
+    for step_size in (torch.ones(length), lambda step: torch.ones(length)):
+        sampler = eff.Langevin(quadratic, step_size=step_size, shards=2)
+        with pytest.raises(ValueError, match=r"step_size: expected .* or \(10,\), got shape"):
+            sampler.sample(torch.ones(10, 2), 2, rng=KEY)
+
+
 @pytest.mark.parametrize(
     ("shards", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)]
 )
