@@ -1,7 +1,6 @@
 """Groups of chains on threads of their own: the chains and reports are those of one thread."""
 
 import contextlib
-import os
 import threading
 import warnings
 
@@ -161,16 +160,6 @@ def test_an_error_reaches_the_caller_and_the_threads_go_on():
     assert torch.get_num_threads() == threads
     with contextlib.suppress(eff.NonFiniteError):
         sampler.sample(torch.ones(8, 2), 3, rng=KEY)
-
-
-def test_a_sampler_can_be_used_after_a_fork():
-    sampler = eff.Langevin(quadratic, step_size=0.1, shards=2)
-    want = sampler.sample(torch.ones(4, 2), 2, rng=KEY)
-    child = os.fork()
-    if child == 0:
-        same = torch.equal(sampler.sample(torch.ones(4, 2), 2, rng=KEY), want)
-        os._exit(0 if same else 1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("length", [1, 5, 20])
