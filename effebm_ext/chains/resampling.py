@@ -59,10 +59,9 @@ def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
     """
     check_log_weights(log_weights)
     n = len(log_weights)
-    weights = log_weights.cpu()
-    uniform = uniforms(key, 2 * n, RESAMPLING, like=weights)
+    uniform = uniforms(key, 2 * n, RESAMPLING, like=log_weights).cpu()
     order = uniform[:n].argsort()
-    cumulative = torch.softmax(weights, 0)[order].cumsum(0)
+    cumulative = torch.softmax(log_weights.cpu(), 0)[order].cumsum(0)
     # A point that rounds up to 1 would lie behind the last walker.
     points = SCHEMES[scheme](uniform[n:]).clamp(max=1 - 2.0**-53)
     places = torch.searchsorted(cumulative / cumulative[-1], points, right=True)
