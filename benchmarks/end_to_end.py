@@ -4,11 +4,11 @@
     python benchmarks/end_to_end.py --shards 2 --output end-to-end.json
 
 Every case is a network, a number of chains and a number of steps, the same for all arms. All arms
-first sample a Gaussian, whose variance under Langevin steps of this size is known, and an arm that
-misses it is not timed. Then they take turns, with every number of torch's threads; reported is the
-median time per Langevin step (or per iteration) at an arm's best number of threads, and what the
-best arm of others takes over ours. ``--busy N`` does the same beside processes that keep N cores
-busy.
+first sample a Gaussian, whose mean and variance under Langevin steps of this size are known; nothing
+is timed if an arm misses them. Then the arms take turns, with every number of torch's threads. The
+result is an arm's median time per Langevin step (or per iteration and step) at its best number of
+threads, and its ratio to the best arm of this library. ``--busy N`` does
+the same beside processes that keep N cores busy.
 """
 
 from __future__ import annotations

@@ -30,10 +30,11 @@ def installed(package: str) -> bool:
 
 def ours(**options: Any) -> Sample:
     def sample(network: nn.Module, x: Tensor, steps: int) -> Tensor:
-        sampler = samplers.setdefault(id(network), eff.Langevin(network, **options))
-        return sampler.sample(x, steps)
+        if network not in samplers:
+            samplers[network] = eff.Langevin(network, **options)
+        return samplers[network].sample(x, steps)
 
-    samplers: dict[int, eff.Langevin] = {}  # a compiled energy is compiled once
+    samplers: dict[nn.Module, eff.Langevin] = {}  # a compiled energy is compiled once
     options.setdefault("step_size", STEP_SIZE)
     return sample
 
