@@ -4,7 +4,7 @@
     python benchmarks/end_to_end.py --shards 2 --output end-to-end.json
 
 Every case is a network, a number of chains and a number of steps, the same for all arms. All arms
-first sample a Gaussian, whose mean and variance under Langevin steps of this size are known; nothing
+first sample a Gaussian, whose mean and variance under steps of this size are known; nothing
 is timed if an arm misses them. Then the arms take turns, with every number of torch's threads. The
 result is an arm's median time per Langevin step (or per iteration and step) at its best number of
 threads, and its ratio to the best arm of this library. ``--busy N`` does
