@@ -5,7 +5,7 @@
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
 
-inline __global__ void __launch_bounds__(kThreads) uniforms(UniformsParams p) {
+__global__ void __launch_bounds__(kThreads) uniforms(UniformsParams p) {
   const int64_t r = int64_t(blockIdx.x) * kThreads + threadIdx.x;
   if (r < p.rows) p.out[r] = uniform(stream_of(p), uint32_t(p.first_chain + r));
 }
