@@ -14,6 +14,7 @@ from effebm_ext.ops.natural import NaturalCompression
 from effebm_ext.ops.packing import PackedEntries, PackedSigns, PackedUpperBits
 from effebm_ext.ops.perturb import PerturbedPair, perturbed_pair
 from effebm_ext.ops.random_k import RandomK
+from effebm_ext.ops.stochastic_round import from_codes, stochastic_round
 from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
 from effebm_ext.samplers import MALA, Langevin
@@ -41,10 +42,12 @@ __all__ = [
     "Transition",
     "block_sign_compress",
     "drift",
+    "from_codes",
     "langevin_step",
     "langevin_step_",
     "langevin_transition",
     "losses",
     "perturbed_pair",
+    "stochastic_round",
     "topk_compress",
 ]

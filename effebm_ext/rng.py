@@ -17,7 +17,7 @@ from effebm_ext.scalars import as_int
 from effebm_ext.transforms import is_transformed
 
 # Purposes of the contract. The ops use noise, 0, besides.
-COMPRESSION, ACCEPTANCE, RESAMPLING = 1, 2, 3
+COMPRESSION, ACCEPTANCE, RESAMPLING, ROUNDING, STORAGE = 1, 2, 3, 5, 6
 _MAX_OFFSET = 2**56
 _MAX_CHAINS = 2**32
 

@@ -17,7 +17,8 @@ NOISES = [None, 0, 0.3, torch.tensor(0.3), torch.tensor([0.0, 0.5, 2.0])]
 NEUTRAL = {"key": torch.tensor([1, 2]), "offset": 0, "first_chain": 0, "step_size": 0.1,
            "step_sizes": None, "noise_std": None, "noise_stds": None, "compressor": 0,
            "compressor_size": 0, "block_offsets": None, "clip": 0,
-           "clip_limit": 0.0, "bounds": 0, "lower": 0.0, "upper": 0.0}  # fmt: skip
+           "clip_limit": 0.0, "bounds": 0, "lower": 0.0, "upper": 0.0,
+           "stochastic_rounding": False}  # fmt: skip
 
 
 @st.composite
@@ -50,4 +51,5 @@ def cases(draw):
         residual = LAYOUTS[draw(layouts)](normal(*shape, seed=seed + 2, dtype=compute_dtype(dtype)))
     options = {"clip": CLIPS, "bounds": BOUNDS, "noise_std": NOISES[:-1]}
     drawn = {name: draw(st.sampled_from(values)) for name, values in options.items()}
+    drawn["stochastic_rounding"] = dtype.itemsize == 2 and draw(st.booleans())
     return x, grad, draw(st.sampled_from(STEP_SIZES[:-1])), residual, compressor, drawn

@@ -8,13 +8,14 @@
 #include "langevin_step.h"
 #include "packing.h"
 #include "perturb.h"
+#include "stochastic_round.h"
 #include "uniforms.h"
 
 // f(name, parameters) for every kernel: the one list of them.
 #define EFFEBM_KERNELS(f)                                                                     \
   f(langevin_step, LangevinStepParams) f(compress, CompressParams) f(pack_signs, SignsParams) \
       f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) f(perturb, PerturbParams)   \
-          f(uniforms, UniformsParams)
+          f(stochastic_round, StochasticRoundParams) f(uniforms, UniformsParams)
 
 namespace effebm {
 

@@ -7,6 +7,7 @@
 #include "compressors.h"
 #include "dtype.h"
 #include "philox.h"
+#include "stochastic_round.h"
 
 namespace effebm {
 
@@ -41,6 +42,7 @@ struct LangevinStepParams : CompressorParams {
   double clip_limit;
   Bounds bounds;
   double lower, upper;
+  bool stochastic_rounding;  // of 16-bit states; else to nearest
 };
 
 }  // namespace effebm

@@ -29,7 +29,15 @@ EFFEBM_HD Words philox4x32_10(Words counter, uint32_t key0, uint32_t key1) {
 }
 
 // The use of a random word. Two uses never share a stream.
-enum class Purpose : uint32_t { noise = 0, compression, acceptance, resampling, directions };
+enum class Purpose : uint32_t {
+  noise = 0,
+  compression,
+  acceptance,
+  resampling,
+  directions,
+  rounding,
+  storage
+};
 
 constexpr int kOffsetBits = 56;
 

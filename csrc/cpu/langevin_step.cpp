@@ -15,51 +15,69 @@ class Mover {
   using A = Compute<T>;
 
   Mover(const LangevinStepParams& p, const Stream& stream, int64_t r)
-      : scalars_(chain_scalars<A>(p, r)),
-        noise_(stream, chain_of(p, r)),
-        bounds_(p.bounds),
+      : p_(p),
+        scalars_(chain_scalars<A>(p, r)),
+        chain_(chain_of(p, r)),
+        noise_(stream, chain_),
         lower_(storable<T>(p.lower)),
         upper_(storable<T>(p.upper)) {}
 
   void move(int64_t at, int n, const T* x, const A* c, T* out) const {
     const A half_step = scalars_.half_step, noise_std = scalars_.noise_std;
     if (noise_std == 0) {
-      bound(n, out, [x, c, half_step](int i) { return core::move(widen(x[i]), c[i], half_step); });
+      bound(at, n, out,
+            [x, c, half_step](int i) { return core::move(widen(x[i]), c[i], half_step); });
       return;
     }
     alignas(64) float room[kChunk];
     noise_.normals(uint32_t(at / 4), (n + 3) / 4, room);
     const float* normals = room;
-    bound(n, out, [x, c, half_step, noise_std, normals](int i) {
+    bound(at, n, out, [x, c, half_step, noise_std, normals](int i) {
       return fma(noise_std, A(normals[i]), core::move(widen(x[i]), c[i], half_step));
     });
   }
 
  private:
+  template <class F>
+  void bound(int64_t at, int n, T* out, const F& value) const {
+    if constexpr (sizeof(T) == 2) {
+      if (p_.stochastic_rounding) {
+        alignas(64) uint32_t room[kChunk];
+        const Draws draws(stream_of(p_, Purpose::rounding), chain_);
+        draws.words(uint32_t(at / 4), (n + 3) / 4, room);
+        const uint32_t* words = room;
+        return bound(n, out, value,
+                     [words](A v, int i) { return round_at_random<T>(v, words[i]); });
+      }
+    }
+    bound(n, out, value, [](A v, int) { return narrow<T>(v); });
+  }
+
   // One loop for every kind of bounds, so that each is vector code; for that, all that it reads is
   // a local variable.
-  template <class F>
-  void bound(int n, T* out, const F value) const {
+  template <class F, class G>
+  void bound(int n, T* out, const F value, const G stored) const {
     const A lower = lower_, upper = upper_;
-    switch (bounds_) {
+    switch (p_.bounds) {
       case Bounds::none:
         EFFEBM_INDEPENDENT
-        for (int i = 0; i < n; ++i) out[i] = narrow<T>(value(i));
+        for (int i = 0; i < n; ++i) out[i] = stored(value(i), i);
         break;
       case Bounds::clamp:
         EFFEBM_INDEPENDENT
-        for (int i = 0; i < n; ++i) out[i] = narrow<T>(clamp(value(i), lower, upper));
+        for (int i = 0; i < n; ++i) out[i] = stored(clamp(value(i), lower, upper), i);
         break;
       case Bounds::reflect:
         EFFEBM_INDEPENDENT
-        for (int i = 0; i < n; ++i) out[i] = narrow<T>(reflect(value(i), lower, upper));
+        for (int i = 0; i < n; ++i) out[i] = stored(reflect(value(i), lower, upper), i);
         break;
     }
   }
 
+  const LangevinStepParams& p_;
   ChainScalars<A> scalars_;
+  uint32_t chain_;
   Draws noise_;
-  Bounds bounds_;
   A lower_, upper_;
 };
 

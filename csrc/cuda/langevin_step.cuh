@@ -14,7 +14,10 @@ struct StepFamily {
   StepParams<T> p;
 
   bool reports() const { return !p.x || p.drift || p.row_sums_of != RowSums::none; }
-  bool is_plain() const { return !p.residual && p.clip == Clip::none && p.bounds == Bounds::none; }
+  bool is_plain() const {
+    return !p.residual && p.clip == Clip::none && p.bounds == Bounds::none &&
+           !p.stochastic_rounding;
+  }
   bool has_vectors(int N) const {
     return whole_vectors<T>(p.x, p.dim, N) && whole_vectors<T>(p.out, p.dim, N) &&
            whole_vectors<T>(p.grad, p.dim, N) && whole_vectors<A>(p.residual, p.dim, N) &&

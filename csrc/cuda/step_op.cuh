@@ -33,7 +33,7 @@ struct StepParams : LangevinStepParams {
   }
 };
 
-// plain: no residual, clip or bounds, so that a thread has few registers.
+// plain: no residual, clip, bounds or stochastic rounding, so that a thread has few registers.
 // full: these are asked for at run time, in branches that all threads take alike.
 // reports: full, and the step reports its drift or sums over rows, also where there is no state and
 // it only reports.
@@ -173,9 +173,19 @@ struct StepOp {
     }
     T v[N];
     for (int i = 0; i < N; ++i) v[i] = narrow<T>(moved[i]);
+    if constexpr (!kPlain && sizeof(T) == 2)
+      if (p.stochastic_rounding) round_at_random_by(p, place, moved, v);
     store<Access>(static_cast<T*>(p.out) + place.at, place.n, v);
     if constexpr (kHasSums)
       for (int i = 0; i < N; ++i) s.delta[i] = widen(v[i]) - widen(s.x[i]);
+  }
+
+  static __device__ void round_at_random_by(const Params& p, const Place& place,
+                                            const A (&moved)[N], T (&v)[N]) {
+    static_assert(N == kQuad, "a thread draws the words of one quad");
+    const Words words = draw(stream_of(p, Purpose::rounding), chain_of(p, place.row),
+                             uint32_t(place.begin / kQuad));
+    for (int i = 0; i < N; ++i) v[i] = round_at_random<T>(moved[i], words.w[i]);
   }
 
   static __device__ RowTerms terms_of(const Params& p, const Place& place, const Input& in,

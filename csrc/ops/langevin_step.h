@@ -23,11 +23,12 @@ struct DriftArguments {
   double clip_limit = from.take<double>();
 };
 
-struct BoundsArguments {
+struct StoreArguments {
   Arguments& from;
   Bounds bounds = Bounds(from.take<int64_t>());
   double lower = from.take<double>();
   double upper = from.take<double>();
+  bool stochastic_rounding = from.take<bool>();
 };
 
 // Parameters of what a step does to the gradient before it moves the state.
@@ -70,12 +71,15 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   const KeyArguments<Tensor> k{next};
   const ScaleArguments scales{next};
   const DriftArguments drift{next};
-  const BoundsArguments b{next};
+  const StoreArguments s{next};
   check_same_shape(x, grad, "grad");
   check_dtype_and_device(x, grad, x.scalar_type(), "grad");
-  STD_TORCH_CHECK(b.bounds >= Bounds::none && b.bounds <= Bounds::reflect, "bounds: unknown code");
-  STD_TORCH_CHECK(b.bounds == Bounds::none || b.lower <= b.upper,
-                  "bounds: expected lower <= upper, got ", b.lower, " and ", b.upper);
+  STD_TORCH_CHECK(s.bounds >= Bounds::none && s.bounds <= Bounds::reflect, "bounds: unknown code");
+  STD_TORCH_CHECK(s.bounds == Bounds::none || s.lower <= s.upper,
+                  "bounds: expected lower <= upper, got ", s.lower, " and ", s.upper);
+  STD_TORCH_CHECK(!s.stochastic_rounding || x.element_size() == 2,
+                  "stochastic_rounding: expected x in bfloat16 or float16, got ",
+                  torch::headeronly::toString(x.scalar_type()));
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);
   const ChainScalar steps = chain_scalar(unaliased(scales.step_sizes, out), x, "step_size");
@@ -95,9 +99,10 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   p.noise_std = scales.noise_std.value_or(0.0);
   p.noise_stds = noises.data;
   p.noise_stds_stride = noises.stride;
-  p.bounds = b.bounds;
-  p.lower = b.lower;
-  p.upper = b.upper;
+  p.bounds = s.bounds;
+  p.lower = s.lower;
+  p.upper = s.upper;
+  p.stochastic_rounding = s.stochastic_rounding;
   if (x.numel() > 0) run(&Kernels::langevin_step, p, x);
 }
 
@@ -123,4 +128,5 @@ inline Tensor new_row_sums(const Tensor& x) {
 #define EFFEBM_STEP_SCHEMA                                            \
   "Tensor key, SymInt offset, SymInt first_chain, "                   \
   "float step_size, Tensor? step_sizes=None, float? noise_std=None, " \
-  "Tensor? noise_stds=None, " EFFEBM_DRIFT_SCHEMA ", int bounds=0, float lower=0, float upper=0"
+  "Tensor? noise_stds=None, " EFFEBM_DRIFT_SCHEMA                     \
+  ", int bounds=0, float lower=0, float upper=0, bool stochastic_rounding=False"

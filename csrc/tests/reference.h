@@ -113,6 +113,19 @@ A reference_natural(A u, uint32_t word, int mantissa_bits) {
   return std::copysign(A(std::ldexp(size, spacing)), u);
 }
 
+// Away from zero if what lies above the neighbour nearer to zero and the word's upper bits make a
+// whole.
+template <class T>
+T reference_rounded(float v, uint32_t word) {
+  if (!std::isfinite(v) || v == 0) return narrow<T>(v);
+  const bool is_brain = std::is_same_v<T, bfloat16>;
+  const int mantissa_bits = is_brain ? 7 : 10, least_exponent = is_brain ? -126 : -14;
+  const int spacing = std::max(std::ilogb(v), least_exponent) - mantissa_bits;
+  const double scaled = std::ldexp(std::fabs(double(v)), -spacing), below = std::floor(scaled);
+  const bool up = scaled - below + std::ldexp(double(word >> 16), -16) >= 1;
+  return narrow<T>(std::copysign(float(std::ldexp(below + up, spacing)), v));
+}
+
 template <class A>
 A reference_bounds(Bounds bounds, A v, A lower, A upper) {
   if (bounds == Bounds::none || std::isnan(v)) return v;
@@ -164,6 +177,8 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
       c[i] = reference_natural(u[i], words[i], int(p.compressor_size));
 
   const Stream stream = make_stream(seed, offset, Purpose::noise);
+  const std::vector<uint32_t> rounding = reference_words(
+      make_stream(seed, offset, Purpose::rounding), uint32_t(p.first_chain + r), p.dim);
   std::vector<A> products, drift_squares;
   for (int64_t i = 0; i < p.dim; ++i) {
     const A before = widen(out[i]);
@@ -172,7 +187,10 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
     A v = std::fma(-(step / 2), c[size_t(i)], widen(out[i]));
     if (noise_std != 0) v = std::fma(noise_std, A(normals[i % 4]), v);
     const A lower = widen(of<T>(p.lower)), upper = widen(of<T>(p.upper));
-    out[i] = narrow<T>(reference_bounds(p.bounds, v, lower, upper));
+    v = reference_bounds(p.bounds, v, lower, upper);
+    out[i] = narrow<T>(v);
+    if constexpr (sizeof(T) == 2)
+      if (p.stochastic_rounding) out[i] = reference_rounded<T>(v, rounding[size_t(i)]);
     if (residual) residual[i] = u[size_t(i)] - c[size_t(i)];
     drift[i] = c[size_t(i)];
     products.push_back(drift[i] * (widen(out[i]) - before) + A(0));

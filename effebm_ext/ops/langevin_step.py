@@ -25,8 +25,9 @@ from effebm_ext.ops.clip import clip_with_statistics
 from effebm_ext.ops.compressor import Compressor, FusedCompressor, is_black_box
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import differentiable_step
+from effebm_ext.ops.stochastic_round import stochastic_round_reference
 from effebm_ext.reference import fma, normals, sqrt
-from effebm_ext.rng import Rng
+from effebm_ext.rng import Key, Rng
 
 _STEP_INPLACE = torch.ops.effebm.langevin_step_.default
 
@@ -42,6 +43,7 @@ def langevin_step_(
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
     statistics: Tensor | None = None,
+    stochastic_rounding: bool = False,
     rng: Rng = None,
 ) -> Tensor:
     """One Langevin step in place, every tensor read and written once::
@@ -70,6 +72,9 @@ def langevin_step_(
         residual: float32 (float64 for float64 states), x's shape; written. Needs a compressor.
         statistics: float32 (float64 for float64 states) ``(n_chains, 2)``, contiguous; written: the
             sum of squares of each chain's gradient, and how many of its elements clip changed.
+        stochastic_rounding: round the new state, bfloat16 or float16, to one of its two neighbours
+            at random, so that the mean is kept and no step is too small to move a chain; False:
+            round to nearest.
         rng: a :class:`~effebm_ext.Key` (advance it with ``key.at(step)``), a torch.Generator on
             x's device, or None for torch's default generator.
 
@@ -95,7 +100,7 @@ def langevin_step_(
     if statistics is not None:
         _check_statistics(statistics, x)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding)
     if is_black_box(compressor):
         check_apart(x, grad, "x and grad", may_be_same=True)
         check_not_negated(x, "x")
@@ -132,13 +137,15 @@ def langevin_step(
     noise_std: float | Tensor | None = None,
     clip: Clip | None = None,
     bounds: Bounds | None = None,
+    stochastic_rounding: bool = False,
     rng: Rng = None,
 ) -> Tensor:
     """One Langevin step into a new tensor: :func:`langevin_step_` without error feedback.
 
     Differentiable almost everywhere in x and grad, in reverse and in forward mode, for a given draw
     of the noise: a clipped element and one that bounds have stopped have derivative 0, a mirrored
-    one -1, compressors theirs.
+    one -1, compressors theirs, and rounding 1. A stochastic rounding behind a compressor that is a
+    function refuses derivatives.
 
     ``torch.vmap`` folds its axis into the chains. A step with noise then obeys its ``randomness``:
     under ``"different"`` chains are numbered on from slice to slice, after those of the first;
@@ -155,7 +162,7 @@ def langevin_step(
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding)
     if is_black_box(compressor):
         return black_box_step(x, grad, None, compressor, clip, call).x
     return differentiable_step(x, grad, call)
@@ -184,6 +191,7 @@ def langevin_step_reference(
     clip: Clip | None = None,
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
+    stochastic_rounding: bool = False,
     seed: int = 0,
     offset: int = 0,
     first_chain: int = 0,
@@ -215,4 +223,6 @@ def langevin_step_reference(
     if limits is not None:
         state = limits.apply(state, x.dtype)
     new_residual = None if residual is None else (u - c).reshape(x.shape)
+    if stochastic_rounding:
+        state = stochastic_round_reference(state, x.dtype, rng=Key(seed, offset, first_chain))
     return state.to(x.dtype).reshape(x.shape), new_residual

@@ -53,6 +53,7 @@ def langevin_transition(
     clip: Clip | None = None,
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
+    stochastic_rounding: bool = False,
     rng: Rng = None,
 ) -> Transition:
     """A Langevin step into a new tensor, with its drift and the sums over chains that Metropolis
@@ -82,7 +83,7 @@ def langevin_transition(
     if residual is not None:
         check_residual(residual, x, compressor)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng)
+    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding)
     if is_black_box(compressor):
         with torch.no_grad():  # the function may have parameters
             step = black_box_step(x, grad, residual, compressor, clip, call)

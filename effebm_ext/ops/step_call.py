@@ -22,6 +22,8 @@ from effebm_ext.ops.compressor import (
 )
 from effebm_ext.rng import Rng, key_arguments
 
+_UNBOUNDED: tuple[object, ...] = (_C.BOUNDS_NONE, 0.0, 0.0)
+
 
 @dataclasses.dataclass(frozen=True)
 class StepCall:
@@ -37,6 +39,7 @@ class StepCall:
         compressor_arguments: the code, the size and the block offsets by which they know it.
         clip: of the gradient.
         bounds: of the new state.
+        stochastic_rounding: of the new state, which has 16 bits; else it is rounded to nearest.
     """
 
     key: KeyArguments
@@ -46,6 +49,7 @@ class StepCall:
     compressor_arguments: CompressorArguments = NO_COMPRESSOR
     clip: Clip | None = None
     bounds: Clamp | Reflect | None = None
+    stochastic_rounding: bool = False
 
     @classmethod
     def of(
@@ -57,6 +61,7 @@ class StepCall:
         clip: Clip | None = None,
         bounds: Bounds | None = None,
         rng: Rng = None,
+        stochastic_rounding: bool = False,
     ) -> StepCall:
         """The call for the state ``x``. The arguments are those of
         :func:`effebm_ext.langevin_step_`, which says what is raised. A generator draws its key
@@ -81,6 +86,13 @@ class StepCall:
                 own["clip"] = clip
         if bounds is not None:
             own["bounds"] = as_bounds(bounds)
+        if stochastic_rounding:
+            if x.element_size() != 2:
+                raise ValueError(
+                    "stochastic_rounding: expected a state of bfloat16 or float16, as longer ones "
+                    f"are stored as they are computed, got {x.dtype}"
+                )
+            own["stochastic_rounding"], noiseless = True, False
         own["key"] = key_arguments(rng, x, noiseless)
         return call
 
@@ -88,11 +100,13 @@ class StepCall:
         """The arguments of the ops, in the order of their schemas, without trailing defaults: every
         argument of an op takes its time."""
         compressor, clip, bounds = self.compressor, self.clip, self.bounds
-        if bounds is not None:
+        if bounds is not None or self.stochastic_rounding:
             code, limit = (_C.CLIP_NONE, 0.0) if clip is None else (clip.code, clip.limit)
             drift = *self.compressor_arguments, code, limit
-            ends = bounds.code, bounds.lower, bounds.upper
-            return *self.key, *self.step_size, *self.noise_std, *drift, *ends
+            stored = _UNBOUNDED if bounds is None else (bounds.code, bounds.lower, bounds.upper)
+            if self.stochastic_rounding:
+                stored = *stored, True
+            return *self.key, *self.step_size, *self.noise_std, *drift, *stored
         if clip is not None:
             drift = *self.compressor_arguments, clip.code, clip.limit
             return *self.key, *self.step_size, *self.noise_std, *drift
@@ -105,6 +119,10 @@ class StepCall:
 
     def without_bounds(self) -> StepCall:
         return dataclasses.replace(self, bounds=None)
+
+    def before_storing(self) -> StepCall:
+        """The same call without what is done to a 16-bit state as it is stored."""
+        return dataclasses.replace(self, bounds=None, stochastic_rounding=False)
 
     def step_size_for(self, x: Tensor) -> float | Tensor:
         """The step size: a number, or a tensor against the axes of ``x``."""

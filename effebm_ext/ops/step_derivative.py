@@ -12,6 +12,7 @@ from effebm_ext.ops.checks import compute_dtype, is_differentiated
 from effebm_ext.ops.clip import clip_gradient
 from effebm_ext.ops.compressor import is_random
 from effebm_ext.ops.step_call import StepCall
+from effebm_ext.ops.stochastic_round import round_by
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.transforms import forward_formula, is_transformed
 
@@ -31,11 +32,15 @@ def differentiable_step(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
 def step_along(x: Tensor, c: Tensor, call: StepCall) -> Tensor:
     """The step from ``x`` along a drift ``c`` of the compute dtype, in the bits of a step whose
     compressor gives ``c``. The call itself is without a drift."""
-    if x.dtype == c.dtype or call.bounds is None:
-        return differentiable_step(x.to(c.dtype), c, call).to(x.dtype)
+    if x.dtype == c.dtype:
+        return differentiable_step(x, c, call)
     # A 16-bit state is computed with in float32 and rounded once, at the end; its bounds before.
-    free = differentiable_step(x.to(c.dtype), c, call.without_bounds())
-    return call.bounds.apply(free, x.dtype).to(x.dtype)
+    moved = differentiable_step(x.to(c.dtype), c, call.before_storing())
+    if call.bounds is not None:
+        moved = call.bounds.apply(moved, x.dtype)
+    if not call.stochastic_rounding:
+        return moved.to(x.dtype)
+    return round_by(moved, x.dtype, call.key)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -105,7 +110,7 @@ def _free(x: Tensor, grad: Tensor, call: StepCall) -> Tensor:
 
 def _draws(arguments: Mapping[str, Any]) -> bool:
     noise = arguments["noise_std"] != 0 or arguments["noise_stds"] is not None
-    return noise or is_random(arguments)
+    return noise or is_random(arguments) or arguments["stochastic_rounding"]
 
 
 torch.library.register_vmap(

@@ -53,6 +53,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         clip, bounds: as in :func:`effebm_ext.langevin_step_`.
         statistics: find the norm of the gradients and the fraction that is clipped, in the same
             pass as the step.
+        stochastic_rounding: as in :func:`effebm_ext.langevin_step_`: for states of bfloat16 or
+            float16.
         on_divergence: leave chains that diverge as they are (keep), raise a NonFiniteError (raise),
             or put them back to their x0 (restart).
         compile: make energy and gradient one graph by torch.compile; a warning says so if this is
@@ -95,6 +97,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         clip: Clip | None = None,
         bounds: Bounds | None = None,
         statistics: bool = False,
+        stochastic_rounding: bool = False,
         on_divergence: OnDivergence = "keep",
         compile: bool = False,
         gradient_dtype: torch.dtype | None = None,
@@ -123,6 +126,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.compressor, self.error_feedback = compressor, error_feedback
         self._keeping_dtype = keeping_dtype(compressor)
         self.clip, self.bounds, self.statistics = clip, as_bounds(bounds), statistics
+        self.stochastic_rounding = stochastic_rounding
         self.on_divergence, self.shards = on_divergence, as_int(shards, "shards")
         if self.shards < 1:
             raise ValueError(f"shards: expected at least 1, got {shards}")
@@ -200,7 +204,9 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         if trajectory == "packed":
             check_packable(self.compressor, restarts=self.on_divergence == "restart")
-            packed = PackedTrajectory(state.x.clone(), state.key, self.bounds, thin)
+            packed = PackedTrajectory(
+                state.x.clone(), state.key, self.bounds, self.stochastic_rounding, thin
+            )
             info = self._record_(state, n_steps, thin, packed)
             return Run(state.x, packed, info)
         kept = state.x.new_empty(n_steps // thin, *state.x.shape)

@@ -42,6 +42,7 @@ class LangevinSteps:
     clip: Clip | None
     bounds: Bounds | None
     statistics: bool
+    stochastic_rounding: bool
     on_divergence: OnDivergence
     shards: int
     _divergence: Divergence
@@ -169,6 +170,7 @@ class LangevinSteps:
             "clip": self.clip,
             "bounds": self.bounds,
             "residual": state.residual,
+            "stochastic_rounding": self.stochastic_rounding,
             "rng": state.key.at(state.step),
         }
 

@@ -27,6 +27,7 @@ class PackedTrajectory:
         x0: the starts of the chains, ``(n_chains, *event)``.
         key: names the noise; step ``i`` used ``key.at(i)``.
         bounds: the bounds of the states.
+        stochastic_rounding: how 16-bit states were rounded.
         thin: states are kept after every ``thin`` steps.
         drifts: the drift of every step, packed without loss.
         step_sizes, noise_stds: the values of every step, as the step took them.
@@ -35,6 +36,7 @@ class PackedTrajectory:
     x0: Tensor
     key: Key
     bounds: Bounds | None = None
+    stochastic_rounding: bool = False
     thin: int = 1
     drifts: list[Packed] = dataclasses.field(default_factory=list)
     step_sizes: list[float | Tensor] = dataclasses.field(default_factory=list)
@@ -62,7 +64,12 @@ class PackedTrajectory:
         steps = zip(self.drifts, self.step_sizes, self.noise_stds, strict=True)
         for step, (drift, step_size, noise_std) in enumerate(steps):
             call = StepCall.of(
-                x, step_size, noise_std=noise_std, bounds=self.bounds, rng=self.key.at(step)
+                x,
+                step_size,
+                noise_std=noise_std,
+                bounds=self.bounds,
+                rng=self.key.at(step),
+                stochastic_rounding=self.stochastic_rounding,
             )
             x = step_along(x, drift.unpack(), call)
             if (step + 1) % self.thin == 0:
