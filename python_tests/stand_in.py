@@ -89,6 +89,8 @@ class StandIn(TorchFunctionMode):
             return _ANSWERS[func]
         if there and func in (Tensor.numpy, Tensor.__array__):
             raise TypeError(f"can't convert a tensor on {DEVICE} to NumPy: move it with .cpu()")
+        if func is Tensor.pin_memory:  # which torch refuses without a GPU
+            func = Tensor.clone
         place = _place(func, args, kwargs)
         if there or isinstance(func, (OpOverload, OpOverloadPacket)):
             _check_devices(func, args, tensors, bool(there))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 from effebm_ext.scalars import as_int
@@ -23,13 +24,17 @@ class ReplayBuffer:
     Args:
         sampler: any sampler, which moves the chains; its energy is the model in training. All
             chains have the same step size, since a chain is in another row each time.
-        x0: the buffer, ``(size, *event)``; copied.
+        x0: the buffer, ``(size, *event)``; copied. Or, with ``size``, a function that maps n to n
+            chains: it is asked for a few at a time, so that the buffer is never whole in the dtype
+            in which chains move.
         n_chains: the number of chains drawn at a time, without replacement, at most ``size``.
         generator: CPU generator of the draws.
         rng: a Key, a torch.Generator, or None.
         restart: restarts some of the drawn chains; None: no chain ever restarts.
         energy_kwargs: keyword arguments of the energy; values per chain have the first axis
             ``size``.
+        size: the number of chains in the buffer; only if x0 is a function.
+        storage: how chains are kept while they rest; None: as they move.
 
     Raises:
         TypeError: the sampler has a step size per chain (:meth:`advance` raises this for a schedule
@@ -40,23 +45,33 @@ class ReplayBuffer:
     def __init__(
         self,
         sampler: Sampler[Any],
-        x0: Tensor,
+        x0: Tensor | Callable[[int], Tensor],
         *,
         n_chains: int,
         generator: torch.Generator,
         rng: Rng = None,
         restart: Restart | None = None,
         energy_kwargs: Mapping[str, Any] | None = None,
+        size: int | None = None,
+        storage: Storage | None = None,
     ) -> None:
+        if isinstance(x0, Tensor) != (size is None):
+            raise TypeError(
+                "size: expected the number of chains if and only if x0 is a function, got "
+                f"{size} with x0 of type {type(x0).__name__}"
+            )
+        size = len(x0) if isinstance(x0, Tensor) else as_int(size, "size")
         n_chains = as_int(n_chains, "n_chains")
-        if not 1 <= n_chains <= len(x0):
+        if not 1 <= n_chains <= size:
             raise ValueError(
-                f"n_chains: expected 1 to {len(x0)}, the size of the buffer, got {n_chains}"
+                f"n_chains: expected 1 to {size}, the size of the buffer, got {n_chains}"
             )
         self.sampler, self.n_chains, self.restart = _with_one_step_size(sampler), n_chains, restart
         self.generator = generator
-        self.buffer: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
-        self.state: LangevinState = self.buffer.take(torch.arange(n_chains, device=x0.device))
+        self.storage = Storage() if storage is None else storage
+        parts = [x0] if isinstance(x0, Tensor) else _parts(x0, size, n_chains)
+        self.buffer: LangevinState = self._filled(size, parts, rng, dict(energy_kwargs or {}))
+        self.state: LangevinState = self._taken(torch.arange(n_chains))
 
     @property
     def x(self) -> Tensor:
@@ -66,13 +81,12 @@ class ReplayBuffer:
     def advance(self, n_steps: int) -> StepInfo:
         """Draws chains from the buffer, moves them by ``n_steps`` steps, and puts them back."""
         rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]
-        rows = rows.to(self.buffer.x.device)
-        self.state = self.buffer.take(rows)  # has the buffer's step: no noise is used twice
+        self.state = self._taken(rows)  # has the buffer's step: no noise is used twice
         if self.restart is not None:
             self.restart.apply_(self.state)
         self.sampler.refresh_(self.state)
         info = self.sampler.advance_(self.state, n_steps)
-        self.buffer.put_(rows, self.state)
+        self.buffer.put_(rows.to(self.buffer.x.device), self.storage.stored(self.state))
         return info
 
     def state_dict(self) -> dict[str, Any]:
@@ -87,6 +101,42 @@ class ReplayBuffer:
         """
         buffer = self.buffer.loaded(state["buffer"])
         self.state, self.buffer = self.state.loaded(state), buffer
+
+    def _taken(self, rows: Tensor) -> LangevinState:
+        kept = self.buffer.take(rows.to(self.buffer.x.device))
+        return self.storage.fetched(kept, self._device)
+
+    def _filled(
+        self, size: int, parts: Iterable[Tensor], rng: Rng, energy_kwargs: dict[str, Any]
+    ) -> LangevinState:
+        """Returns the buffer of the chains of all parts, which are made one after the other."""
+        buffer, begin = None, 0
+        for x0 in parts:
+            end = begin + len(x0)
+            kwargs = {
+                name: value[begin:end] if _has_rows(value, size) else value
+                for name, value in energy_kwargs.items()
+            }
+            state = self.sampler.init(x0, rng=rng, energy_kwargs=kwargs)
+            kept = self.storage.stored(state)
+            if buffer is None:
+                self._device, key = x0.device, state.key
+                if end == size:
+                    return kept
+                buffer = kept.mapped(lambda t: t.new_empty(size, *t.shape[1:]))
+            buffer.put_(torch.arange(begin, end, device=kept.x.device), kept)
+            begin, rng = end, key
+        assert buffer is not None  # there is at least one chain
+        return buffer
+
+
+def _has_rows(value: Any, n: int) -> bool:
+    return isinstance(value, Tensor) and value.shape[:1] == (n,)
+
+
+def _parts(starts: Callable[[int], Tensor], size: int, at_most: int) -> Iterator[Tensor]:
+    for begin in range(0, size, at_most):
+        yield starts(min(at_most, size - begin))
 
 
 def _with_one_step_size(sampler: Sampler[Any]) -> Sampler[Any]:

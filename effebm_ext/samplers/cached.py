@@ -31,8 +31,9 @@ class CachedState(LangevinState):
     energy: Tensor = dataclasses.field(kw_only=True)
     drift: CachedDrift = dataclasses.field(kw_only=True)
 
-    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
-        mapped = super()._mapped(function)
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Does what :meth:`LangevinState.mapped` does, for the drift too."""
+        mapped = super().mapped(function)
         if not isinstance(self.drift, Tensor):
             mapped.drift = self.drift.mapped(function)
         return mapped

@@ -46,7 +46,7 @@ class LangevinState:
 
     def clone(self) -> Self:
         """Returns a copy that shares only the energy_kwargs that all chains share."""
-        return self._mapped(torch.clone)
+        return self.mapped(torch.clone)
 
     def values_per_chain(self) -> dict[str, Tensor]:
         """Returns the energy_kwargs that hold a value per chain, ``(n_chains, ...)`` each."""
@@ -60,18 +60,23 @@ class LangevinState:
         """Returns copies of the chains ``rows`` (int64 ``(m,)``, on their device), with what
         belongs to them. Key and step stay, so the copies add the noise of chains 0 to m - 1. A
         sampler's step sizes per chain are no part of the state and go by row."""
-        return self._mapped(lambda t: t[rows])
+        return self.mapped(lambda t: t[rows])
+
+    def to(self, device: torch.device | str) -> Self:
+        """Returns the chains on a device; what all chains share stays where it is. Copies from
+        pinned memory do not wait."""
+        return self.mapped(lambda t: t.to(device, non_blocking=t.is_cpu))
 
     def part(self, rows: slice) -> Self:
         """Returns the chains ``rows`` without a copy: the part shares their memory, and its chains
         add the noise that they add in the whole. Autograd does not learn that a part has written
         there, so that it does not refuse the gradients of other parts."""
-        part = self._mapped(lambda t: t[rows].data)
+        part = self.mapped(lambda t: t[rows].data)
         first_chain = self.key.first_chain + rows.indices(len(self.x))[0]
         part.key = dataclasses.replace(self.key, first_chain=first_chain)
         return part
 
-    def _mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Returns the state with a function applied to all tensors that belong to the chains."""
         values = {name: function(value) for name, value in self.values_per_chain().items()}
         own: dict[str, Any] = {name: function(value) for name, value in self._tensors().items()}
@@ -123,6 +128,10 @@ class LangevinState:
             if saved[name].shape != value.shape:
                 raise ValueError(
                     f"chains: expected {name} {tuple(value.shape)}, got {tuple(saved[name].shape)}"
+                )
+            if saved[name].dtype != value.dtype:
+                raise ValueError(
+                    f"chains: expected {name} in {value.dtype}, got {saved[name].dtype}"
                 )
         values = {name: v.to(like[name].device, copy=True) for name, v in values.items()}
         return dataclasses.replace(
