@@ -112,7 +112,8 @@ def result(run: Path) -> tuple[object, list[dict[str, float]]]:
 
     def plain(value: object) -> object:
         if isinstance(value, torch.Tensor):
-            return (str(value.dtype), tuple(value.shape), value.numpy().tobytes())
+            octets = value.reshape(-1).view(torch.uint8)  # NumPy has not all dtypes
+            return (str(value.dtype), tuple(value.shape), octets.numpy().tobytes())
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -23,6 +23,12 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
 }
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_BUFFER_DTYPES = {
+    "float32": None,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "uint8": torch.uint8,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +74,15 @@ class CommonOptions:
     )
     buffer_size: int = option(
         0, "chains in the replay buffer; 0: no buffer, all chains persist and are moved", at_least=0
+    )
+    buffer_dtype: str = option(
+        "float32",
+        "dtype in which the chains of the replay buffer rest: float32, bfloat16, float16 or uint8; "
+        "uint8 holds the range of the data, widened by four standard deviations of their noise",
+        names=tuple(_BUFFER_DTYPES),
+    )
+    buffer_device: str | None = option(
+        None, "where the chains of the replay buffer rest [default: where they move]"
     )
     restart_probability: float = option(
         0.0, "probability that a chain begins anew before it is moved", at_least=0, at_most=1
@@ -150,6 +165,10 @@ class CommonOptions:
             raise ValueError(
                 f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
             )
+        for name in ("buffer_dtype", "buffer_device"):
+            value, default = getattr(self, name), getattr(CommonOptions, name)
+            if value != default and not self.buffer_size:
+                raise ValueError(f"{name}: expected none without a replay buffer, got {value}")
         if self.evaluate_every and not self.ais_steps:
             raise ValueError(
                 f"ais_steps: expected > 0 to evaluate every {self.evaluate_every} iterations, got 0"
@@ -172,6 +191,11 @@ class CommonOptions:
     def chain_gradient_dtype(self) -> torch.dtype | None:
         """The dtype that the option ``gradient_dtype`` names, as samplers take it."""
         return _DTYPES[self.gradient_dtype]
+
+    @property
+    def chain_buffer_dtype(self) -> torch.dtype | None:
+        """The dtype that the option ``buffer_dtype`` names; None: the dtype of the chains."""
+        return _BUFFER_DTYPES[self.buffer_dtype]
 
     def learning_rate_share(self, iteration: int) -> float:
         """Returns the remaining share of the learning rate after ``iteration`` iterations."""

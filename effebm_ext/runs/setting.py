@@ -14,6 +14,7 @@ from effebm_ext.batches import spread_labels
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.samplers import Langevin
@@ -69,7 +70,9 @@ class Setting:
                 config.restart_probability, self.noise, self.generator, self.noise_kwargs
             )
         size = config.buffer_size or config.chains
-        x0, kwargs = self.noise(size).to(self.device), {}
+        storage = self._storage()
+        x0 = self._start if storage else self._start(size)
+        kwargs = {}
         if self.labels is not None:
             kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
         sampler = langevin(config, self.energy, self.step_size)
@@ -78,11 +81,34 @@ class Setting:
             "restart": restart,
             "energy_kwargs": kwargs,
         }
-        if config.buffer_size:
-            return ReplayBuffer(
-                sampler, x0, n_chains=config.chains, generator=self.generator, **options
-            )
-        return PersistentChains(sampler, x0, **options)
+        if not config.buffer_size:
+            return PersistentChains(sampler, x0, **options)
+        return ReplayBuffer(
+            sampler,
+            x0,
+            size=size if storage else None,
+            n_chains=config.chains,
+            generator=self.generator,
+            storage=storage,
+            **options,
+        )
+
+    def _start(self, n: int) -> Tensor:
+        return self.noise(n).to(self.device)
+
+    def _storage(self) -> Storage | None:
+        """Returns how the replay buffer keeps its chains; None: as they move."""
+        config, limits = self.config, None
+        dtype, device = config.chain_buffer_dtype, config.buffer_device
+        if dtype is None and device is None:
+            return None
+        if dtype == torch.uint8:
+            assert config.data_noise is not None  # the options are resolved
+            assert config.step_size is not None
+            step_size = max(config.step_size, config.step_size_end or 0.0)
+            margin = 4 * math.hypot(config.data_noise, math.sqrt(step_size))
+            limits = float(self.data.min()) - margin, float(self.data.max()) + margin
+        return Storage(dtype, limits, device)
 
 
 def langevin(

@@ -67,7 +67,7 @@ def test_none_passes_only_where_it_is_declared():
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     optional = {"compressor", "error_feedback", "step_size", "step_size_end", "data_noise",
                 "fd_epsilon", "energy_l2", "learning_rate_schedule", "optimizer",
-                "max_grad_norm"}  # fmt: skip
+                "max_grad_norm", "buffer_device"}  # fmt: skip
     TrainConfig(**dict.fromkeys(optional))
     for name in fields - optional:
         with pytest.raises(TypeError, match=f"{name}: expected .*, got None"):
@@ -197,3 +197,11 @@ def test_a_default_that_is_none_in_config_json_is_resolved(effebm, tmp_path):
 def test_older_runs_that_kept_all_entries_still_load():
     with pytest.warns(UserWarning, match="topk:1.0 is a ratio and keeps all"):
         assert TrainConfig(compressor="topk:1.0").compressor == "topk:1.0"
+
+
+@pytest.mark.parametrize("option", [{"buffer_dtype": "uint8"}, {"buffer_device": "cpu"}])
+def test_a_kind_of_buffer_without_a_buffer_is_refused(option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"{name}: expected none without a replay buffer"):
+        TrainConfig(**option)
+    TrainConfig(**option, buffer_size=1000)

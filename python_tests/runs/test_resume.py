@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from kill_and_resume import result
 
 from effebm_ext.runs import checkpoint
@@ -53,6 +54,17 @@ def test_a_resumed_conditional_run_has_the_same_labels(effebm, interrupted, tmp_
     chains = checkpoint.load(run / "checkpoint.pt")["trainer"]["chains"]
     assert chains["energy_kwargs"]["y"].shape == (4,)
     assert chains["buffer"]["energy_kwargs"]["y"].shape == (9,)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "uint8"])
+def test_a_resumed_buffer_of_short_numbers_goes_on(effebm, interrupted, tmp_path, dtype):
+    options = ["--buffer-size", "9", "--buffer-dtype", dtype, "--buffer-device", "cpu"]
+    assert effebm("train", "--out", tmp_path / "whole", *RUN, *options)[0] == 0
+    run = interrupted(7, *options)
+    assert effebm("train", "--resume", run)[0] == 0
+    assert result(run) == result(tmp_path / "whole")
+    buffer = checkpoint.load(run / "checkpoint.pt")["trainer"]["chains"]["buffer"]
+    assert buffer["x"].dtype == getattr(torch, dtype)
 
 
 def test_resuming_a_finished_run_changes_nothing(effebm, tmp_path, whole):

@@ -133,8 +133,9 @@ def on_device(t: Tensor, shift: int = 0) -> Tensor:
 
 
 def array_of(t: Tensor) -> np.ndarray:
-    """Returns a tensor's memory as an array, and 16-bit floats as their bits."""
-    return t.view(torch.int16).numpy() if t.element_size() == 2 else t.numpy()
+    """Returns a tensor's memory as an array, and floats of 8 and 16 bits as their bits."""
+    integers = {1: torch.uint8, 2: torch.int16}.get(t.element_size())
+    return t.numpy() if integers is None else t.view(integers).numpy()
 
 
 def _buffers(
