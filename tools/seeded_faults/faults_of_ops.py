@@ -7,6 +7,7 @@ from fault import SYNC, Fault
 STEP, STEPS, ELEMENTS = (f"cuda/{name}.cuh" for name in ("step_op", "langevin_step", "elements"))
 COMPRESSORS, CLIP, NATURAL = "core/compressors.h", "core/clip.h", "core/natural.h"
 PACK, PERTURB, UNIFORMS = (f"cuda/{name}.cu" for name in ("packing", "perturb", "uniforms"))
+ROUND, ROUNDING = "cuda/stochastic_round.cu", "core/stochastic_round.h"
 
 FAULTS_OF_OPS = [
     # the step
@@ -82,6 +83,20 @@ FAULTS_OF_OPS = [
     Fault("natural: dropped bits stay", NATURAL, " & ~(step - 1)", ""),
     Fault("natural: the largest become infinite", NATURAL, "KeyOf<A>::infinity - step",
           "KeyOf<A>::infinity"),
+    # stochastic rounding
+    Fault("rounding: words of the noise", STEP, "Purpose::rounding", "Purpose::noise"),
+    Fault("rounding: one word for a quad", STEP, "words.w[i]", "words.w[0]"),
+    Fault("rounding: first_chain ignored in steps", STEP,
+          "chain_of(p, place.row)", "uint32_t(place.row)", 1),
+    Fault("rounding: left out of plain steps", STEPS, " &&\n           !p.stochastic_rounding", ""),
+    Fault("rounding: first_chain ignored", ROUND,
+          "uint32_t(p.first_chain + place.row)", "uint32_t(place.row)"),
+    Fault("rounding: the same words for both quads", ROUND, " + uint32_t(q)", ""),
+    Fault("rounding: too few bits for two of mantissa", ROUNDING,
+          "word >> 16 << (dropped - 16)", "word >> 16"),
+    Fault("rounding: denormals as normal numbers", ROUNDING,
+          "b < kLeastNormal ? denormal : normal", "normal"),
+    Fault("rounding: the bits below a code", ROUNDING, "inside * 0x1p16f", "inside"),
     # uniform numbers
     Fault("uniforms: first_chain ignored", UNIFORMS, "uint32_t(p.first_chain + r)", "uint32_t(r)"),
     Fault("uniforms: past the last chain", UNIFORMS, "if (r < p.rows) ", ""),
