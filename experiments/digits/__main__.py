@@ -78,7 +78,7 @@ def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
     if abs(gap) > LARGEST_ENERGY_GAP:
         why = f"energies of data and chains {gap:.0f} nats apart at the end"
         return Judged({"diverged": why}, {}, math.nan)
-    found = evaluate(config, dataset, trainer.model, trainer.chains.state.x)
+    found = evaluate(config, dataset, trainer.model, trainer.chains.state.x.float())
     row = {
         "diverged": None,
         "forward": found.cross_entropy_forward,
