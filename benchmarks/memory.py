@@ -55,7 +55,7 @@ def training_peak(case: Case, arm: str) -> float:
     optimizer = torch.optim.Adam(energy.parameters())
     energy_and_gradient(energy, x[:8])  # what libraries set up at their first call
     stepper(Case(case.op, 8, case.dim), arm, x[:8])(x[8:16])
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
     step = stepper(case, arm, x)
     for _ in range(_STEPS):
@@ -63,10 +63,10 @@ def training_peak(case: Case, arm: str) -> float:
         optimizer.zero_grad()
         (energy(x[:128]).mean() - energy(x[128:256]).mean()).backward()
         optimizer.step()
-    return (_resident("VmHWM") - before) / x.nbytes
+    return (resident("VmHWM") - before) / x.nbytes
 
 
-def _resident(what: str) -> int:
+def resident(what: str) -> int:
     """Bytes, from the kernel's account of this process."""
     found = re.search(rf"{what}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None

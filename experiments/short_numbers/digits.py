@@ -56,10 +56,15 @@ def configuration(arm: str, seed: int, *, quick: bool) -> TrainConfig:
 
 def run(arm: str, config: TrainConfig, dataset: Dataset) -> Row:
     """Trains, and returns the cross-entropies."""
+    return judge(trainer_of(arm, config, dataset), config, dataset).row
+
+
+def trainer_of(arm: str, config: TrainConfig, dataset: Dataset) -> Trainer:
+    """Makes the trainer of an arm."""
     trainer = make_trainer(config, dataset)
     if arm in MOVING:
         _move_in_bfloat16(trainer, config.resolved(is_image=True), stochastic=MOVING[arm])
-    return judge(trainer, config, dataset).row
+    return trainer
 
 
 def _move_in_bfloat16(trainer: Trainer, config: TrainConfig, *, stochastic: bool) -> None:
