@@ -26,8 +26,8 @@ from faults import FAULTS
 ROOT = Path(__file__).resolve().parents[2]
 # The quickest come first.
 TESTS = (
-    *("block_sum", "uniforms", "topk", "perturb", "packing", "threshold_search"),
-    *("block_sign", "cuda_tiers", "langevin_step"),
+    *("block_sum", "uniforms", "log_ratio", "metropolis", "topk", "perturb", "packing"),
+    *("threshold_search", "block_sign", "cuda_tiers", "langevin_step"),
 )
 BUILDS = {"plain": "", "address": "address", "thread": "thread"}
 # Seconds for a test, many times what one takes where nothing is wrong.
