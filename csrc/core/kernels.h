@@ -6,6 +6,8 @@
 
 #include "compressors.h"
 #include "langevin_step.h"
+#include "log_ratio.h"
+#include "metropolis.h"
 #include "packing.h"
 #include "perturb.h"
 #include "stochastic_round.h"
@@ -15,7 +17,8 @@
 #define EFFEBM_KERNELS(f)                                                                     \
   f(langevin_step, LangevinStepParams) f(compress, CompressParams) f(pack_signs, SignsParams) \
       f(unpack_signs, SignsParams) f(pack_entries, EntriesParams) f(perturb, PerturbParams)   \
-          f(stochastic_round, StochasticRoundParams) f(uniforms, UniformsParams)
+          f(stochastic_round, StochasticRoundParams) f(uniforms, UniformsParams)              \
+              f(log_ratio, LogRatioParams) f(metropolis, MetropolisParams)
 
 namespace effebm {
 

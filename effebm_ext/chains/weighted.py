@@ -218,13 +218,15 @@ class WeightedWalkers:
             energy = state.energy
             self.sampler.refresh_(state)
             log_weights = self._added(log_weights, energy.double() - state.energy.double())
-            info = self.sampler.steps_(state, n_steps)
+            with self.sampler.unpacked(state):
+                info = self.sampler.steps_(state, n_steps)
             assert info.acceptance is not None  # the steps are adjusted
             return log_weights, float(info.acceptance.mean())
-        for _ in range(n_steps):
-            proposal = self.sampler.propose(state)
-            log_weights = self._added(log_weights, proposal.log_ratio)
-            self.sampler.move_(state, proposal)
+        with self.sampler.unpacked(state):
+            for _ in range(n_steps):
+                proposal = self.sampler.propose(state)
+                log_weights = self._added(log_weights, proposal.log_ratio)
+                self.sampler.move_(state, proposal)
         return log_weights, None
 
     def _reweight(self, rows: Tensor) -> None:

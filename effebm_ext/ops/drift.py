@@ -53,6 +53,19 @@ def drift(
     Raises:
         TypeError, ValueError, RuntimeError: as :func:`effebm_ext.langevin_step_`.
     """
+    applied, sums = drift_and_sums(grad, compressor=compressor, clip=clip, delta=delta, rng=rng)
+    return Drift(applied, sums[:, 0], sums[:, 1])
+
+
+def drift_and_sums(
+    grad: Tensor,
+    *,
+    compressor: Compressor | None,
+    clip: Clip | None,
+    delta: Tensor | None,
+    rng: Rng,
+) -> tuple[Tensor, Tensor]:
+    """The same as :func:`drift`, with both sums of a row in one tensor ``(n_chains, 2)``."""
     check_state(grad, "grad")
     check_not_differentiated("drift", grad, delta)
     if delta is not None:
@@ -62,8 +75,7 @@ def drift(
             grad, _ = black_box_drift(grad, None, compressor, clip)
         compressor = clip = None
     arguments = drift_arguments(grad, compressor, clip, rng)
-    applied, sums = _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)
-    return Drift(applied, sums[:, 0], sums[:, 1])
+    return _DRIFT(grad, delta, _C.ROW_SUMS_TRANSITION, *arguments)
 
 
 @torch.library.register_fake("effebm::drift")

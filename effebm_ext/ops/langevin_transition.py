@@ -21,7 +21,7 @@ from effebm_ext.ops.checks import (
 from effebm_ext.ops.compressor import Compressor, is_black_box
 from effebm_ext.ops.drift import drift
 from effebm_ext.ops.step_call import StepCall
-from effebm_ext.rng import Rng
+from effebm_ext.rng import Key, Rng
 
 _TRANSITION = torch.ops.effebm.langevin_transition.default
 
@@ -95,6 +95,17 @@ def langevin_transition(
     if residual is not None:
         increment_version(residual)
     return Transition(new_x, applied, sums[:, 0], sums[:, 1])
+
+
+def transition_along(x: Tensor, drift: Tensor, step_size: float, key: Key) -> tuple[Tensor, Tensor]:
+    """Returns the new state of a step along a drift that is known, and both sums of a row in one
+    tensor ``(n_chains, 2)``; what it raises is what :func:`langevin_transition` raises."""
+    check_state(x)
+    check_not_transformed("langevin_transition", x, drift)
+    check_like(drift, x, "drift", x.dtype)
+    call = StepCall.of(x, step_size, rng=key)
+    new_x, _, sums = _TRANSITION(x, drift, None, *call.arguments())
+    return new_x, sums
 
 
 refuse_negated(_TRANSITION)

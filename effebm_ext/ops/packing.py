@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _SMALL_INDEX = 2**15
+_SIGNS_PACK = torch.ops.effebm.signs_pack.default
+_SIGNS_UNPACK = torch.ops.effebm.signs_unpack.default
+_ENTRIES_PACK = torch.ops.effebm.entries_pack.default
 
 
 class Packed(ABC):
@@ -83,7 +86,7 @@ class PackedSigns(Packed):
 
     def unpack(self) -> Tensor:
         """As :meth:`Packed.unpack`."""
-        c = torch.ops.effebm.signs_unpack(
+        c = _SIGNS_UNPACK(
             self.signs, self.zeros, self.scales, math.prod(self.event_shape), self.block_size,
             self.block_offsets,
         )  # fmt: skip
@@ -186,7 +189,7 @@ def pack_upper_bits(c: Tensor, mantissa_bits: int) -> PackedUpperBits:
 
 def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> PackedSigns:
     """See :meth:`effebm_ext.BlockSign.pack`."""
-    signs, zeros, scales, flags = torch.ops.effebm.signs_pack(c, block_size, block_offsets)
+    signs, zeros, scales, flags = _SIGNS_PACK(c, block_size, block_offsets)
     has_zeros, misfits = flags.tolist()
     if misfits:
         raise ValueError(
@@ -200,7 +203,7 @@ def pack_signs(c: Tensor, block_size: int, block_offsets: Tensor | None) -> Pack
 
 def pack_entries(c: Tensor, k: int) -> PackedEntries:
     """See :meth:`effebm_ext.TopK.pack`."""
-    values, indices, flags = torch.ops.effebm.entries_pack(c, k)
+    values, indices, flags = _ENTRIES_PACK(c, k)
     if flags.item():
         raise ValueError(
             f"c: expected a tensor that has been compressed to {k} entries per chain, got more"

@@ -10,12 +10,11 @@ from torch import Tensor
 from effebm_ext.energies import warn_if_rounded
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.compressor import Compressor
-from effebm_ext.ops.uniforms import uniforms
-from effebm_ext.rng import ACCEPTANCE
+from effebm_ext.ops.metropolis import metropolis_
 from effebm_ext.samplers.cached import CachedState, dense
-from effebm_ext.samplers.divergence import Divergence, is_readable, not_finite, probe
+from effebm_ext.samplers.divergence import Divergence, is_readable, not_finite, probe, surely_finite
 from effebm_ext.samplers.langevin_steps import Energy
-from effebm_ext.samplers.proposal import LangevinProposal
+from effebm_ext.samplers.proposal import LangevinProposal, Proposal
 from effebm_ext.samplers.sampler import Sampler, checked_steps
 from effebm_ext.samplers.state import StepInfo
 from effebm_ext.samplers.step_size import StepSize
@@ -98,28 +97,35 @@ class MALA(LangevinProposal, Sampler[CachedState]):
         """
         if checked_steps(n_steps) == 0:
             return StepInfo(None)
-        info = self.steps_(state, n_steps)
-        return info._replace(diverged=self._look(state))
+        with self.unpacked(state):
+            info = self.steps_(state, n_steps)
+            return info._replace(diverged=self._look(state))
 
     def steps_(self, state: CachedState, n_steps: int) -> StepInfo:
         """Makes the steps of :meth:`advance_`, at least one, without checking whether chains have
         diverged."""
-        total = torch.zeros(len(state.x), dtype=torch.float64, device=state.x.device)
+        mean = None
         for _ in range(n_steps):
-            energy, proposal = state.energy, self.propose(state)
-            usable = proposal.energy.isfinite() & ~proposal.log_ratio.isnan()
-            probability = torch.where(usable, proposal.log_ratio.clamp(max=0).exp(), 0.0)
-            key = state.key.at(state.step)
-            uniform = uniforms(key, len(state.x), ACCEPTANCE, like=state.x)
-            self.move_(state, proposal, uniform < probability)
-            total += probability
-        return StepInfo(energy, acceptance=total / n_steps)
+            energy, to = state.energy, self.propose(state)
+            kept, probability = metropolis_(
+                to.log_ratio, energy, to.energy, state.x, dense(state.drift), to.x, to.drift,
+                state.key.at(state.step),
+            )  # fmt: skip
+            self.move_(state, Proposal(to.x, kept, to.drift, to.log_ratio))
+            mean = probability if mean is None else mean.add_(probability)
+        assert mean is not None
+        return StepInfo(energy, acceptance=mean if n_steps == 1 else mean.div_(n_steps))
 
     def _look(self, state: CachedState) -> Tensor:
         """Returns which chains have diverged, and warns of them or raises, as asked."""
-        seen = {"energy": state.energy, "drift": dense(state.drift)}
-        diverged = not_finite(probe(seen["energy"])) | not_finite(probe(seen["drift"]))
-        self._divergence.report(diverged, f"before step {state.step}", **seen)
-        if not self._warned_of_rounding and is_readable(state.energy):
-            self._warned_of_rounding = warn_if_rounded(state.energy, "steps are accepted wrongly")
+        energy, drift = state.energy, dense(state.drift)
+        if surely_finite(energy, drift):
+            diverged = torch.zeros(len(energy), dtype=torch.bool, device=energy.device)
+        else:
+            diverged = not_finite(probe(energy)) | not_finite(probe(drift))
+            self._divergence.report(
+                diverged, f"before step {state.step}", energy=energy, drift=drift
+            )
+        if not self._warned_of_rounding and is_readable(energy):
+            self._warned_of_rounding = warn_if_rounded(energy, "steps are accepted wrongly")
         return diverged

@@ -6,8 +6,8 @@ increment of the logarithm of a Jarzynski weight (arXiv 2305.19414, there for ``
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -17,8 +17,9 @@ from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
 from effebm_ext.ops.compressor import Compressor, FusedCompressor
-from effebm_ext.ops.drift import Drift, drift
-from effebm_ext.ops.langevin_transition import langevin_transition
+from effebm_ext.ops.drift import drift_and_sums
+from effebm_ext.ops.langevin_transition import transition_along
+from effebm_ext.ops.log_ratio import log_ratio
 from effebm_ext.rng import Key, Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
@@ -167,14 +168,14 @@ class LangevinProposal:
             self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
         state = initial_state(x0, rng, energy_kwargs)
         energy, gradient = self.gradient(state.x, state.energy_kwargs)
-        applied = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
-        return CachedState(**vars(state), energy=energy, drift=self._keep(applied.drift))
+        applied, _ = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
+        return CachedState(**vars(state), energy=energy, drift=self._keep(applied))
 
     def refresh_(self, state: CachedState) -> None:
         """Updates energy and drift of a state to the present energy, by one gradient."""
         state.energy, gradient = self.gradient(state.x, state.energy_kwargs)
-        applied = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
-        state.drift = self._keep(applied.drift)
+        applied, _ = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
+        state.drift = self._keep(applied)
 
     def propose(self, state: CachedState) -> Proposal:
         """Proposes a step along the cached drift, whatever parameters that drift belongs to, by one
@@ -182,34 +183,40 @@ class LangevinProposal:
         step_size = self.step_size
         gamma = step_size(state.step) if callable(step_size) else step_size
         gamma = as_positive(gamma, "step_size")
-        forward = langevin_transition(
-            state.x, dense(state.drift), gamma, rng=state.key.at(state.step)
-        )
-        energy, gradient = self.gradient(forward.x, state.energy_kwargs)
-        back = self._drift(gradient, state.key, state.step, forward.x - state.x)
-        dots = forward.drift_dot_delta.double() + back.drift_dot_delta.double()
-        squares = forward.drift_sq.double() - back.drift_sq.double()
-        log_ratio = state.energy.double() - energy.double() + dots / 2 + gamma / 8 * squares
-        log_ratio = torch.where(energy == math.inf, -math.inf, log_ratio)  # the drift may be NaN
-        return Proposal(forward.x, energy, back.drift, log_ratio)
+        key = state.key.at(state.step)
+        x, sums = transition_along(state.x, dense(state.drift), gamma, key)
+        energy, gradient = self.gradient(x, state.energy_kwargs)
+        drift, back_sums = self._drift(gradient, state.key, state.step, x - state.x)
+        ratio = log_ratio(state.energy, energy, sums, back_sums, gamma)
+        return Proposal(x, energy, drift, ratio)
 
-    def move_(self, state: CachedState, to: Proposal, accept: Tensor | None = None) -> None:
-        """Takes a step with the chains that ``accept``, bool ``(n_chains,)``; None: with all."""
+    def move_(self, state: CachedState, to: Proposal) -> None:
+        """Takes a step with all chains."""
         state.step += 1
-        if accept is None:
-            state.x, state.energy, state.drift = to.x, to.energy, self._keep(to.drift)
-            return
-        row = accept.view(-1, *[1] * (to.x.dim() - 1))
-        state.x = torch.where(row, to.x, state.x)
-        state.energy = torch.where(accept, to.energy, state.energy)
-        state.drift = self._keep(torch.where(row, to.drift, dense(state.drift)))
+        state.x, state.energy = to.x, to.energy
+        state.drift = to.drift if isinstance(state.drift, Tensor) else self._keep(to.drift)
 
-    def _drift(self, gradient: Tensor, key: Key, step: int, delta: Tensor | None = None) -> Drift:
-        """Returns the drift, for which a random compressor draws the numbers of this step."""
+    @contextlib.contextmanager
+    def unpacked(self, state: CachedState) -> Iterator[None]:
+        """Keeps the drift of a state dense for steps within, none of which has to pack it. It is
+        packed again at the end."""
+        was_packed = not isinstance(state.drift, Tensor)
+        state.drift = dense(state.drift)
+        try:
+            yield
+        finally:
+            if was_packed:
+                state.drift = self._keep(dense(state.drift))
+
+    def _drift(
+        self, gradient: Tensor, key: Key, step: int, delta: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the drift, for which a random compressor draws the numbers of this step, and its
+        sums."""
         compressor = self._keeping_dtype
         is_random = isinstance(compressor, FusedCompressor) and compressor.is_random
         rng = key.at(step) if is_random else None
-        return drift(gradient, compressor=compressor, clip=self.clip, delta=delta, rng=rng)
+        return drift_and_sums(gradient, compressor=compressor, clip=self.clip, delta=delta, rng=rng)
 
     def _keep(self, applied: Tensor) -> CachedDrift:
         if isinstance(self.compressor, FusedCompressor):

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import environment
 import forms
 import kernels
+import mala
 import perturb
 from arms import OPS
 
@@ -180,3 +181,16 @@ def test_the_perturbed_pair_is_timed_and_wrong_forms_are_refused(tmp_path, monke
     monkeypatch.setattr(perturb, "forms", longer)
     done = CliRunner().invoke(perturb.main, options)
     assert "buffers at (4, 64) perturbs otherwise" in str(done.exception)
+
+
+def test_steps_of_mala_are_timed_in_steps_of_langevin(tmp_path):
+    threads = torch.get_num_threads()
+    options = ["--shape", "4x64", "--rounds", "2", "--out", str(tmp_path)]
+    done = CliRunner().invoke(mala.main, options)
+    assert done.exit_code == 0, done.output
+    assert torch.get_num_threads() == threads
+    results = json.loads((tmp_path / "mala.json").read_text())["results"]
+    assert len(results) == 2 * len(mala.COMPRESSORS) * len(mala.STEPS)
+    for result in results:
+        assert result["ratio"] == pytest.approx(result["mala_us"] / result["langevin_us"])
+        assert result["ratio"] > 0

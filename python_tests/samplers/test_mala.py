@@ -7,6 +7,8 @@ import torch
 from helpers import assert_same_bits, named, normal
 
 import effebm_ext as eff
+from effebm_ext.ops.metropolis import exp_reference
+from effebm_ext.ops.packing import Packed
 from effebm_ext.ops.uniforms import uniforms
 from effebm_ext.rng import ACCEPTANCE
 from effebm_ext.samplers.cached import dense
@@ -91,7 +93,7 @@ def test_strong_compression_leaves_the_covariance_exact():
 def test_acceptance_is_the_mean_of_the_probabilities_and_decides():
     sampler = eff.MALA(energy, step_size=1.0, compressor=eff.BlockSign(4))
     state = sampler.init(normal(5000, 8), rng=KEY)
-    probability = sampler.propose(state).log_ratio.clamp(max=0).exp()
+    probability = exp_reference(sampler.propose(state).log_ratio.clamp(max=0))
     before = state.clone()
     info = sampler.advance_(state)
     assert torch.equal(info.acceptance, probability)
@@ -120,6 +122,49 @@ def test_the_cache_is_that_of_the_state_and_packing_changes_no_bit(compressor):
     again = sampler.init(state.x)
     assert_same_bits(state.energy, again.energy)
     assert_same_bits(dense(state.drift), dense(again.drift))
+
+
+@pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(4)], ids=named)
+def test_steps_in_one_call_or_many_and_old_tensors_stay(compressor):
+    sampler = eff.MALA(energy, step_size=0.8, compressor=compressor)
+    one, many = (sampler.init(normal(64, 8), rng=KEY) for _ in range(2))
+    kept = [one.x, one.energy, *tensors_of_drift(one)]
+    before = [t.clone() for t in kept]
+    info = sampler.advance_(one, 5)
+    infos = [sampler.advance_(many) for _ in range(5)]
+    assert_same_bits(one.x, many.x)
+    for a, b in zip(tensors_of_drift(one), tensors_of_drift(many), strict=True):
+        assert_same_bits(a, b)
+    mean = torch.stack([i.acceptance for i in infos]).sum(0) / 5
+    torch.testing.assert_close(info.acceptance, mean, rtol=1e-15, atol=0)
+    assert_same_bits(info.energy, infos[-1].energy)
+    for now, then in zip(kept, before, strict=True):
+        assert_same_bits(now, then)
+
+
+def tensors_of_drift(state):
+    """The tensors of the drift."""
+    drift = state.drift
+    tensors = [drift] if isinstance(drift, torch.Tensor) else drift.tensors().values()
+    return [t for t in tensors if t is not None]
+
+
+def test_a_step_that_fails_leaves_the_drift_packed():
+    calls = []
+
+    def fails(x):
+        calls.append(len(x))
+        if len(calls) == 3:
+            raise ZeroDivisionError
+        return energy(x)
+
+    sampler = eff.MALA(fails, step_size=0.8, compressor=eff.TopK(2))
+    state = sampler.init(normal(64, 8), rng=KEY)
+    with pytest.raises(ZeroDivisionError):
+        sampler.advance_(state, 5)
+    assert state.step == 1
+    assert isinstance(state.drift, Packed)
+    assert_same_bits(dense(state.drift), dense(sampler.init(state.x).drift))
 
 
 @pytest.mark.parametrize("compressor", [None, eff.TopK(2), eff.BlockSign(4)], ids=named)

@@ -8,6 +8,7 @@ STEP, STEPS, ELEMENTS = (f"cuda/{name}.cuh" for name in ("step_op", "langevin_st
 COMPRESSORS, CLIP, NATURAL = "core/compressors.h", "core/clip.h", "core/natural.h"
 PACK, PERTURB, UNIFORMS = (f"cuda/{name}.cu" for name in ("packing", "perturb", "uniforms"))
 ROUND, ROUNDING = "cuda/stochastic_round.cu", "core/stochastic_round.h"
+LOG_RATIO, METROPOLIS = "cuda/log_ratio.cu", "cuda/metropolis.cu"
 
 FAULTS_OF_OPS = [
     # the step
@@ -102,6 +103,29 @@ FAULTS_OF_OPS = [
     Fault("uniforms: past the last chain", UNIFORMS, "if (r < p.rows) ", ""),
     Fault("uniforms: the last block left out", UNIFORMS, "(p.rows + kThreads - 1)", "p.rows"),
     Fault("uniforms: not in the middle", "core/uniforms.h", " + 0.5", ""),
+    # log ratios
+    Fault("log ratio: past the last chain", LOG_RATIO, "if (r < p.rows) ", ""),
+    Fault("log ratio: the last block left out", LOG_RATIO, "(p.rows + kThreads - 1)", "p.rows"),
+    Fault("log ratio: of an infinite energy", "core/log_ratio.h", "after > kLargest",
+          "after < -kLargest"),
+    Fault("log ratio: squares of one half only", "core/log_ratio.h",
+          "double(on[1]) - double(back[1])", "double(on[1])"),
+    # acceptance
+    Fault("metropolis: first_chain ignored", "core/metropolis.h",
+          "uint32_t(p.first_chain + row)", "uint32_t(row)"),
+    Fault("metropolis: minus infinity accepted", "core/metropolis.h",
+          "abs(new_energy) <= kLargest", "new_energy <= kLargest"),
+    Fault("metropolis: another chain's number", METROPOLIS, "stream_of(p), place.row",
+          "stream_of(p), 0"),
+    Fault("metropolis: accepted rows overwritten", METROPOLIS, "decision.is_accepted || ", ""),
+    Fault("metropolis: rows without elements copied", METROPOLIS, " || !p.x", ""),
+    Fault("metropolis: the drift stays the proposal's", METROPOLIS,
+          "keep_words<Way>(p.drift, p.new_drift, place);", ""),
+    Fault("metropolis: vectors that are not aligned", METROPOLIS,
+          "whole = whole && whole_vectors<uint32_t>(rows, p.dim, kQuad)", "whole = p.dim % 4 == 0"),
+    Fault("exponential: one half of the power", "core/exponential.h", "exponent - half", "half"),
+    Fault("exponential: without the low part of ln 2", "core/exponential.h",
+          " - n * kLn2Low", ""),
     # the perturbed pair
     Fault("pair: normals behind the end in the norm", PERTURB,
           "if (i < place.n) terms[0].of[i] = term(A(d", "terms[0].of[i] = term(A(d"),

@@ -26,7 +26,8 @@ from faults import FAULTS
 ROOT = Path(__file__).resolve().parents[2]
 # The quickest come first.
 TESTS = (
-    *("block_sum", "uniforms", "stochastic_round", "topk", "perturb", "packing"),
+    *("block_sum", "uniforms", "log_ratio", "metropolis", "stochastic_round", "topk", "perturb"),
+    "packing",
     *("threshold_search", "block_sign", "cuda_tiers", "langevin_step"),
 )
 BUILDS = {"plain": "", "address": "address", "thread": "thread"}

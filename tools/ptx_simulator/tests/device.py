@@ -25,6 +25,8 @@ OUTPUTS = {
     "drift": ("drift", "row_sums"),
     "perturbed_pair": ("out", "noise_dot"),
     "uniforms": ("out",),
+    "log_ratio": ("out",),
+    "metropolis_": ("energy_out", "probability"),
     "signs_pack": ("signs", "zeros", "scales", "flags"),
     "signs_unpack": ("c",),
     "entries_pack": ("values", "indices", "flags"),
