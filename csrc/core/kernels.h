@@ -26,8 +26,8 @@ struct Threads {
   // time, on up to `count` threads and about one for every `grain` of n.
   void (*deal)(int count, int64_t n, int64_t grain,
                void (*body)(void* context, int64_t begin, int64_t end), void* context) = nullptr;
-  // The work that is worth a thread, in nanoseconds. A sleeping thread begins 30 to 50 us after it
-  // was called, so with half of this work two threads are slower than one.
+  // The work that is worth a thread, in nanoseconds: about as much as one does while a sleeping one
+  // wakes up. Two threads are slower than one where they have half of this work each.
   int64_t worth = 32768;
 
   // f(begin, end) likewise, for n items that take about `cost` nanoseconds each.

@@ -20,8 +20,8 @@ namespace {
 
 using Body = void (*)(void* context, int64_t begin, int64_t end);
 
-constexpr int kRangesPerThread = 8;
-constexpr int kMostThreads = 1024;  // whose ranges have numbers of 16 bits
+constexpr int kRangesPerThread = 8;  // a thread that is late or slow leaves most to others
+constexpr int kMostThreads = 1024;   // whose ranges have numbers of 16 bits
 constexpr int kSpins = 500;
 
 void pause() {

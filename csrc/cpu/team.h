@@ -59,7 +59,7 @@ class Scratch {
 };
 
 // About the nanoseconds that kernels take on one thread with AVX2, for an element and for a row
-// besides. They take from a half to twice as long with other options.
+// besides. They take from a third to twice as long with AVX-512 and with other options.
 enum Cost : int64_t { kStep = 2, kCompress = 1, kPacking = 1, kPerturb = 4, kUniform = 8 };
 constexpr int64_t kCostOfRow = 100;
 

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <algorithm>
 #include <atomic>
 #include <ctime>
 #include <limits>
@@ -24,6 +25,7 @@ using Body = void (*)(void* context, int64_t begin, int64_t end);
 
 // OpenMP is left alone for this many times what it has lost: late threads cost 2 % at most.
 constexpr int64_t kPause = 50;
+constexpr int64_t kWake = 200'000;  // nanoseconds within which a thread that has a core wakes up
 
 std::atomic<int64_t> openmp_again = 0;  // the time before which OpenMP is not used
 
@@ -49,7 +51,7 @@ void deal_by_openmp(int64_t n, int64_t grain, Body body, void* context) {
     worked = nanoseconds(CLOCK_THREAD_CPUTIME_ID) - own_start;
   });
   const int64_t end = nanoseconds(), lost = end - start - worked;
-  if (lost > worked) openmp_again = end + kPause * lost;
+  if (lost > std::max(worked, kWake)) openmp_again = end + kPause * lost;
 }
 
 void deal(int count, int64_t n, int64_t grain, Body body, void* context) {
