@@ -46,7 +46,8 @@ CUDA_ARCHITECTURES = "8.0;9.0;10.0+PTX"
 # statically, too. The copy of libstdc++ stays private: if it were exported, the loader would merge
 # parts of it with torch's, and a number written into a message would cut it or crash. The unwinder
 # is the shared one: one of our own could not pass torch's frames. Other compilers link as before.
-LINK_FLAGS = ["-Wl,--exclude-libs,ALL", "-lgcc_s"] if platform.system() == "Linux" else []
+LINUX_LINK_FLAGS = ["-Wl,--exclude-libs,ALL", "-lgcc_s", "-pthread"]
+LINK_FLAGS = LINUX_LINK_FLAGS if platform.system() == "Linux" else []
 
 source_digest = runpy.run_path("effebm_ext/source_digest.py")["source_digest"]
 _objects = runpy.run_path("tools/compile_objects.py")
@@ -59,7 +60,8 @@ if X86:
 
 SOURCES = (CSRC / "sources.txt").read_text().split()
 CUDA_SOURCES = [s for s in SOURCES if s.startswith("cuda/")]
-KERNELS = [s for s in SOURCES if s.startswith("cpu/") and s != "cpu/dispatch.cpp"]
+ONCE = ("cpu/dispatch.cpp", "cpu/pool.cpp")  # for all instruction sets
+KERNELS = [s for s in SOURCES if s.startswith("cpu/") and s not in ONCE]
 SHARED = [s for s in SOURCES if s not in KERNELS + CUDA_SOURCES]
 HEADERS = [str(p) for p in CSRC.rglob("*.[hc]*") if p.suffix in (".h", ".cuh")]
 

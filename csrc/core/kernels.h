@@ -26,19 +26,23 @@ namespace effebm {
 // is dealt out to them.
 struct Threads {
   int count = 1;
-  // Calls body(context, begin, end) for ranges that make up [0, n), of at least `grain` each but
-  // for the last, in any order and at the same time.
-  void (*deal)(int64_t n, int64_t grain, void (*body)(void* context, int64_t, int64_t),
-               void* context) = nullptr;
+  // Calls body(context, begin, end) for ranges that make up [0, n), in any order and at the same
+  // time, on up to `count` threads and about one for every `grain` of n.
+  void (*deal)(int count, int64_t n, int64_t grain,
+               void (*body)(void* context, int64_t begin, int64_t end), void* context) = nullptr;
+  // The work that is worth a thread, in nanoseconds: about as much as one does while a sleeping one
+  // wakes up. Two threads are slower than one where they have half of this work each.
+  int64_t worth = 32768;
 
-  // f(begin, end) likewise.
+  // f(begin, end) likewise, for n items that take about `cost` nanoseconds each.
   template <class F>
-  void run(int64_t n, int64_t grain, const F& f) const {
-    if (n <= grain || count == 1) return f(int64_t(0), n);
+  void run(int64_t n, int64_t cost, const F& f) const {
+    const int64_t grain = (worth + cost - 1) / cost;
+    if (count == 1 || n < 2 * grain) return f(int64_t(0), n);
     const auto body = [](void* context, int64_t begin, int64_t end) {
       (*static_cast<const F*>(context))(begin, end);
     };
-    deal(n, grain, body, const_cast<void*>(static_cast<const void*>(&f)));
+    deal(count, n, grain, body, const_cast<void*>(static_cast<const void*>(&f)));
   }
 };
 

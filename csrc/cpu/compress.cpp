@@ -7,7 +7,7 @@ namespace {
 template <class T, template <class> class RowCompressor>
 void compress_rows(const CompressParams& p, const Threads& threads) {
   using A = Compute<T>;
-  for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
+  for_rows<kCompress>(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
     const RowInput<T> input{static_cast<const T*>(p.x) + r * p.dim};
     T* out = static_cast<T*>(p.out) + r * p.dim;
     const RowCompressor<T> compressor(input, p.dim, p, r, team, scratch);

@@ -2,15 +2,14 @@
 #include "../core/log_ratio.h"
 
 #include "denormals.h"
-#include "kernels.h"
+#include "team.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 
 void log_ratio(const LogRatioParams& p, const Execution& on) {
-  constexpr int64_t kChainsPerThread = 8192;
   core::dispatch(p.energy_dtype, [&](auto energy) {
     core::dispatch_compute(p.sums_dtype, [&](auto sum) {
-      on.threads.run(p.rows, kChainsPerThread, [&](int64_t begin, int64_t end) {
+      on.threads.run(p.rows, kRatio, [&](int64_t begin, int64_t end) {
         const KeepDenormals keep_denormals;
         for (int64_t r = begin; r < end; ++r)
           p.out[r] = core::log_ratio<decltype(energy), decltype(sum)>(p, r);

@@ -1,11 +1,9 @@
 // Acceptance of proposals.
 #include "../core/metropolis.h"
 
-#include <algorithm>
 #include <cstring>
 
-#include "denormals.h"
-#include "kernels.h"
+#include "team.h"
 
 namespace effebm::inline EFFEBM_ISA::cpu_kernels {
 namespace {
@@ -33,10 +31,8 @@ void decide_rows(const MetropolisParams& p, int64_t begin, int64_t end) {
 }  // namespace
 
 void metropolis(const MetropolisParams& p, const Execution& on) {
-  constexpr int64_t kWordsPerThread = 32768, kOfDecision = 16;  // a decision takes as long
-  const int64_t grain = std::max<int64_t>(1, kWordsPerThread / (p.dim + kOfDecision));
   core::dispatch(p.energy_dtype, [&](auto energy) {
-    on.threads.run(p.rows, grain, [&](int64_t begin, int64_t end) {
+    on.threads.run(p.rows, kDecision + p.dim * kKeptWord, [&](int64_t begin, int64_t end) {
       decide_rows<decltype(energy)>(p, begin, end);
     });
   });

@@ -45,7 +45,7 @@ template <class A>
 void pack_signs(const SignsParams& p, const Threads& threads) {
   const Blocks blocks = blocks_of(p);
   const int64_t words = words_of(p.dim);
-  for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
+  for_rows<kPacking>(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
     const A* c = static_cast<const A*>(p.c) + r * p.dim;
     A* scales = static_cast<A*>(p.scales) + r * p.n_blocks;
     for (int64_t b = 0; b < p.n_blocks; ++b)
@@ -70,7 +70,7 @@ template <class A>
 void unpack_signs(const SignsParams& p, const Threads& threads) {
   const Blocks blocks = blocks_of(p);
   const int64_t words = words_of(p.dim);
-  for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
+  for_rows<kPacking>(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
     A* c = static_cast<A*>(p.c) + r * p.dim;
     const A* scales = static_cast<const A*>(p.scales) + r * p.n_blocks;
     const uint32_t* signs = p.signs + r * words;
@@ -112,7 +112,7 @@ void pack_entries(const EntriesParams& p, const Threads& threads) {
       }
     }
   };
-  threads.run(p.rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, p.dim)), rows);
+  threads.run(p.rows, kCostOfRow + kPacking * p.dim, rows);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ void perturb_rows(const PerturbParams& p, const Threads& threads) {
   const Stream directions = stream_of(p, Purpose::directions),
                noises = stream_of(p, Purpose::noise);
   const int64_t groups = groups_of(p.dim), kept = p.dim <= kKept ? groups * kChunk : 0;
-  for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
+  for_rows<kPerturb>(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
     const uint32_t chain = uint32_t(p.first_chain + r);
     const Draws direction(directions, chain), noise(noises, chain);
     const T* x = static_cast<const T*>(p.x) + r * p.dim;

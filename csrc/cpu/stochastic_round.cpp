@@ -11,7 +11,7 @@ namespace {
 template <class T>
 void round_rows(const StochasticRoundParams& p, const Threads& threads) {
   const Stream stream = stream_of(p);
-  for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
+  for_rows<kRound>(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch&) {
     const float* x = p.x + r * p.dim;
     T* out = static_cast<T*>(p.out) + r * p.dim;
     const Draws draws(stream, uint32_t(p.first_chain + r));

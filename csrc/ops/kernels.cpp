@@ -3,6 +3,7 @@
 #include <atomic>
 
 #include "../cpu/kernels.h"
+#include "threads.h"
 
 namespace effebm::ops {
 namespace {
@@ -13,15 +14,6 @@ void* allocate(void* owner, int64_t bytes) {
   Memory& memory = *static_cast<Memory*>(owner);
   memory.tensor = torch::stable::new_empty(memory.x, {bytes}, ScalarType::Byte);
   return memory.tensor->mutable_data_ptr();
-}
-
-Threads torch_threads() {
-  const auto deal = [](int64_t n, int64_t grain, void (*body)(void*, int64_t, int64_t),
-                       void* context) {
-    torch::stable::parallel_for(0, n, grain,
-                                [&](int64_t begin, int64_t end) { body(context, begin, end); });
-  };
-  return {int(torch::stable::get_num_threads()), deal};
 }
 
 }  // namespace
@@ -38,7 +30,7 @@ const Kernels& kernels_of(Backend backend) {
 }
 
 Execution execution_on(Backend backend, Memory& memory) {
-  if (backend == Backend::cpu) return {.threads = torch_threads()};
+  if (backend == Backend::cpu) return {.threads = cpu_threads()};
   return {.gpu = memory.x.get_device_index(), .allocator = &allocate, .owner = &memory};
 }
 
