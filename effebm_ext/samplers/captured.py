@@ -211,7 +211,6 @@ class _Program:
         with torch.no_grad():
             for buffer, was in zip(buffers, before, strict=True):
                 buffer.copy_(was)
-        self._position = None
 
 
 def _tensors(state: LangevinState) -> list[Tensor]:

@@ -24,6 +24,7 @@ from effebm_ext.networks import MLPEnergy
 from effebm_ext.ops.uniforms import uniforms
 from effebm_ext.rng import ACCEPTANCE, DeviceKey
 from effebm_ext.samplers import StepInfo, captured
+from effebm_ext.samplers.program_key import program_key
 
 KEY = eff.Key(2**63 + 5, offset=7, first_chain=11)
 EF = {"compressor": eff.BlockSign(2), "error_feedback": True}
@@ -400,6 +401,19 @@ def test_options_that_change_are_noticed(device):
         infos = [s.advance_(state, 6) for s, state in zip(samplers, states, strict=True)]
         assert_same_info(*infos)
         assert_same_state(*states)
+
+
+def test_autocast_and_the_layout_of_chains_are_noticed(device):
+    sampler = pair(network(device))[1]
+    state = sampler.init(normal(5, 4, device=device), rng=KEY)
+    keys = [program_key(sampler, state)]
+    for name, value in (("is_autocast_enabled", True), ("get_autocast_dtype", torch.float64)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch, name, lambda place, value=value: value)
+            keys.append(program_key(sampler, state))
+    state.x = state.x.t().contiguous().t()
+    keys.append(program_key(sampler, state))
+    assert len(set(keys)) == 4
 
 
 def test_arguments_of_the_energy_that_change_are_noticed(device):
