@@ -12,6 +12,7 @@ import stand_in
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 aten = torch.ops.aten
 _REFUSED = "operation not permitted when stream is capturing"
@@ -63,6 +64,7 @@ class _Tape(TorchDispatchMode):
             if here and t.numel() > 0:
                 raise RuntimeError(f"{func}: {_REFUSED}: a tensor is on the host")
         with torch._C.DisableTorchFunction():
+            args, kwargs = tree_map(self._baked, (args, kwargs))
             writes = [a for a in func._schema.arguments if a.alias_info and a.alias_info.is_write]
             for argument in writes:
                 self._keep(_of(argument, func, args, kwargs))
@@ -73,6 +75,12 @@ class _Tape(TorchDispatchMode):
         if writes or new:  # all others are views
             self._calls.append((func, args, kwargs, results, new))
         return results
+
+    def _baked(self, value):
+        """A number of the host as a graph keeps it, also if it comes as a tensor."""
+        if not isinstance(value, Tensor) or value.dim() > 0 or _address(value) in self._made:
+            return value
+        return value if stand_in._is_there(value) else value.clone()
 
     def _keep(self, written):
         if isinstance(written, Tensor) and _address(written) not in self._before:

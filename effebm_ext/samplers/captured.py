@@ -1,23 +1,20 @@
 """Steps of the Langevin sampler as CUDA graphs, which a GPU runs without Python.
 
-A small network gives a GPU less to do than Python needs to ask for it. A CUDA graph is asked for
-once: torch captures the kernels of some steps (energy, gradient, fused step), and a replay launches
-all of them. Captured chains have the bits of chains that are not captured, as far as torch's own
+torch captures the kernels of some steps (energy, gradient, fused step), and a replay launches all of
+them at once. Captured chains have the bits of chains that are not captured, as far as torch's own
 kernels give the same bits at every call.
 
 The graphs of a *program*, a sampler with chains of one layout, read and write tensors of their own
-at fixed addresses. Before a replay the chains are copied there, and back after it. On the device
-lie also the key, whose position the graphs advance, and the step sizes and standard deviations of
+at fixed addresses. Before a replay the chains are copied there, and back after it. The key, whose
+position the graphs advance, lies on the device too, with the step sizes and standard deviations of
 the noise, which the host computes for the steps of a replay. A step size that is a tensor on the
-device of the chains, and the parameters of the energy, are read where they are, so that graphs see
-what an optimiser writes there.
+device of the chains, and the parameters of the energy, are read where they are.
 
 What Python decides is decided when a program is captured. Options of the sampler, keyword arguments
-that are no tensors, the training mode and the addresses of the parameters and buffers of the
+that are not on the device, the training mode and the addresses of the parameters and buffers of the
 energy's modules, and autocast name the program; if one of them is another, another program is
-captured. A function may be an energy too; its modules are the modules that it names. Everything
-else that an energy reads in Python, such as a number that is its attribute, keeps the value that
-it had. An energy must not write its keyword arguments.
+captured. The modules of a function are those that it names. What else an energy reads in Python,
+such as a number that is its attribute, keeps its value. No energy may write its keyword arguments.
 """
 
 from __future__ import annotations
@@ -29,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.ops.checks import chain_scalar, compute_dtype, increment_version
+from effebm_ext.ops.checks import chain_scalar, compute_dtype
 from effebm_ext.rng import DeviceKey
 from effebm_ext.samplers.cuda_graphs import Graphs
 from effebm_ext.samplers.divergence import Watch
@@ -39,7 +36,8 @@ from effebm_ext.samplers.state import LangevinState, StepInfo
 from effebm_ext.warn import warn
 
 # A call is a sequence of replays: any number of steps takes at most four graphs, whose captures ask
-# for no more steps than the first call makes. The longest graph hides what its replay takes.
+# for no more steps than the first call makes. In the longest graph it hardly counts
+# what a replay takes by itself.
 _LENGTHS = (64, 16, 4, 1)
 _KEPT = 8  # programs; each holds memory for the activations of the energy
 
@@ -157,13 +155,11 @@ class _Program:
         self._load(state, scalars)
         replay, (info, values, probes) = self._replays[length]
         replay()
-        state.step += length
-        self._position = state.key.seed, state.key.offset + state.step
+        self._position = state.key.seed, state.key.offset + state.step + length
         with torch.inference_mode():  # it may write what was made there
             for theirs, own in zip(_moved(state), _moved(self._chains), strict=True):
                 theirs.copy_(own)
-        for theirs in _moved(state):
-            increment_version(theirs)
+        state.step += length
         watch.steps(state, values.clone(), probes.clone())
         return StepInfo(*(None if seen is None else seen.clone() for seen in info))
 
@@ -252,4 +248,4 @@ def _rows(values: tuple[Any, ...], x: Tensor, name: str) -> Tensor:
             torch.full((), number, dtype=dtype, device=x.device) if tensor is None else tensor
             for number, tensor in made
         )))  # fmt: skip
-    return rows.expand(_LENGTHS[0], *rows.shape[1:]) if len(values) == 1 else rows
+    return rows.repeat(_LENGTHS[0], *[1] * (rows.dim() - 1)) if len(values) == 1 else rows

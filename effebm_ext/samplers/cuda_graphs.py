@@ -58,7 +58,7 @@ class Graphs:
                     capture_error_mode="thread_local",
                 ):
                     results = function()
-            except Exception:
+            except BaseException:
                 self._give_up(graph)
                 torch.cuda.set_stream(current)  # torch stays on the other one
                 raise

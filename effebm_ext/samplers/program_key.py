@@ -28,7 +28,7 @@ def program_key(sampler: LangevinSteps, state: LangevinState) -> Hashable:
     return (
         *((name, _name_of(value)) for name, value in options.items()),
         None if sampler.gradient is None else sampler.gradient.taken,
-        *((name, _layout(value)) for name, value in state.energy_kwargs.items()),
+        *((name, _argument(value, state.x)) for name, value in state.energy_kwargs.items()),
         *(_layout(value) for value in (state.x, state.residual, state.start)),
         state.key.first_chain,
         *_memory(modules_of(sampler)),
@@ -40,6 +40,13 @@ def program_key(sampler: LangevinSteps, state: LangevinState) -> Hashable:
 def options_of(sampler: LangevinSteps) -> dict[str, Any]:
     """Returns the options of a sampler, with the functions that it calls."""
     return {n: v for n, v in vars(sampler).items() if n[0] != "_" and n != "captured"}
+
+
+def _argument(value: Any, x: Tensor) -> Hashable:
+    """Returns what a graph keeps of a keyword argument of the energy."""
+    if isinstance(value, Tensor) and value.device != x.device:  # read by the host, as a number is
+        return _layout(value), *value.flatten().tolist()
+    return _layout(value)
 
 
 def _layout(value: Any) -> Hashable:
