@@ -1,7 +1,7 @@
 """Steps of the Langevin sampler as CUDA graphs, which a GPU runs without Python.
 
-torch captures the kernels of some steps (energy, gradient, fused step), and a replay launches all of
-them at once. Captured chains have the bits of chains that are not captured, as far as torch's own
+torch captures the kernels of some steps (energy, gradient, fused step), and a replay launches them
+at once. Captured chains have the bits of chains that are not captured, as far as torch's own
 kernels give the same bits at every call.
 
 The graphs of a *program*, a sampler with chains of one layout, read and write tensors of their own

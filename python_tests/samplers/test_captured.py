@@ -209,12 +209,15 @@ def test_chains_alternate_between_programs(device):
             assert_same_state(*both)
 
 
-def test_few_programs_are_kept(device):
+def test_the_programs_that_were_used_last_are_kept(device, captures):
     sampler = pair()[1]
     for n_chains in range(1, 13):
-        sampler.sample(normal(n_chains, 2, device=device), 1, rng=KEY)
-    assert len(sampler.captured._programs) == (8 if device.type == "cuda" else 0)
-    assert_same_chains([pair()[0], sampler], normal(1, 2, device=device))
+        for n in (1, n_chains):
+            sampler.sample(normal(n, 2, device=device), 1, rng=KEY)
+    n_programs, n_captures = (8, 12) if device.type == "cuda" else (0, 0)
+    assert len(sampler.captured._programs) == n_programs
+    assert len(captures) == n_captures
+    assert_same_chains([pair()[0], sampler], normal(2, 2, device=device))
 
 
 @pytest.mark.parametrize("thin", [1, 4])
