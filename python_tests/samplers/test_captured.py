@@ -259,20 +259,22 @@ def test_chains_that_diverge_restart_in_the_graph(device):
     samplers = pair(wall, on_divergence="restart", step_size=0.2, **EF)
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
-        assert_same_chains(samplers, near_the_wall(device), calls=(64, 20, 5))
+        for scale in (1, 2):  # the same graphs send chains back to other starts
+            assert_same_chains(samplers, scale * near_the_wall(device), calls=(64, 20, 5))
     texts = [str(w.message) for w in seen]
     assert len(texts) == 2  # one of each sampler
     assert texts[0] == texts[1]
     assert "chains diverged in steps 0 to 63" in texts[0]
 
 
-def test_divergence_is_reported_by_windows(device):
+@pytest.mark.parametrize("thin", [4, 6])
+def test_divergence_is_reported_by_windows(device, thin):
     seen = []
     for sampler in pair(wall, step_size=0.2):
         with pytest.warns(RuntimeWarning, match="chains diverged") as warned:
-            info = sampler.run(near_the_wall(device), 30, thin=6, rng=KEY).info
+            info = sampler.run(near_the_wall(device), 30, thin=thin, rng=KEY).info
         seen.append((info.diverged.tolist(), str(warned[0].message)))
-        assert 0 < int(info.diverged.sum()) < 30
+        assert 0 < int(info.diverged.sum()) < info.diverged.numel()
     assert seen[1] == seen[0]
 
 
