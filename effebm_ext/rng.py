@@ -97,20 +97,21 @@ class DeviceKey(Key):
         first_chain: as in :class:`Key`.
     """
 
+    words: Tensor  # seed and position, as the ops take them; not a field
+
     def __init__(self, device: torch.device, first_chain: int = 0) -> None:
         super().__init__(0, 0, first_chain)
         words = torch.zeros(2, dtype=torch.int64, device=device)
-        object.__setattr__(self, "words", words)  # seed and position, as the ops take them
+        object.__setattr__(self, "words", words)
 
     def put_(self, key: Key) -> None:
         """Puts the key at the seed and the offset of another one."""
-        words = self.__dict__["words"]
-        words[:1].fill_(key.__dict__["_signed_seed"])
-        words[1:].fill_(key.offset)
+        self.words[:1].fill_(key.__dict__["_signed_seed"])
+        self.words[1:].fill_(key.offset)
 
     def advance_(self, steps: int) -> None:
         """Moves the position by so many steps, by a kernel."""
-        self.__dict__["words"][1:].add_(steps)
+        self.words[1:].add_(steps)
 
 
 Rng = Key | torch.Generator | None
@@ -172,7 +173,7 @@ def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
 def seed_tensor(key: Key, x: Tensor) -> Tensor:
     """Returns the seed of a key as the ops take it: int64 ``(2,)`` on x's device."""
     if type(key) is DeviceKey:
-        return key.__dict__["words"]
+        return key.words
     seed = key.__dict__["_signed_seed"]
     if type(x) is not Tensor or torch.compiler.is_compiling():
         return _seed_tensor(seed, x.device)

@@ -24,7 +24,7 @@ def program_key(sampler: LangevinSteps, state: LangevinState) -> Hashable:
     """Returns what names the program of a sampler for chains."""
     options, place = options_of(sampler), state.x.device.type
     if not reads_step_size(sampler, state):
-        options.update(step_size=None, temperature=sampler.temperature == 1.0)
+        options.update(step_size=None, temperature=None)  # numbers on the device
     return (
         *((name, _name_of(value)) for name, value in options.items()),
         None if sampler.gradient is None else sampler.gradient.taken,
