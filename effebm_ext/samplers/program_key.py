@@ -27,7 +27,6 @@ def program_key(sampler: LangevinSteps, state: LangevinState) -> Hashable:
         options.update(step_size=None, temperature=None)  # numbers on the device
     return (
         *((name, _name_of(value)) for name, value in options.items()),
-        None if sampler.gradient is None else sampler.gradient.taken,
         *((name, _argument(value, state.x)) for name, value in state.energy_kwargs.items()),
         *(_layout(value) for value in (state.x, state.residual, state.start)),
         state.key.first_chain,

@@ -192,10 +192,12 @@ def test_graphs_are_captured_once_per_shape(device, captures):
 
 def test_keys_seeds_and_steps_need_no_other_graph(device, captures):
     one, many = pair()
+    x0 = normal(5, 4, device=device)
     for key in (eff.Key(1), eff.Key(2**64 - 1, 2**40), eff.Key(-3, 5)):
-        x0 = normal(5, 4, device=device)
         assert_same_bits(many.sample(x0, 8, rng=key), one.sample(x0, 8, rng=key))
     assert len(captures) == (device.type == "cuda")
+    key = eff.Key(1, first_chain=3)  # which is a number of Python's
+    assert_same_bits(many.sample(x0, 8, rng=key), one.sample(x0, 8, rng=key))
 
 
 def test_chains_alternate_between_programs(device):
