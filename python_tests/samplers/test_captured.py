@@ -231,9 +231,16 @@ def test_runs_and_samples(device, thin):
     assert_same_bits(got.trajectory, want.trajectory)
     assert_same_bits(got.x, want.x)
     assert_same_info(got.info, want.info)
-    packed = many.run(x0, 9, trajectory="packed", rng=KEY)
-    assert_same_bits(packed.x, want.x)
     assert_taken(many, device)
+
+
+def test_packed_trajectories_are_not_captured(device, captures):
+    x0 = normal(5, 4, device=device)
+    one, many = pair(compressor=eff.BlockSign(2))
+    want, got = (s.run(x0, 6, trajectory="packed", rng=KEY) for s in (one, many))
+    assert_same_bits(got.x, want.x)
+    assert_same_bits(got.trajectory.replay(), want.trajectory.replay())
+    assert captures == []
 
 
 def test_infos_and_states_are_the_callers(device):
@@ -401,6 +408,7 @@ def test_options_that_change_are_noticed(device):
         {"step_size": harmonic},
         {"bounds": eff.Clamp(-0.5, 0.5)},
         {"step_size": torch.full((), 0.2, device=device)},
+        {"step_size": torch.full((), 0.4, device=device)},
         {"temperature": 0.75},
     ]
     for options in changed:
