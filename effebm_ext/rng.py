@@ -82,9 +82,36 @@ class Key:
             key = Key(self.seed, offset, self.first_chain)
             object.__setattr__(key, "_signed_seed", self.__dict__["_signed_seed"])
             return key
-        key = object.__new__(Key)  # skips the checks, as only the offset has changed
+        key = object.__new__(type(self))  # skips the checks, as only the offset has changed
         key.__dict__.update(self.__dict__, offset=offset)
         return key
+
+
+class DeviceKey(Key):
+    """Names a stream whose seed and position lie on a device and are read when a step runs there:
+    a CUDA graph, whose numbers are those of its capture, can go on in a stream. :meth:`at` counts
+    from the position.
+
+    Args:
+        device: the device of the chains.
+        first_chain: as in :class:`Key`.
+    """
+
+    words: Tensor  # seed and position, as the ops take them; not a field
+
+    def __init__(self, device: torch.device, first_chain: int = 0) -> None:
+        super().__init__(0, 0, first_chain)
+        words = torch.zeros(2, dtype=torch.int64, device=device)
+        object.__setattr__(self, "words", words)
+
+    def put_(self, key: Key) -> None:
+        """Puts the key at the seed and the offset of another one."""
+        self.words[:1].fill_(key.__dict__["_signed_seed"])
+        self.words[1:].fill_(key.offset)
+
+    def advance_(self, steps: int) -> None:
+        """Moves the position by so many steps, by a kernel."""
+        self.words[1:].add_(steps)
 
 
 Rng = Key | torch.Generator | None
@@ -145,6 +172,8 @@ def _cached_seed_tensor(seed: int, device: torch.device) -> Tensor:
 
 def seed_tensor(key: Key, x: Tensor) -> Tensor:
     """Returns the seed of a key as the ops take it: int64 ``(2,)`` on x's device."""
+    if type(key) is DeviceKey:
+        return key.words
     seed = key.__dict__["_signed_seed"]
     if type(x) is not Tensor or torch.compiler.is_compiling():
         return _seed_tensor(seed, x.device)

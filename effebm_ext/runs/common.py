@@ -103,6 +103,9 @@ class CommonOptions:
     compile: bool = option(
         False, "make energy and gradient of the chains one graph by torch.compile"
     )
+    cuda_graph: bool = option(
+        False, "make the steps of chains on a GPU by CUDA graphs, which run without Python"
+    )
     gradient_dtype: str = option(
         "float32",
         "arithmetic of the chains' energy and gradient: float32, bfloat16 or float16",

@@ -131,6 +131,7 @@ def langevin(
         compile=config.compile,
         gradient_dtype=config.chain_gradient_dtype,
         shards=config.shards,
+        cuda_graph=config.cuda_graph,
     )
 
 

@@ -196,14 +196,33 @@ class Watch:
         Raises:
             NonFiniteError: as :meth:`Divergence.report`.
         """
+        probes = probe(values)
+        restarts = self._divergence.on_divergence == "restart"
+        if restarts and not (probes.is_cpu and surely_finite(probes)):  # does not wait for a GPU
+            state.begin_anew_(not_finite(probes))
+        self.steps(state, values, probes)
+
+    def steps(self, state: LangevinState, values: Tensor, probes: Tensor) -> None:
+        """Records steps that another watch has followed, from what :meth:`folded` returned there.
+
+        Raises:
+            NonFiniteError: as :meth:`Divergence.report`.
+        """
         self._last = values
-        self._recent.append(probe(values))
-        if self._divergence.on_divergence == "restart":
-            seen = self._recent[-1]
-            if not (seen.is_cpu and surely_finite(seen)):  # does not wait for a GPU
-                state.begin_anew_(not_finite(seen))
+        self._recent.append(probes)
         if len(self._recent) == _FOLDED:
             self._fold(state)
+
+    def folded(self, state: LangevinState) -> tuple[Tensor, Tensor]:
+        """Returns the values of the last step, and a number per chain that is finite if the values
+        of all steps are. At least one step was made.
+
+        Raises:
+            NonFiniteError: as :meth:`Divergence.report`.
+        """
+        self._fold(state)
+        assert self._last is not None
+        return self._last, self._recent[0]
 
     def window(self, state: LangevinState) -> None:
         """Ends a window of one or more steps; later steps belong to the next window.

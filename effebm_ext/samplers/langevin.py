@@ -16,7 +16,8 @@ from effebm_ext.ops.checks import check_shrinks
 from effebm_ext.ops.compressor import Compressor
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
-from effebm_ext.samplers.divergence import Divergence, OnDivergence
+from effebm_ext.samplers.captured import CapturedSteps
+from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
 from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
@@ -68,6 +69,12 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             used by n shards wherever a single thread has enough work for the chains of one. A
             schedule, the energy and a compressor that is a function are called from all threads.
             A GPU, and a trajectory that is packed, have one group.
+        cuda_graph: make the steps of chains on a GPU by CUDA graphs of many steps, which continue
+            the noise: the chains are those of a sampler without graphs. The first call, and the
+            first calls with other shapes, capture the graphs. A warning says so if this is not
+            possible, as for an energy that waits for the GPU. A sampler with graphs is for one
+            stream at a time; :mod:`effebm_ext.samplers.captured` says what graphs notice of what
+            changes. On the CPU, and for a trajectory that is packed, it makes no difference.
 
     A chain diverges if its energy (for a sampler with a score: its score) or its state is NaN or
     infinite. :class:`StepInfo` says which chains did, and the first time there is a warning;
@@ -102,6 +109,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         compile: bool = False,
         gradient_dtype: torch.dtype | None = None,
         shards: int = 1,
+        cuda_graph: bool = False,
     ) -> None:
         if (energy is None) == (score is None):
             raise TypeError("Langevin: expected either an energy or score=")
@@ -130,6 +138,10 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.on_divergence, self.shards = on_divergence, as_int(shards, "shards")
         if self.shards < 1:
             raise ValueError(f"shards: expected at least 1, got {shards}")
+        if not isinstance(cuda_graph, bool):
+            raise TypeError(f"cuda_graph: expected True or False, got {cuda_graph!r}")
+        self.cuda_graph = cuda_graph
+        self.captured = CapturedSteps() if cuda_graph else None
         self._divergence = Divergence(on_divergence, _ADVICE)
         self._without_graph = WithoutGraph()
         self._warned_of_coupling = False
@@ -161,6 +173,17 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         """
         n_steps = as_int(n_steps, "n_steps")
         return self._advance_(state, n_steps, look_ahead=self.on_divergence == "restart")
+
+    def _move_(
+        self,
+        state: LangevinState,
+        n_steps: int,
+        watch: Watch,
+        record: PackedTrajectory | None = None,
+    ) -> StepInfo:
+        if record is None and self.captured is not None and self.captured.can_move(state):
+            return self.captured.move_(self, state, n_steps, watch)
+        return super()._move_(state, n_steps, watch, record)
 
     def _advance_to_end_(self, state: LangevinState, n_steps: int) -> None:
         self._advance_(state, n_steps, look_ahead=True)

@@ -96,10 +96,21 @@ class LangevinSteps:
     ) -> StepInfo:
         """Makes the steps of one call, recording their drifts if asked; returns what the last step
         saw."""
+        return self._steps_(state, n_steps, watch, self._scalars, record)
+
+    def _steps_(
+        self,
+        state: LangevinState,
+        n_steps: int,
+        watch: Watch,
+        scalars: Callable[[int, Watch], tuple[float | Tensor, float | Tensor | None]],
+        record: PackedTrajectory | None = None,
+    ) -> StepInfo:
+        """Does what :meth:`_move_` does. ``scalars`` gives what :meth:`_scalars` gives."""
         info = StepInfo(None)
         for _ in range(n_steps):
             energy, gradient = self._gradient(state)
-            sums = self._step_(state, gradient, watch, record)
+            sums = self._step_(state, gradient, *scalars(state.step, watch), record)
             state.step += 1
             watch.step(state, gradient if energy is None else energy)
             info = StepInfo.of(energy, sums, state.x)
@@ -109,12 +120,13 @@ class LangevinSteps:
         self,
         state: LangevinState,
         gradient: Tensor,
-        watch: Watch,
+        step_size: float | Tensor,
+        noise_std: float | Tensor | None,
         record: PackedTrajectory | None,
     ) -> Tensor | None:
         """Makes one step along a gradient and returns its statistics. With a record, the state gets
         a new tensor x."""
-        options = self._options(state, watch)
+        options = self._options(state, step_size, noise_std)
         if record is None:
             sums = None
             if self.statistics:
@@ -125,7 +137,7 @@ class LangevinSteps:
         state.x = move.x
         assert isinstance(self.compressor, FusedCompressor)
         packed = self.compressor.pack(move.drift)
-        record.append(packed, options["step_size"], options["noise_std"])
+        record.append(packed, step_size, noise_std)
         return clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
 
     def _record_(
@@ -158,14 +170,13 @@ class LangevinSteps:
         energy = self._without_graph(self.energy, state.x, state.energy_kwargs)
         return watch.end(state, per_chain(energy, len(state.x)))
 
-    def _options(self, state: LangevinState, watch: Watch) -> dict[str, Any]:
+    def _options(
+        self, state: LangevinState, step_size: float | Tensor, noise_std: float | Tensor | None
+    ) -> dict[str, Any]:
         """Returns the arguments of the op for the next step."""
-        step_size = self.step_size
-        if callable(step_size):
-            step_size = watch.step_size(step_size(state.step), state.step)
         return {
             "step_size": step_size,
-            "noise_std": self._noise_std(step_size),
+            "noise_std": noise_std,
             "compressor": self._keeping_dtype,
             "clip": self.clip,
             "bounds": self.bounds,
@@ -192,7 +203,11 @@ class LangevinSteps:
         score = self._without_graph(self.score, state.x, state.energy_kwargs)
         return None, -like_state(score, state.x)
 
-    def _noise_std(self, step_size: float | Tensor) -> float | Tensor | None:
+    def _scalars(self, step: int, watch: Watch) -> tuple[float | Tensor, float | Tensor | None]:
+        """Returns step_size and noise_std of the op for the step of this number."""
+        step_size = self.step_size
+        if callable(step_size):
+            step_size = watch.step_size(step_size(step), step)
         if self.temperature == 1.0:
-            return None
-        return (step_size * self.temperature) ** 0.5
+            return step_size, None
+        return step_size, (step_size * self.temperature) ** 0.5

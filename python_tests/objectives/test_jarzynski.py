@@ -172,6 +172,7 @@ def test_the_average_of_the_parameters_has_the_base():
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"energy": "resnet"}, r"energy: not resnet with objective jarzynski: its quadratic head"),
+     ({"cuda_graph": True}, r"cuda_graph: expected none with objective jarzynski"),
      ({"resample_threshold": 1.5}, r"resample_threshold: expected 0 to 1, got 1\.5")],
 )  # fmt: skip
 def test_what_a_configuration_refuses(options, message):

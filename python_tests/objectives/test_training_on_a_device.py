@@ -4,14 +4,18 @@ import dataclasses
 import math
 
 import pytest
+import recorded_graphs
+import stand_in
 import torch
-from helpers import normal
+from helpers import assert_same_bits, normal
 
 from effebm_ext.objectives.score_matching import METHODS as SCORE_MATCHING
 from effebm_ext.runs import checkpoint
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.environment import environment
 from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.samplers import captured
 
 LABELLED = Dataset("points", normal(60, 2), False, labels=torch.arange(60) % 3)
 TINY = TrainConfig(
@@ -52,3 +56,25 @@ def test_a_run_stays_on_its_device_and_goes_on_from_a_file(device, options, tmp_
     assert devices(resumed.state_dict()["chains"]) == {device}
     want, got = trainer.iteration(), resumed.iteration()
     assert got == pytest.approx(want, rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [
+    {"compressor": "topk:1", "step_size_end": 0.001, "on_divergence": "restart"},
+    {"conditional": True, "buffer_size": 32, "restart_probability": 0.5},
+    {"objective": "particle"},
+], ids=str)  # fmt: skip
+def test_captured_chains_train_as_others_do(device, options, monkeypatch):
+    if device == stand_in.DEVICE:
+        monkeypatch.setattr(captured, "Graphs", recorded_graphs.Graphs)
+    trainers = [
+        make_trainer(
+            dataclasses.replace(TINY, device=str(device), cuda_graph=graph, **options), LABELLED
+        )
+        for graph in (False, True)
+    ]
+    for _ in range(4):
+        want, got = (trainer.iteration() for trainer in trainers)
+        assert got == want
+    assert_same_bits(trainers[1].state.x, trainers[0].state.x)
+    steps = [environment(trainer)["steps"] for trainer in trainers]
+    assert steps == [None, "captured" if device.type == "cuda" else "uncaptured"]

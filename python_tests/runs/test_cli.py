@@ -44,19 +44,20 @@ def test_train_writes_the_whole_run_folder(effebm, tmp_path, data):
 
 
 @pytest.mark.parametrize(
-    ("flags", "taken"),
+    ("flags", "taken", "steps"),
     [
-        ([], "eager"),
-        (["--shards", 2, "--gradient-dtype", "bfloat16"], "eager, bfloat16"),
-        (["--objective", "jarzynski", "--gradient-dtype", "float16"], "eager, float16"),
-        (["--objective", "fd-ssm"], "eager"),
+        ([], "eager", None),
+        (["--shards", 2, "--gradient-dtype", "bfloat16"], "eager, bfloat16", None),
+        (["--cuda-graph", "--buffer-size", 16], "eager", "uncaptured"),
+        (["--objective", "jarzynski", "--gradient-dtype", "float16"], "eager, float16", None),
+        (["--objective", "fd-ssm"], "eager", None),
     ],
 )
-def test_a_run_says_how_its_gradients_were_evaluated(effebm, tmp_path, flags, taken):
+def test_a_run_says_how_its_steps_were_made(effebm, tmp_path, flags, taken, steps):
     status, _, error = effebm("train", "--data", "rings", *TINY, *flags, "--out", tmp_path)
     assert status == 0, error
     found = json.loads((tmp_path / "environment.json").read_text())
-    assert found["gradient"] == taken
+    assert (found["gradient"], found["steps"]) == (taken, steps)
     assert found["torch"] == torch.__version__
 
 

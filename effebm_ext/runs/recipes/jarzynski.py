@@ -48,6 +48,11 @@ def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
             f"shards: expected 1 with objective jarzynski, whose walkers move in one group, got "
             f"{config.shards}"
         )
+    if config.cuda_graph:
+        raise ValueError(
+            "cuda_graph: expected none with objective jarzynski, whose walkers move by steps with "
+            "a ratio, which are not captured"
+        )
     for name in ("conditional", "buffer_size", "restart_probability"):
         if getattr(config, name):
             raise ValueError(
