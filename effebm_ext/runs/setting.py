@@ -71,7 +71,7 @@ class Setting:
             )
         size = config.buffer_size or config.chains
         storage = self._storage()
-        x0 = self._start if storage else self._start(size)
+        x0 = None if storage else self.noise(size).to(self.device)
         kwargs = {}
         if self.labels is not None:
             kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
@@ -81,20 +81,18 @@ class Setting:
             "restart": restart,
             "energy_kwargs": kwargs,
         }
-        if not config.buffer_size:
-            return PersistentChains(sampler, x0, **options)
-        return ReplayBuffer(
-            sampler,
-            x0,
-            size=size if storage else None,
-            n_chains=config.chains,
-            generator=self.generator,
-            storage=storage,
-            **options,
-        )
-
-    def _start(self, n: int) -> Tensor:
-        return self.noise(n).to(self.device)
+        if config.buffer_size:
+            return ReplayBuffer(
+                sampler,
+                (lambda n: self.noise(n).to(self.device)) if x0 is None else x0,
+                size=size if x0 is None else None,
+                n_chains=config.chains,
+                generator=self.generator,
+                storage=storage,
+                **options,
+            )
+        assert x0 is not None  # a storage belongs to a buffer
+        return PersistentChains(sampler, x0, **options)
 
     def _storage(self) -> Storage | None:
         """Returns how the replay buffer keeps its chains; None: as they move."""

@@ -467,7 +467,7 @@ def test_warming_up_leaves_the_buffers_of_a_module(device):
     assert_same_bits(*seen)
 
 
-@pytest.mark.parametrize("options", [{}, {"compressor": torch.tanh}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"compressor": torch.tanh}], ids=["none", "tanh"])
 def test_the_callers_modes_hold(device, options):
     x0, energy = normal(5, 4, device=device), network(device)
     want = pair(energy, **options)[0].sample(x0, 5, rng=KEY)
