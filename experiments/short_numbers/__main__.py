@@ -8,6 +8,7 @@ The findings are in docs/short_numbers.md.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Iterable
@@ -70,36 +71,77 @@ def table_of_digits(rows: list[Row]) -> str:
     return aligned(lines)
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--quick", is_flag=True, help="small sizes, in seconds")
-@click.option("--seeds", type=click.IntRange(min=2), default=4, help="runs of every arm on digits")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
-              help="folder of results.json")  # fmt: skip
-def main(quick: bool, seeds: int, out: Path | None) -> None:
-    """Measure the law of chains in short numbers, and train on digits with them."""
+def moving(quick: bool) -> dict[Any, Row]:
+    """Measures chains that move in short numbers."""
     scale = gaussian.QUICK if quick else gaussian.FULL
-    moving = {
+    found = {
         step_size: variances(gaussian.moving, gaussian.MOVING, step_size, scale)
         for step_size in gaussian.STEP_SIZES[: 1 if quick else None]
     }
-    click.echo("Chains that move in short numbers\n" + table_of_variances(moving, "step_size"))
-    resting = {
+    click.echo("Chains that move in short numbers\n" + table_of_variances(found, "step_size"))
+    return found
+
+
+def resting(quick: bool) -> dict[Any, Row]:
+    """Measures chains that rest in short numbers."""
+    scale = gaussian.QUICK if quick else gaussian.FULL
+    found = {
         steps: variances(gaussian.resting, gaussian.RESTING, steps, scale)
         for steps in gaussian.STEPS_PER_VISIT
     }
-    click.echo("\nChains that rest in short numbers\n" + table_of_variances(resting, "steps"))
-    dataset, trained = load("digits"), list[Row]()
+    click.echo("Chains that rest in short numbers\n" + table_of_variances(found, "steps"))
+    return found
+
+
+def gradients(quick: bool) -> dict[Any, Row]:
+    """Measures chains whose gradients are computed in short numbers."""
+    scale = gaussian.QUICK if quick else gaussian.GRADIENT_SCALE
+    found = {
+        step_size: variances(gaussian.gradients, gaussian.GRADIENTS, step_size, scale)
+        for step_size in gaussian.GRADIENT_STEP_SIZES[: 1 if quick else None]
+    }
+    click.echo("Gradients in short numbers\n" + table_of_variances(found, "step_size"))
+    return found
+
+
+def trained(quick: bool, seeds: int) -> list[Row]:
+    """Trains on digits with all arms."""
+    dataset, found = load("digits"), list[Row]()
     tasks = [(seed, arm) for seed in range(seeds) for arm in digits.ARMS]
     with click.progressbar(tasks, item_show_func=lambda task: task and task[1]) as bar:
         for seed, arm in bar:
             config = digits.configuration(arm, seed, quick=quick)
-            trained.append({"arm": arm, "seed": seed, **digits.run(arm, config, dataset)})
-    click.echo("\nTraining on digits\n" + table_of_digits(trained))
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        found = {"moving": moving, "resting": resting, "digits": trained}
-        text = json.dumps({"environment": environment(), **plain(found)}, indent=1)
-        (out / "results.json").write_text(text + "\n")
+            found.append({"arm": arm, "seed": seed, **digits.run(arm, config, dataset)})
+    click.echo("Training on digits\n" + table_of_digits(found))
+    return found
+
+
+_PARTS = ("moving", "resting", "gradients", "digits")
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--quick", is_flag=True, help="small sizes, in seconds")
+@click.option("--seeds", type=click.IntRange(min=2), default=4, help="runs of every arm on digits")
+@click.option("--part", "parts", multiple=True, type=click.Choice(_PARTS), default=_PARTS,
+              help="what to measure; other parts stay in results.json")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="folder of results.json")  # fmt: skip
+def main(quick: bool, seeds: int, parts: tuple[str, ...], out: Path | None) -> None:
+    """Measure the law of chains in short numbers, and train on digits with them."""
+    measures = {
+        "moving": moving,
+        "resting": resting,
+        "gradients": gradients,
+        "digits": functools.partial(trained, seeds=seeds),
+    }
+    file = None if out is None else out / "results.json"
+    found: Row = json.loads(file.read_text()) if file is not None and file.exists() else {}
+    for part in parts:
+        found[part] = plain(measures[part](quick))
+        found["environment"] = environment()
+        if file is not None:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "chains, float32": {"step_size": 0.02},
     "chains, bfloat16 to nearest": {"step_size": 0.02},
     "chains, bfloat16 stochastic": {"step_size": 0.02},
+    "chains, bfloat16 gradient": {"step_size": 0.02, "gradient_dtype": "bfloat16"},
 }
 MOVING = {"chains, bfloat16 to nearest": False, "chains, bfloat16 stochastic": True}
 

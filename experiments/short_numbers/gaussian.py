@@ -1,11 +1,14 @@
-"""Chains of a standard Gaussian, kept or moved in short numbers: the variance of their law."""
+"""Chains of a Gaussian that rest, move, or find their gradients in short numbers: the variance of
+their law."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 import effebm_ext as eff
 from effebm_ext.chains.replay import ReplayBuffer
@@ -47,6 +50,49 @@ RESTING = {
 }
 STEPS_PER_VISIT = (1, 10)
 COMPRESSOR = eff.BlockSign(16)
+# The arithmetic of the energy and its gradient, and whether steps are adjusted.
+GRADIENTS = {
+    "float32": (None, False),
+    "bfloat16": (torch.bfloat16, False),
+    "float16": (torch.float16, False),
+    "float32, adjusted": (None, True),
+    "bfloat16, adjusted": (torch.bfloat16, True),
+}
+CONDITION = 30.0  # of the precision matrix of the energy that a network computes
+GRADIENT_STEP_SIZES = (0.1, 0.02)  # over the largest precision
+GRADIENT_SCALE = Scale(chains=1024, dim=64, looks=12, burn_in=1, duration=3)
+
+
+class Quadratic(nn.Module):
+    """The energy |A x|^2 / 2 by a matrix product, as networks compute theirs. A x has unit
+    variance."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        basis = torch.linalg.qr(torch.randn(dim, dim, generator=generator)).Q
+        self.a = torch.logspace(0, math.log10(CONDITION) / 2, dim)[:, None] * basis
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.a).float().square().sum(1) / 2
+
+
+def gradients(name: str, step_size: float, scale: Scale) -> Tensor:
+    """Returns the mean square of A x of every chain, ``(chains,)``, whose gradient is computed in
+    short numbers. For adjusted steps its mean is 1."""
+    dtype, adjusted = GRADIENTS[name]
+    energy = Quadratic(scale.dim)
+    kind = eff.MALA if adjusted else eff.Langevin
+    sampler = kind(energy, step_size=step_size / CONDITION, gradient_dtype=dtype)
+    z = torch.randn(scale.chains, scale.dim, generator=torch.Generator().manual_seed(0))
+    state = sampler.init(torch.linalg.solve(energy.a, z.T).T, rng=eff.Key(1))
+    relaxation = 2 / step_size * CONDITION
+    sampler.advance_(state, round(relaxation * scale.burn_in))
+    every, seen = max(1, round(relaxation * scale.duration / scale.looks)), []
+    for _ in range(scale.looks):
+        sampler.advance_(state, every)
+        seen.append((state.x @ energy.a.T).double().square().mean(1))
+    return torch.stack(seen).mean(0)
 
 
 def moving(name: str, step_size: float, scale: Scale) -> Tensor:
