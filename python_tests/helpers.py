@@ -19,7 +19,7 @@ LAYOUTS = {
     "inner": lambda t: torch.nn.functional.pad(t, (1, 2), value=NAN)[..., 1:-2],
 }
 READ_ONLY_LAYOUTS = {**LAYOUTS, "expanded": lambda t: t[:1].expand_as(t)}
-INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def assert_same_bits(got, want):

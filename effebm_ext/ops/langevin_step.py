@@ -27,7 +27,7 @@ from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import differentiable_step
 from effebm_ext.ops.stochastic_round import stochastic_round_reference
 from effebm_ext.reference import fma, normals, sqrt
-from effebm_ext.rng import Key, Rng
+from effebm_ext.rng import Rng
 
 _STEP_INPLACE = torch.ops.effebm.langevin_step_.default
 
@@ -224,5 +224,6 @@ def langevin_step_reference(
         state = limits.apply(state, x.dtype)
     new_residual = None if residual is None else (u - c).reshape(x.shape)
     if stochastic_rounding:
-        state = stochastic_round_reference(state, x.dtype, rng=Key(seed, offset, first_chain))
+        stream = {"seed": seed, "offset": offset, "first_chain": first_chain}
+        state = stochastic_round_reference(state, x.dtype, **stream)
     return state.to(x.dtype).reshape(x.shape), new_residual

@@ -107,14 +107,16 @@ def stochastic_round_reference(
     x: Tensor,
     dtype: torch.dtype,
     *,
-    rng: Key,
     limits: tuple[float, float] | None = None,
+    seed: int = 0,
+    offset: int = 0,
+    first_chain: int = 0,
     purpose: int = ROUNDING,
 ) -> Tensor:
     """Returns the same in plain PyTorch."""
     rows = x.reshape(len(x), row_size(x))
     n, dim = rows.shape
-    words = random_words(n, dim, rng.seed, rng.offset, rng.first_chain, purpose)
+    words = random_words(n, dim, seed, offset, first_chain, purpose)
     random = words.flatten(1)[:, :dim].to(x.device) >> 16
     if dtype == torch.uint8:
         assert limits is not None

@@ -10,7 +10,10 @@ from torch import Tensor
 import effebm_ext as eff
 from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype, row_size
+from effebm_ext.ops.metropolis import metropolis_, metropolis_reference
 from effebm_ext.ops.perturb import perturbed_pair_reference
+from effebm_ext.ops.stochastic_round import stochastic_round_reference
+from effebm_ext.rng import ROUNDING
 from fuzz import draws
 from fuzz.call import Call
 from fuzz.memory import check_same
@@ -25,7 +28,7 @@ def make_call(seed: int, number: int) -> Call:
     torch.set_num_threads(draw.choice([1, 1, 1, 2]))
     name = draw.choice([
         *["langevin_step_", "langevin_step", "langevin_transition", "drift"] * 2,
-        *("perturbed_pair", "compress", "compress", "pack"),
+        *("perturbed_pair", "compress", "compress", "pack", "stochastic_round", "metropolis"),
     ])  # fmt: skip
     call = Call(name, draw)
     _BUILDERS.get(name, step)(call)
@@ -136,7 +139,83 @@ def pack(call: Call) -> None:
         call.check = lambda got: check_same(got, c, "unpacked")
 
 
+def _key_of(stream: draws.Stream) -> eff.Key:
+    """A key of the same numbers; a generator may draw one whose offset is beyond those of keys."""
+    return eff.Key(stream.seed, stream.offset % 2**56, stream.first_chain)
+
+
+def stochastic_round(call: Call) -> None:
+    """The op, by its wrapper or without it."""
+    draw = call.draw
+    _, shape = draws.dtype_and_shape(draw)
+    n = shape[0]
+    dtype = draw.choice([torch.bfloat16, torch.float16, torch.float8_e5m2, torch.uint8])
+    limits = (-1.5, 2.0) if dtype == torch.uint8 else None
+    fault = call.choose_fault(["x", "dtype", "limits", "rng"])
+    x = call.memory.place(draws.values(draw, shape, torch.float32))
+    state = draw.choice([x.half(), x.double(), x.new_zeros(())]) if fault == "x" else x
+    rng = draws.rng(draw, n, bad=False).means
+    key = _key_of(rng)
+    if fault == "rng":
+        key, state = eff.Key(0, 0, 2**32 - 1), x.new_zeros(2, 3)
+    given = draw.choice([torch.int8, torch.float32]) if fault == "dtype" else dtype
+    if fault == "limits":
+        limits = (1.0, 1.0) if limits or draw.random() < 0.5 else (0.0, 1.0)
+    call.told |= {"dtype": given, "shape": shape, "limits": limits, "key": key}
+    if fault is None and draw.random() < 0.4:
+        out = call.memory.place(torch.zeros(shape, dtype=dtype))
+        ends = limits or (0.0, 0.0)
+        call.invoke = lambda: RAW.stochastic_round(
+            state, out, **key_arguments(rng), purpose=ROUNDING, lower=ends[0], upper=ends[1]
+        )
+        call.memory.expect(
+            out, stochastic_round_reference(x, dtype, limits=limits, **rng._asdict())
+        )
+        call.check = lambda got: None
+        return
+    call.invoke = lambda: eff.stochastic_round(state, given, rng=key, limits=limits)
+    if fault is None:
+        want = stochastic_round_reference(x, dtype, limits=limits, **rng._asdict())
+        call.check = lambda got: check_same(got, want, "rounded")
+
+
+def metropolis(call: Call) -> None:
+    """The op that accepts proposals."""
+    draw, place = call.draw, call.memory.place
+    dtype, energies = (draw.choice([torch.float32, torch.float64]) for _ in range(2))
+    _, shape = draws.dtype_and_shape(draw)
+    n = shape[0]
+    fault = call.choose_fault(["log_ratio", "energy", "x", "drift", "new_x"])
+    ratio = place(draws.values(draw, (n,), torch.float64))
+    energy, new_energy = (place(draws.values(draw, (n,), energies)) for _ in range(2))
+    rows = [place(draws.values(draw, shape, dtype)) for _ in range(4)]
+    rng = draws.rng(draw, n, bad=False).means
+    key = _key_of(rng)
+    named = dict(
+        zip(
+            ("log_ratio", "energy", "new_energy", "x", "drift", "new_x", "new_drift"),
+            (ratio, energy, new_energy, *rows),
+            strict=True,
+        )
+    )
+    call.told |= {"dtype": dtype, "energies": energies, "shape": shape, "key": key}
+    if fault is None:
+        want = metropolis_reference(*(t.clone() for t in named.values()), key)
+        call.memory.expect(named["new_x"], want[0])
+        call.memory.expect(named["new_drift"], want[1])
+        call.check = lambda got: (
+            check_same(got[0], want[2], "energy"),
+            check_same(got[1], want[3], "probability"),
+        )
+    else:
+        wrong = named[fault]
+        named[fault] = draw.choice([wrong.cfloat(), wrong.new_zeros(n + 1, *wrong.shape[1:])])
+    call.invoke = lambda: metropolis_(*named.values(), key)
+
+
 _BUILDERS = {
+    "stochastic_round": stochastic_round,
+    "metropolis": metropolis,
     "perturbed_pair": perturbed_pair,
     "compress": compress,
     "pack": pack,

@@ -58,6 +58,7 @@ def key_arguments(stream: Stream) -> dict[str, Any]:
 def _step_arguments(s: Step) -> dict[str, Any]:
     bounds = s.bounds.means
     own: dict[str, Any] = {**key_arguments(s.rng.means), "step_size": 0.0}
+    own["stochastic_rounding"] = s.stochastic_rounding
     for name, number in (("step_size", s.step_size), ("noise_std", s.noise_std)):
         if isinstance(number.means, Tensor):
             given = number.make()  # which may lie in what the op writes

@@ -35,6 +35,7 @@ class Step:
     residual: Tensor | None = None
     statistics: Tensor | None = None
     delta: Tensor | None = None
+    stochastic_rounding: bool = False
 
 
 def step(call: Call) -> None:
@@ -42,6 +43,7 @@ def step(call: Call) -> None:
     s = _draw(call, is_raw)
     call.invoke = (lambda: raw.invoke_step(s)) if is_raw else (lambda: _invoke(s))
     numbers = ("compressor", "clip", "bounds", "step_size", "noise_std", "rng")
+    call.told["stochastic_rounding"] = s.stochastic_rounding
     call.told |= {name: getattr(s, name).means for name in numbers}
     tensors = ("residual", "statistics", "delta")
     call.told |= {name: getattr(s, name) is not None for name in tensors}
@@ -61,6 +63,8 @@ def _draw(call: Call, is_raw: bool) -> Step:
     faults += ["residual"] * takes_residual + ["statistics", "x"] * inplace
     if not drift and not is_raw:
         faults += ["step_size", "noise_std", "rng", "bounds"]
+    is_short = dtype.itemsize == 2
+    faults += ["stochastic_rounding"] * (not drift and not is_short)
     fault = call.choose_fault(faults)
 
     def given(name: str, share: float) -> bool:
@@ -89,6 +93,7 @@ def _draw(call: Call, is_raw: bool) -> Step:
         s.delta = call.memory.place(draws.values(draw, shape, compute))
     if fault == "x":
         s.x = _unwritable(call, x)
+    s.stochastic_rounding = not drift and given("stochastic_rounding", 0.4 * is_short)
     return s
 
 
@@ -102,6 +107,8 @@ def _invoke(s: Step) -> Any:
         own["residual"] = s.residual
     if s.statistics is not None:
         own["statistics"] = s.statistics
+    if s.stochastic_rounding:
+        own["stochastic_rounding"] = True
     return getattr(eff, s.call.name)(s.x, s.grad, s.step_size.make(), rng=s.rng.make(), **own)
 
 
@@ -118,6 +125,7 @@ def _expect(s: Step, is_raw: bool) -> None:
         call.check = lambda got: _check_drift((got[0], *got[1].T) if is_raw else got, want)
         return
     numbers = {"noise_std": s.noise_std.means, "bounds": s.bounds.means, **s.rng.means._asdict()}
+    numbers["stochastic_rounding"] = s.stochastic_rounding
     new_x, _ = langevin_step_reference(s.x, c, s.step_size.means, **numbers)
     slack = _slack(s, c)
     if s.residual is not None:

@@ -14,6 +14,7 @@ from effebm_ext.rng import ROUNDING, STORAGE
 SHORT = [torch.bfloat16, torch.float16, torch.float8_e5m2]
 LIMITS = (-1.5, 2.0)
 KEY = eff.Key(-5, 2**33 + 1, 2**32 - 7)
+STREAM = {"seed": KEY.seed, "offset": KEY.offset, "first_chain": KEY.first_chain}
 
 
 def arguments(dtype):
@@ -50,7 +51,7 @@ def test_every_number_equals_the_reference(device, dtype, shape, layout):
     got = eff.stochastic_round(on(device, x), dtype, rng=KEY, **arguments(dtype))
     assert got.device == device
     assert got.is_contiguous()
-    assert_same(got, stochastic_round_reference(x, dtype, rng=KEY, **arguments(dtype)))
+    assert_same(got, stochastic_round_reference(x, dtype, **STREAM, **arguments(dtype)))
 
 
 @pytest.mark.parametrize("dtype", SHORT, ids=str)
@@ -165,9 +166,8 @@ def test_a_compiled_function_rounds_alike():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_a_step_is_rounded_by_the_words_of_its_key(device, dtype):
     x, grad = normal(5, 33, dtype=dtype), normal(5, 33, seed=1, dtype=dtype)
-    named = {"seed": KEY.seed, "offset": KEY.offset, "first_chain": KEY.first_chain}
-    exact, _ = expected(langevin_step_reference, x.float(), grad.float(), 0.1, **named)
-    want = stochastic_round_reference(exact, dtype, rng=KEY)
+    exact, _ = expected(langevin_step_reference, x.float(), grad.float(), 0.1, **STREAM)
+    want = stochastic_round_reference(exact, dtype, **STREAM)
     options = {"stochastic_rounding": True, "rng": KEY}
     got = eff.langevin_step(on(device, x), on(device, grad), 0.1, **options)
     assert_same(got, want)
