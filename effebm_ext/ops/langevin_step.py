@@ -224,6 +224,7 @@ def langevin_step_reference(
         state = limits.apply(state, x.dtype)
     new_residual = None if residual is None else (u - c).reshape(x.shape)
     if stochastic_rounding:
-        stream = {"seed": seed, "offset": offset, "first_chain": first_chain}
-        state = stochastic_round_reference(state, x.dtype, **stream)
+        state = stochastic_round_reference(
+            state, x.dtype, seed=seed, offset=offset, first_chain=first_chain
+        )
     return state.to(x.dtype).reshape(x.shape), new_residual
