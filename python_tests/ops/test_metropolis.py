@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, expected, normal
+from helpers import DTYPES, INF, LAYOUTS, NAN, assert_same_bits, expected, named, normal
 
 import effebm_ext as eff
 from effebm_ext.ops.metropolis import exp_reference, metropolis_, metropolis_reference
@@ -129,7 +129,7 @@ def test_the_exponential_never_falls():
         (7, lambda t: t[:1], r"key: expected int64\[2\]"),
         (9, lambda n: 2**32, "first_chain: expected chains below"),
     ],
-    ids=str,
+    ids=named,
 )
 def test_what_the_raw_op_refuses(changed, make, message):
     given = [*problem(3, 4), torch.tensor([3, 0]), 5, 7]
