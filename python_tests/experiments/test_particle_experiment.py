@@ -74,8 +74,8 @@ def test_arms_are_what_they_are_called():
     replay = made["replay, annealed"].chains
     assert len(replay.buffer.x) == 10_000
     assert replay.restart.probability == 0.1
-    noise = replay.sampler._noise_std(replay.sampler.step_size)
-    assert noise == pytest.approx(0.1)  # the square root of 0.01, of the step size 0.1
+    variance = replay.sampler.step_size * replay.sampler.temperature  # of the noise of a step
+    assert variance == pytest.approx(0.01)
 
 
 def quick(folder, *options):
