@@ -14,6 +14,7 @@ from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
+from effebm_ext.samplers.state import is_per_chain
 from effebm_ext.scalars import as_int
 
 
@@ -114,7 +115,7 @@ class ReplayBuffer:
         for x0 in parts:
             end = begin + len(x0)
             kwargs = {
-                name: value[begin:end] if _has_rows(value, size) else value
+                name: value[begin:end] if is_per_chain(value, size) else value
                 for name, value in energy_kwargs.items()
             }
             state = self.sampler.init(x0, rng=rng, energy_kwargs=kwargs)
@@ -128,10 +129,6 @@ class ReplayBuffer:
             begin, rng = end, key
         assert buffer is not None  # there is at least one chain
         return buffer
-
-
-def _has_rows(value: Any, n: int) -> bool:
-    return isinstance(value, Tensor) and value.shape[:1] == (n,)
 
 
 def _parts(starts: Callable[[int], Tensor], size: int, at_most: int) -> Iterator[Tensor]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.limits import Clamp
-from effebm_ext.ops.stochastic_round import from_codes, stochastic_round
+from effebm_ext.ops.stochastic_round import check_limits, from_codes, stochastic_round
 from effebm_ext.rng import ROUNDING, STORAGE, Key
 from effebm_ext.samplers import LangevinState
 
@@ -51,10 +51,7 @@ class Storage:
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in _RESIDUALS:
             raise TypeError(f"dtype: expected bfloat16, float16, uint8 or None, got {self.dtype}")
-        if (self.limits is None) == (self.dtype == torch.uint8):
-            raise ValueError(
-                f"limits: expected them for uint8 only, got {self.limits} for {self.dtype}"
-            )
+        check_limits(self.dtype, self.limits)
 
     def stored(self, state: State) -> State:
         """Returns chains as they are kept. The step of the state and the row name the random words.

@@ -85,11 +85,16 @@ def from_codes(codes: Tensor, limits: Clamp | tuple[float, float]) -> Tensor:
     return numbers.clamp_(lower, upper)
 
 
+def check_limits(dtype: torch.dtype | None, limits: Clamp | tuple[float, float] | None) -> None:
+    """Raises a ValueError if limits are missing for uint8, or given for another dtype."""
+    if (limits is None) == (dtype == torch.uint8):
+        raise ValueError(f"limits: expected them for uint8 only, got {limits} for {dtype}")
+
+
 def _ends(dtype: torch.dtype, limits: Clamp | tuple[float, float] | None) -> tuple[float, float]:
     if dtype not in _ROUNDED:
         raise TypeError(f"dtype: expected bfloat16, float16, float8_e5m2 or uint8, got {dtype}")
-    if (limits is None) == (dtype == torch.uint8):
-        raise ValueError(f"limits: expected them for uint8 only, got {limits} for {dtype}")
+    check_limits(dtype, limits)
     if limits is None:
         return 0.0, 0.0
     limits = limits if isinstance(limits, Clamp) else Clamp(*limits)

@@ -53,7 +53,7 @@ class LangevinState:
         return {
             name: value
             for name, value in self.energy_kwargs.items()
-            if isinstance(value, Tensor) and value.shape[:1] == self.x.shape[:1]
+            if is_per_chain(value, len(self.x))
         }
 
     def take(self, rows: Tensor) -> Self:
@@ -161,6 +161,11 @@ class LangevinState:
         self.x.copy_(torch.where(rows, self.start, self.x))
         if self.residual is not None:
             self.residual.masked_fill_(rows, 0)
+
+
+def is_per_chain(value: object, n_chains: int) -> bool:
+    """Says whether a keyword argument of the energy holds a value for each of ``n_chains``."""
+    return isinstance(value, Tensor) and value.shape[:1] == (n_chains,)
 
 
 def _shapes(values: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
