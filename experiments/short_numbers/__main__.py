@@ -8,12 +8,11 @@ The findings are in docs/short_numbers.md.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from torch import Tensor
@@ -71,36 +70,41 @@ def table_of_digits(rows: list[Row]) -> str:
     return aligned(lines)
 
 
-def moving(quick: bool) -> dict[Any, Row]:
-    """Measures chains that move in short numbers."""
-    scale = gaussian.QUICK if quick else gaussian.FULL
-    found = {
-        step_size: variances(gaussian.moving, gaussian.MOVING, step_size, scale)
-        for step_size in gaussian.STEP_SIZES[: 1 if quick else None]
-    }
-    click.echo("Chains that move in short numbers\n" + table_of_variances(found, "step_size"))
-    return found
+class Study(NamedTuple):
+    """Chains of a Gaussian: what is measured, of which arms, at which values of a setting, and how
+    many of these a quick run takes."""
+
+    title: str
+    setting: str
+    measure: Callable[..., Tensor]
+    arms: Iterable[str]
+    values: tuple[Any, ...]
+    scale: gaussian.Scale = gaussian.FULL
+    n_quick: int = 1
 
 
-def resting(quick: bool) -> dict[Any, Row]:
-    """Measures chains that rest in short numbers."""
-    scale = gaussian.QUICK if quick else gaussian.FULL
-    found = {
-        steps: variances(gaussian.resting, gaussian.RESTING, steps, scale)
-        for steps in gaussian.STEPS_PER_VISIT
-    }
-    click.echo("Chains that rest in short numbers\n" + table_of_variances(found, "steps"))
-    return found
+STUDIES = {
+    "moving": Study(
+        "Chains that move in short numbers", "step_size",
+        gaussian.moving, gaussian.MOVING, gaussian.STEP_SIZES,
+    ),
+    "resting": Study(
+        "Chains that rest in short numbers", "steps",
+        gaussian.resting, gaussian.RESTING, gaussian.STEPS_PER_VISIT, n_quick=2,
+    ),
+    "gradients": Study(
+        "Gradients in short numbers", "step_size", gaussian.gradients, gaussian.GRADIENTS,
+        gaussian.GRADIENT_STEP_SIZES, gaussian.GRADIENT_SCALE,
+    ),
+}  # fmt: skip
 
 
-def gradients(quick: bool) -> dict[Any, Row]:
-    """Measures chains whose gradients are computed in short numbers."""
-    scale = gaussian.QUICK if quick else gaussian.GRADIENT_SCALE
-    found = {
-        step_size: variances(gaussian.gradients, gaussian.GRADIENTS, step_size, scale)
-        for step_size in gaussian.GRADIENT_STEP_SIZES[: 1 if quick else None]
-    }
-    click.echo("Gradients in short numbers\n" + table_of_variances(found, "step_size"))
+def studied(study: Study, quick: bool) -> dict[Any, Row]:
+    """Returns the variances of all arms at every value of the setting."""
+    scale = gaussian.QUICK if quick else study.scale
+    values = study.values[: study.n_quick] if quick else study.values
+    found = {v: variances(study.measure, study.arms, v, scale) for v in values}
+    click.echo(f"{study.title}\n" + table_of_variances(found, study.setting))
     return found
 
 
@@ -116,7 +120,7 @@ def trained(quick: bool, seeds: int) -> list[Row]:
     return found
 
 
-_PARTS = ("moving", "resting", "gradients", "digits")
+_PARTS = (*STUDIES, "digits")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -128,16 +132,11 @@ _PARTS = ("moving", "resting", "gradients", "digits")
               help="folder of results.json")  # fmt: skip
 def main(quick: bool, seeds: int, parts: tuple[str, ...], out: Path | None) -> None:
     """Measure the law of chains in short numbers, and train on digits with them."""
-    measures = {
-        "moving": moving,
-        "resting": resting,
-        "gradients": gradients,
-        "digits": functools.partial(trained, seeds=seeds),
-    }
     file = None if out is None else out / "results.json"
     found: Row = json.loads(file.read_text()) if file is not None and file.exists() else {}
     for part in parts:
-        found[part] = plain(measures[part](quick))
+        study = STUDIES.get(part)
+        found[part] = plain(trained(quick, seeds) if study is None else studied(study, quick))
         found["environment"] = environment()
         if file is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
