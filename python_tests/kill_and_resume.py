@@ -10,16 +10,19 @@ milliseconds.
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import json
 import os
 import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from effebm_ext.runs import checkpoint, cli
 
@@ -39,6 +42,8 @@ RUNS = {
                  "--compressor", "topk:0.5"],
     "score matching": ["--objective", "fd-dsm", "--noise-end", "0.01"],
 }  # fmt: skip
+MOST_KILLS = 8  # of one run, which on a machine that has become slower would never end
+MOST_SECONDS = 300  # of one child, which then says where it hangs
 
 
 def main() -> None:
@@ -47,6 +52,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    # By default a lock of all processes, which a child that is killed while it draws its progress
+    # bar would keep for ever.
+    tqdm.set_lock(threading.RLock())
     draw = random.Random(arguments.seed)
     for kind, own in RUNS.items():
         with tempfile.TemporaryDirectory() as name:
@@ -80,7 +88,8 @@ def finish(run: Path, options: list[str], draw: random.Random, seconds: float) -
     while True:
         again = (run / "config.json").exists()  # else it was killed before it had begun
         start = ["--resume", str(run)] if again else ["--out", str(run), "--overwrite", *options]
-        status = train(start, kill_after=draw.uniform(0, 0.5 * seconds))
+        kill_after = draw.uniform(0, 0.5 * seconds) if kills < MOST_KILLS else None
+        status = train(start, kill_after)
         if status == 0:
             return kills
         assert status == -signal.SIGKILL, f"{start} failed with {status}"
@@ -91,6 +100,8 @@ def train(arguments: list[str], kill_after: float | None = None) -> int:
     """The exit status of ``effebm train``, negative for the signal that ended it."""
     child = os.fork()
     if child == 0:
+        told = os.fdopen(os.dup(2), "w")
+        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True, file=told)
         quiet = os.open(os.devnull, os.O_WRONLY)
         os.dup2(quiet, 1)
         os.dup2(quiet, 2)
