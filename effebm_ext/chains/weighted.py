@@ -218,11 +218,11 @@ class WeightedWalkers:
             energy = state.energy
             self.sampler.refresh_(state)
             log_weights = self._added(log_weights, energy.double() - state.energy.double())
-            with self.sampler.unpacked(state):
+            with self.sampler.moving(state):
                 info = self.sampler.steps_(state, n_steps)
             assert info.acceptance is not None  # the steps are adjusted
             return log_weights, float(info.acceptance.mean())
-        with self.sampler.unpacked(state):
+        with self.sampler.moving(state):
             for _ in range(n_steps):
                 proposal = self.sampler.propose(state)
                 log_weights = self._added(log_weights, proposal.log_ratio)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import warn_if_rounded
+from effebm_ext.energies import frozen, warn_if_rounded
 from effebm_ext.evaluation.annealed_move import Point, annealed_move
 from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
 from effebm_ext.scalars import as_int
@@ -102,10 +102,12 @@ def annealed_importance_sampling(
             one that leaves no finite weight.
     """
     labels = torch.zeros(len(samples), dtype=torch.int64, device=samples.device)
-    return annealed_by_class(
-        lambda x, y: energy(x), samples, labels, base,
-        n_steps=n_steps, n_chains=[n_chains], generator=generator,
-    )[0]  # fmt: skip
+    with frozen(energy):
+        (found,) = annealed_by_class(
+            lambda x, y: energy(x), samples, labels, base,
+            n_steps=n_steps, n_chains=[n_chains], generator=generator,
+        )  # fmt: skip
+    return found
 
 
 def annealed_by_class(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import energy_and_gradient, per_chain
+from effebm_ext.energies import energy_and_gradient, frozen, per_chain
 from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
 from effebm_ext.evaluation.estimates import Estimate, error_of_mean
 from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample
@@ -98,10 +98,11 @@ def evaluate(
     starts, from_data = classes.starts(counts, noisy)
     positions = torch.arange(len(starts)).repeat_interleave(torch.tensor([*map(len, starts)]))
     positions = positions.to(chains.device)
-    runs = annealed_by_class(
-        classes.energy, torch.cat(starts), positions, base,
-        n_steps=n_steps, n_chains=counts, generator=generator,
-    )  # fmt: skip
+    with frozen(energy):
+        runs = annealed_by_class(
+            classes.energy, torch.cat(starts), positions, base,
+            n_steps=n_steps, n_chains=counts, generator=generator,
+        )  # fmt: skip
     more: dict[str, Any] = {}
     if two_sample:
         some, samples = data[:_ROWS_OF_KERNEL], _in_proportion(runs, shares)

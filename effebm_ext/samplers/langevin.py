@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph
+from effebm_ext.energies import WithoutGraph, frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip, as_bounds
 from effebm_ext.ops.checks import check_shrinks
@@ -230,7 +230,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             packed = PackedTrajectory(
                 state.x.clone(), state.key, self.bounds, self.stochastic_rounding, thin
             )
-            info = self._record_(state, n_steps, thin, packed)
+            with frozen(self.energy):
+                info = self._record_(state, n_steps, thin, packed)
             return Run(state.x, packed, info)
         kept = state.x.new_empty(n_steps // thin, *state.x.shape)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, like_state, per_chain
+from effebm_ext.energies import WithoutGraph, frozen, like_state, per_chain
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import compute_dtype, increment_version
@@ -57,6 +57,15 @@ class LangevinSteps:
     ) -> StepInfo:
         """Calls ``move`` with a sampler and a state for every group of chains, and with the rows
         of the group; joins what it returns."""
+        with frozen(self.energy):
+            return self._by_groups(state, n_steps, move)
+
+    def _by_groups(
+        self,
+        state: LangevinState,
+        n_steps: int,
+        move: Callable[[Self, LangevinState, slice], StepInfo],
+    ) -> StepInfo:
         groups = shards_of(state, self.shards)
         if len(groups) == 1:
             return move(self, state, groups[0])

@@ -97,7 +97,7 @@ class MALA(LangevinProposal, Sampler[CachedState]):
         """
         if checked_steps(n_steps) == 0:
             return StepInfo(None)
-        with self.unpacked(state):
+        with self.moving(state):
             info = self.steps_(state, n_steps)
             return info._replace(diverged=self._look(state))
 

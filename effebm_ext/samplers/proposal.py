@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from effebm_ext.energies import frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
@@ -26,6 +27,7 @@ from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin import Langevin
 from effebm_ext.samplers.langevin_steps import Energy
+from effebm_ext.samplers.state import LangevinState
 from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 from effebm_ext.scalars import as_positive
@@ -167,15 +169,19 @@ class LangevinProposal:
         if not self._warned_of_coupling:
             self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
         state = initial_state(x0, rng, energy_kwargs)
-        energy, gradient = self.gradient(state.x, state.energy_kwargs)
-        applied, _ = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
-        return CachedState(**vars(state), energy=energy, drift=self._keep(applied))
+        energy, drift = self._cache(state)
+        return CachedState(**vars(state), energy=energy, drift=drift)
 
     def refresh_(self, state: CachedState) -> None:
         """Updates energy and drift of a state to the present energy, by one gradient."""
-        state.energy, gradient = self.gradient(state.x, state.energy_kwargs)
+        state.energy, state.drift = self._cache(state)
+
+    def _cache(self, state: LangevinState) -> tuple[Tensor, CachedDrift]:
+        """Returns energy and drift at the place of a state, by one gradient."""
+        with frozen(self.energy):
+            energy, gradient = self.gradient(state.x, state.energy_kwargs)
         applied, _ = self._drift(gradient, state.key, state.step + _OUTSIDE_OF_STEPS)
-        state.drift = self._keep(applied)
+        return energy, self._keep(applied)
 
     def propose(self, state: CachedState) -> Proposal:
         """Proposes a step along the cached drift, whatever parameters that drift belongs to, by one
@@ -197,13 +203,15 @@ class LangevinProposal:
         state.drift = to.drift if isinstance(state.drift, Tensor) else self._keep(to.drift)
 
     @contextlib.contextmanager
-    def unpacked(self, state: CachedState) -> Iterator[None]:
-        """Keeps the drift of a state dense for steps within, none of which has to pack it. It is
-        packed again at the end."""
+    def moving(self, state: CachedState) -> Iterator[None]:
+        """Makes the steps inside the block faster: the drift of the state stays dense, so that no
+        step has to pack it, and no parameter asks for its gradient. The drift is packed again at
+        the end."""
         was_packed = not isinstance(state.drift, Tensor)
         state.drift = dense(state.drift)
         try:
-            yield
+            with frozen(self.energy):
+                yield
         finally:
             if was_packed:
                 state.drift = self._keep(dense(state.drift))
