@@ -35,6 +35,7 @@ from effebm_ext.runs.trainer import make_trainer
 
 _DEFAULTS = TrainConfig()
 _TYPES = declared_types(TrainConfig)
+NOT_LEARNED = 3  # the exit status of a run that ended and learned nothing; errors have 2
 _DECLARED = {"integer": int, "float": float, "boolean": bool}  # by click's names
 
 
@@ -105,7 +106,11 @@ def train(
     tensorboard: bool,
     **options: Any,
 ) -> None:
-    """Train an energy on data and write the run into a folder."""
+    """Train an energy on data and write the run into a folder.
+
+    The exit status is 0, 2 for an error, 3 if the run ended and learned nothing, and 130 if it was
+    interrupted.
+    """
     if resume is not None:
         names = context.params.keys() - {"resume", "tensorboard"}
         given = [name for name in context.params if name in names and _is_given(context, name)]
@@ -143,6 +148,8 @@ def train(
     click.echo(f"The run is in {path}: look at {shown}.")
     if folder.evaluation is not None:
         click.echo(folder.evaluation.summary())
+    if folder.failures:
+        _fail(f"nothing was learned: {folder.failures[0]}", status=NOT_LEARNED)
 
 
 def _is_given(context: click.Context, name: str) -> bool:

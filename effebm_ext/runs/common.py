@@ -54,6 +54,13 @@ class CommonOptions:
     )
     objective: str = option("contrastive", "method of training")
     energy: str = option("auto", "network: auto, mlp, conv or resnet")
+    base: str | None = option(
+        None,
+        "gaussian: add the energy of a Gaussian, of the mean and the standard deviation of the "
+        "noisy data, to the energy of the network, so that chains cannot leave the data; or none "
+        "[default: none, of weighted walkers gaussian]",
+        names=("gaussian", "none"),
+    )
     conditional: bool = option(False, "learn an energy of data and labels, to sample by class")
     compressor: str | None = option(
         None,

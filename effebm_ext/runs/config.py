@@ -15,6 +15,7 @@ from effebm_ext.runs.recipes import RECIPES, Recipe
 # EFF-EBM's Algorithm 1 fixes these options; it leaves rates and step sizes open.
 _VERBATIM = {
     "objective": "contrastive",
+    "base": "none",
     "conditional": False,
     "error_feedback": False,
     "clip": "none",
@@ -111,6 +112,7 @@ class TrainConfig(CommonOptions):
         chosen: dict[str, Any] = {
             "step_size": 0.02 if is_image else 0.005,
             "data_noise": 0.3 if is_image else 0.0,
+            "base": "none",
             "compressor": "block-sign:64",
             "error_feedback": self.compressor is None or _may_be_fed_back(self.compressor),
             "optimizer": "adam",

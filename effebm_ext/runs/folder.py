@@ -21,6 +21,7 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.environment import environment
 from effebm_ext.runs.evaluation import Evaluation
+from effebm_ext.runs.health import Health
 from effebm_ext.runs.metrics_log import read_metrics
 from effebm_ext.runs.report import evaluate
 from effebm_ext.runs.tensorboard_log import TensorBoardLog, check_installed, event_files
@@ -35,7 +36,8 @@ _SHOWN_DATA = 1000
 
 class RunFolder:
     """The folder of a run. ``evaluation`` is the evaluation of the run that was trained or resumed
-    last, if there is one.
+    last, if there is one, and ``failures`` says in words what it has not learned
+    (:class:`effebm_ext.runs.health.Health`).
 
     Args:
         path: the folder, which is created if necessary.
@@ -73,6 +75,7 @@ class RunFolder:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.evaluation: Evaluation | None = None
+        self.failures: list[str] = []
         self._saved: int | None = None
         self._tensorboard = tensorboard
         self._board: TensorBoardLog | None = None
@@ -116,8 +119,9 @@ class RunFolder:
             path.unlink()
         text = json.dumps(dataclasses.asdict(config), indent=2)
         _replace(self.path / _CONFIG, text + "\n")
-        first = self._metrics(trainer, start, seen)
-        return self._run(config, dataset, trainer, [first], start, progress)
+        health = Health(config, trainer.data)
+        first = self._metrics(trainer, start, seen, health)
+        return self._run(config, dataset, trainer, [first], start, progress, health)
 
     def resume(
         self,
@@ -153,7 +157,8 @@ class RunFolder:
         self._saved = trainer.iterations
         history = read_metrics(self.path / _METRICS, trainer.iterations)
         spent = history[-1]["seconds"] if history else 0.0
-        return self._run(config, dataset, trainer, history, time.monotonic() - spent, progress)
+        start, health = time.monotonic() - spent, Health(config, trainer.data)
+        return self._run(config, dataset, trainer, history, start, progress, health)
 
     def _run(
         self,
@@ -163,11 +168,13 @@ class RunFolder:
         history: list[dict[str, float]],
         start: float,
         progress: Callable[[dict[str, float]], None],
+        health: Health,
     ) -> list[dict[str, float]]:
         """Runs the iterations that are not in ``history`` yet, up to the last."""
         lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
         _replace(self.path / _METRICS, lines)
         for metrics in history:
+            health.look(metrics)
             progress(metrics)
         board: contextlib.AbstractContextManager[TensorBoardLog | None] = contextlib.nullcontext()
         if self._tensorboard:
@@ -180,13 +187,15 @@ class RunFolder:
                 if done >= config.iterations:
                     break
                 seen = self._iteration(trainer)
-                history.append(self._metrics(trainer, start, seen))
+                history.append(self._metrics(trainer, start, seen, health))
                 log.write(json.dumps(history[-1]) + "\n")
+                health.look(history[-1])
                 progress(history[-1])
                 if self._board is not None:
                     self._board.metrics(history[-1])
             if trainer.iterations != self._saved:
                 self._save(config, dataset, trainer, log)
+        self.failures = health.failures()
         if trainer.chains is not None:
             plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
         plotting.save_curves(self.path / "curves.png", history)
@@ -203,9 +212,12 @@ class RunFolder:
         _replace(self.path / _EVALUATION, text + "\n")
 
     @staticmethod
-    def _metrics(trainer: Trainer, start: float, seen: dict[str, float]) -> dict[str, float]:
+    def _metrics(
+        trainer: Trainer, start: float, seen: dict[str, float], health: Health
+    ) -> dict[str, float]:
         seconds = round(time.monotonic() - start, 3)
-        return {"iteration": trainer.iterations, "seconds": seconds, **seen}
+        more = health.metrics(trainer)
+        return {"iteration": trainer.iterations, "seconds": seconds, **seen, **more}
 
     def _save(self, config: TrainConfig, dataset: Dataset, trainer: Trainer, log: TextIO) -> None:
         content = {

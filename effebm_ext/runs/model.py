@@ -203,7 +203,7 @@ def load_model(path: Path | str) -> TrainedModel:
     content: dict[str, Any] = checkpoint.load(path)
     try:
         config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
-        base = (0.0, 1.0) if config.recipe.gaussian_base else None  # the checkpoint replaces it
+        base = (0.0, 1.0) if config.base == "gaussian" else None  # the checkpoint replaces it
         energy = make_energy(config.energy, content["event_shape"], content["n_classes"], base)
         energy.load_state_dict(content["trainer"]["energy"])
         if content["trainer"]["ema"] is not None:

@@ -49,7 +49,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     with torch.random.fork_rng(devices=[]):  # parameters are drawn from the default generator
         torch.default_generator.manual_seed(config.seed)
         n_classes = dataset.n_classes if config.conditional else None
-        base = gaussian_of(config, data) if config.recipe.gaussian_base else None
+        base = gaussian_of(config, data) if config.base == "gaussian" else None
         energy = make_energy(config.energy, dataset.event_shape, n_classes, base).to(device)
     assert config.data_noise is not None
     optimizer = _optimizer(config, energy)

@@ -59,6 +59,11 @@ def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
                 f"{name}: not with objective jarzynski, whose walkers are weighted samples of "
                 f"one density all along, got {getattr(config, name)}"
             )
+    if config.base == "none":
+        raise ValueError(
+            "base: expected gaussian with objective jarzynski, whose weights estimate log Z, which "
+            "must be finite, got none"
+        )
     if config.energy == "resnet":
         raise ValueError(
             "energy: not resnet with objective jarzynski: its quadratic head may fall faster "
@@ -107,7 +112,11 @@ JARZYNSKI = Recipe(
     options=JarzynskiOptions,
     check=_check,
     # Without energy_l2 the loss has the gradient of the cross-entropy.
-    defaults=lambda is_image: {"compressor": "none", "error_feedback": False, "energy_l2": 0.0},
-    gaussian_base=True,  # weights estimate log Z, which must be finite
+    defaults=lambda is_image: {
+        "compressor": "none",
+        "error_feedback": False,
+        "energy_l2": 0.0,
+        "base": "gaussian",
+    },
     compresses_samples=False,  # weights correct compression in training, but not in samples
 )

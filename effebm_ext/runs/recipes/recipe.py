@@ -31,8 +31,6 @@ class Recipe:
             chooses for None in place of the general defaults.
         shown: the metrics that the progress bar shows, if an iteration has them, with their
             formats.
-        gaussian_base: whether the energy has a :class:`effebm_ext.networks.GaussianBase`, so that
-            its normalising constant is finite.
         adds_noise: whether the loss adds ``data_noise`` to the data itself.
         moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations, since
             the loss does not need them.
@@ -46,7 +44,6 @@ class Recipe:
     check: Callable[[CommonOptions, Any], None] = lambda config, own: None
     defaults: Callable[[bool], Mapping[str, Any]] = lambda is_image: {}
     shown: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"energy_gap": "+.3f"})
-    gaussian_base: bool = False
     adds_noise: bool = False
     moves_rarely: bool = False
     compresses_samples: bool = True

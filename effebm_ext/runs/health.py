@@ -1,0 +1,118 @@
+"""Signs that training fails, in the metrics of a run."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from torch import Tensor
+
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.training import Trainer
+from effebm_ext.warn import warn
+
+_WINDOW = 50  # iterations whose mean counts
+_SPREAD = 2.0  # the chains' standard deviation over the data's, or its inverse
+_GAP = 0.1, 10.0  # nats per dimension, and nats
+_PINNED = 0.5  # share of the gap at which the penalty on energies is least
+_ACCEPTANCE = 0.01
+
+Means = Mapping[str, float]
+
+
+class Health:
+    """Looks at the metrics of all iterations of a run for signs that it fails. Every sign is warned
+    of once, with what to change.
+
+    Args:
+        config: the resolved configuration of the run.
+        data: the data that the run trains on, ``(n, *event)``.
+    """
+
+    def __init__(self, config: TrainConfig, data: Tensor) -> None:
+        assert config.data_noise is not None  # the configuration is resolved
+        self._config, self._dimensions = config, data[0].numel()
+        self._data_std = math.hypot(float(data.std(correction=0)), config.data_noise)
+        self._recent: deque[Means] = deque(maxlen=_WINDOW)
+        self._warned: set[Callable[[Means], str]] = set()
+        self._signs = (self._spread, self._pinned, self._gap, self._acceptance)
+
+    def metrics(self, trainer: Trainer) -> dict[str, float]:
+        """Returns the metrics that an iteration itself does not have: ``chain_std``, the standard
+        deviation of all elements of the chains."""
+        if trainer.chains is None:
+            return {}
+        return {"chain_std": float(trainer.state.x.float().std(correction=0))}
+
+    def look(self, metrics: Means) -> None:
+        """Looks at the metrics of the next iteration; warns of new signs."""
+        self._recent.append(metrics)
+        for sign, text in self._seen():
+            if sign not in self._warned:
+                self._warned.add(sign)
+                warn(f"iteration {metrics['iteration']:.0f}: {text}")
+
+    def failures(self) -> list[str]:
+        """Returns the signs of the last iterations, in words; none if the run has learned."""
+        return [text for _, text in self._seen()]
+
+    def _seen(self) -> Iterator[tuple[Callable[[Means], str], str]]:
+        if len(self._recent) < _WINDOW:
+            return
+        names = set.intersection(*(set(metrics) for metrics in self._recent))
+        means = {name: sum(m[name] for m in self._recent) / _WINDOW for name in names}
+        for sign in self._signs:
+            text = sign(means)
+            if text:
+                yield sign, text
+
+    def _spread(self, means: Means) -> str:
+        seen, data = means.get("chain_std", self._data_std), self._data_std
+        if data == 0 or 1 / _SPREAD <= seen / data <= _SPREAD:
+            return ""
+        where = "left the data" if seen > data else "collapsed"
+        hold = "" if self._config.base == "gaussian" or seen < data else "--base gaussian, "
+        return (
+            f"the chains have {where}: their standard deviation is {seen:.3g}, and the data's "
+            f"with their noise {data:.3g}. Try {hold}{self._slower()}"
+        )
+
+    def _pinned(self, means: Means) -> str:
+        weight = self._config.energy_l2
+        gap = means.get("energy_gap", 0.0)
+        if not weight or gap < _PINNED / weight:
+            return ""
+        return (
+            f"energy_gap is {gap:.4g}, and the loss is least at {1 / weight:.4g} by --energy-l2 "
+            f"{weight:g} alone: the energy tells chains from data and gives the chains no way "
+            f"back. Try {self._slower()}"
+        )
+
+    def _gap(self, means: Means) -> str:
+        gap = means.get("energy_gap", 0.0)
+        per_dimension, nats = _GAP
+        if abs(gap) <= max(per_dimension * self._dimensions, nats):
+            return ""
+        side = "higher" if gap > 0 else "lower"
+        return (
+            f"the energy of the chains is {abs(gap):.4g} nats {side} than that of the data, "
+            f"{abs(gap) / self._dimensions:.2g} per dimension, where samples of the model have "
+            f"about none: the chains do not follow the energy. Try {self._slower()}"
+        )
+
+    def _acceptance(self, means: Means) -> str:
+        acceptance = means.get("acceptance", 1.0)
+        if acceptance >= _ACCEPTANCE:
+            return ""
+        return (
+            f"the chains accept {acceptance:.2g} of their steps, and stand still. Try a smaller "
+            f"--step-size than {self._config.step_size:g}"
+        )
+
+    def _slower(self) -> str:
+        config = self._config
+        return (
+            f"a smaller --learning-rate than {config.learning_rate:g}, or more --langevin-steps "
+            f"than {config.langevin_steps}"
+        )
