@@ -31,6 +31,7 @@ from effebm_ext.runs.config import TrainConfig, option_help
 from effebm_ext.runs.data import load
 from effebm_ext.runs.fields import as_declared, declared_types, kind_of
 from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_trainer
 
 _DEFAULTS = TrainConfig()
@@ -128,6 +129,7 @@ def train(
     trainer = make_trainer(config, dataset)
     if out is not None:
         folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
+    click.echo(f"{summary(config, dataset, trainer)}.")
     with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
 
         def show(metrics: dict[str, float]) -> None:
