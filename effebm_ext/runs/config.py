@@ -27,6 +27,7 @@ _VERBATIM = {
     "data_noise": 0.0,
     "energy_l2": 0.0,
     "denoising_weight": 0.0,
+    "warm_up": 0,
     "max_grad_norm": 0.0,
     "gradient_dtype": "float32",
 }

@@ -32,9 +32,10 @@ def test_the_loss_is_the_sum_of_both_at_the_same_noisy_data():
     objective = contrastive(energy, energy_l2=0.1)
     objective.advance()
     value, metrics = objective.loss(DATA, {})
-    rng = KEY.at(2)  # the chains have made two steps
+    rng = KEY.at(1)
     noisy = eff.langevin_step(DATA, torch.zeros_like(DATA), 0.0, noise_std=0.5, rng=rng)
-    first = contrastive_divergence(energy(noisy), energy(objective.chains.x), energy_l2=0.1).loss
+    x = objective.chains.state.x
+    first = contrastive_divergence(energy(noisy), energy(x), energy_l2=0.1).loss
     second = dsm(score_of(energy), DATA, 0.5, rng=rng).loss
     torch.testing.assert_close(value, first + 0.25 * second)
     torch.testing.assert_close(metrics["denoising_loss"], second.detach())
@@ -46,13 +47,44 @@ def test_the_loss_is_the_sum_of_both_at_the_same_noisy_data():
         torch.testing.assert_close(a, b)
 
 
+def test_chains_rest_while_the_loss_is_denoising_only():
+    energy = MLPEnergy((3,), width=8)
+    objective = contrastive(energy, warm_up=2)
+    seen = set()
+    for call in (1, 2):
+        objective.advance()
+        value, metrics = objective.loss(DATA, {})
+        rng = KEY.at(call)
+        torch.testing.assert_close(value, 0.25 * dsm(score_of(energy), DATA, 0.5, rng=rng).loss)
+        assert set(metrics) == {"denoising_loss", "data_energy"}
+        seen.add(float(metrics["data_energy"]))
+    assert len(seen) == 2
+    assert torch.equal(objective.chains.state.x, DATA)
+    objective.advance()
+    assert not torch.equal(objective.chains.state.x, DATA)
+    assert "energy_gap" in objective.loss(DATA, {}).metrics
+
+
+def test_a_warm_up_goes_on_where_it_was_saved():
+    energy = MLPEnergy((3,), width=8)
+    first, other = contrastive(energy, warm_up=3), contrastive(energy, warm_up=3)
+    for _ in range(2):
+        first.advance()
+    other.chains.load_state_dict(first.chains.state_dict())
+    for objective in (first, other):
+        objective.advance()
+        assert "energy_gap" not in objective.loss(DATA, {}).metrics
+        objective.advance()
+        assert "energy_gap" in objective.loss(DATA, {}).metrics
+    assert torch.equal(first.chains.state.x, other.chains.state.x)
+
+
 def test_every_iteration_has_noise_of_its_own():
     energy = MLPEnergy((3,), width=8)
     objective = contrastive(energy)
     seen = set()
     for _ in range(3):
         objective.advance()
-        objective.chains.state.x.copy_(DATA)
         seen.add(float(objective.loss(DATA, {}).metrics["data_energy"]))
     assert len(seen) == 3
 
@@ -81,6 +113,8 @@ def test_the_density_of_the_noisy_data_stays_the_minimum(denoising):
         noisy = data
         if not denoising:
             noisy = data + 0.5 * torch.randn(data.shape, generator=generator)
+        objective.langevin_steps = 0  # the chains stay samples
+        objective.advance()
         value = objective.loss(noisy, {}).value
         (slope,) = torch.autograd.grad(value, energy.precision)
         slopes[factor] = float(slope)
@@ -96,6 +130,9 @@ def test_the_density_of_the_noisy_data_stays_the_minimum(denoising):
         ({"sigma": None}, TypeError, "sigma: expected a number"),
         ({"sigma": 0.0}, ValueError, "sigma: expected a positive finite number, got 0"),
         ({"key": None}, TypeError, "key: expected a Key with denoising, got None"),
+        ({"warm_up": -1}, ValueError, "rest: expected at least 0, got -1"),
+        ({"warm_up": 1.5}, TypeError, "warm_up: expected an int"),
+        ({"warm_up": 1, "denoising": 0}, ValueError, "warm_up: expected 0 without a weight"),
     ],
 )
 def test_arguments_are_checked(options, error, message):

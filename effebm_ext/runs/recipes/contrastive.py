@@ -35,6 +35,13 @@ class ContrastiveOptions(EnergyL2):
         resolved=0.0,
         at_least=0,
     )
+    warm_up: int | None = option(
+        None,
+        "iterations in the beginning with the denoising loss only, while the chains rest "
+        "[default: 0]",
+        resolved=0,
+        at_least=0,
+    )
 
 
 def _check(config: CommonOptions, own: ContrastiveOptions) -> None:
@@ -43,12 +50,15 @@ def _check(config: CommonOptions, own: ContrastiveOptions) -> None:
             "data_noise: expected > 0 with a denoising_weight, whose loss takes the noise off the "
             "data, got 0"
         )
+    if own.warm_up and own.denoising_weight == 0:
+        raise ValueError(f"warm_up: expected 0 without a denoising_weight, got {own.warm_up}")
 
 
 def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
     config = setting.config
     assert own.energy_l2 is not None  # the options are resolved
     assert own.denoising_weight is not None
+    assert own.warm_up is not None
     return Contrastive(
         setting.energy,
         setting.chains(),
@@ -57,6 +67,7 @@ def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
         denoising=own.denoising_weight,
         sigma=config.data_noise if own.denoising_weight else None,
         key=key_for("denoising", config.seed),
+        warm_up=own.warm_up,
     )
 
 
@@ -65,5 +76,6 @@ CONTRASTIVE = Recipe(
     _make,
     options=ContrastiveOptions,
     check=_check,
+    shown={"energy_gap": "+.3f", "denoising_loss": ".4g"},
     adds_noise=lambda own: bool(own.denoising_weight),
 )
