@@ -31,6 +31,7 @@ from effebm_ext.runs.config import TrainConfig, option_help
 from effebm_ext.runs.data import load
 from effebm_ext.runs.fields import as_declared, declared_types, kind_of
 from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.progress import Progress
 from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_trainer
 
@@ -130,20 +131,21 @@ def train(
     if out is not None:
         folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
     click.echo(f"{summary(config, dataset, trainer)}.")
+    progress = Progress(config, trainer)
     with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
 
         def show(metrics: dict[str, float]) -> None:
             bar.update()
-            text = config.recipe.progress(metrics)
-            if config.chains_move_every == 1:
-                rate = metrics["iteration"] * config.langevin_steps / max(metrics["seconds"], 1e-9)
-                text = f"{text}, {rate:.0f} Langevin steps/s"
-            bar.set_postfix_str(text, refresh=False)
+            bar.set_postfix_str(progress.text(metrics), refresh=False)
 
-        if resume is not None:
-            folder.resume(dataset, trainer, progress=show)
-        else:
-            folder.train(config, dataset, trainer, progress=show)
+        try:
+            if resume is not None:
+                folder.resume(dataset, trainer, progress=show)
+            else:
+                folder.train(config, dataset, trainer, progress=show)
+        except KeyboardInterrupt:
+            tqdm.write(f"effebm: go on with: effebm train --resume {folder.path}", file=sys.stderr)
+            raise
     path = folder.path
     pictures = [str(path / name) for name in ("samples.png", "curves.png")]
     shown = " and ".join(pictures if trainer.chains is not None else pictures[1:])

@@ -7,20 +7,19 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
 import torch
-from matplotlib.figure import Figure
 
-from effebm_ext.energies import denoise
-from effebm_ext.runs import checkpoint, plotting
+from effebm_ext.runs import checkpoint
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.environment import environment
 from effebm_ext.runs.evaluation import Evaluation
+from effebm_ext.runs.gallery import PICTURES, Gallery
 from effebm_ext.runs.health import Health
 from effebm_ext.runs.metrics_log import read_metrics
 from effebm_ext.runs.report import evaluate
@@ -29,7 +28,7 @@ from effebm_ext.training import NonFiniteError, Trainer
 
 _CONFIG, _METRICS, _EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
 _ENVIRONMENT = "environment.json"
-_FILES = (_CONFIG, _ENVIRONMENT, _METRICS, CHECKPOINT, "samples.png", "curves.png", _EVALUATION)
+_FILES = (_CONFIG, _ENVIRONMENT, _METRICS, CHECKPOINT, _EVALUATION, *PICTURES)
 _TENSORBOARD = "tensorboard"
 _SHOWN_DATA = 1000
 
@@ -115,6 +114,7 @@ class RunFolder:
         (self.path / CHECKPOINT).unlink(missing_ok=True)  # first, since resuming looks for it
         for name in _FILES:
             (self.path / name).unlink(missing_ok=True)
+        Gallery(self.path, config, dataset).clear()
         for path in event_files(self.path / _TENSORBOARD):
             path.unlink()
         text = json.dumps(dataclasses.asdict(config), indent=2)
@@ -179,11 +179,17 @@ class RunFolder:
         board: contextlib.AbstractContextManager[TensorBoardLog | None] = contextlib.nullcontext()
         if self._tensorboard:
             board = TensorBoardLog(self.path / _TENSORBOARD, history)
-        with open(self.path / _METRICS, "a") as log, board as self._board:
+        gallery = Gallery(self.path, config, dataset)
+        with (
+            open(self.path / _METRICS, "a") as log,
+            board as self._board,
+            _drawn_when_interrupted(gallery, trainer, history),
+        ):
             while True:
                 done = trainer.iterations
                 if done % config.checkpoint_every == 0 and done != self._saved:
                     self._save(config, dataset, trainer, log)
+                    gallery.draw_in_time(trainer, history)
                 if done >= config.iterations:
                     break
                 seen = self._iteration(trainer)
@@ -196,9 +202,8 @@ class RunFolder:
             if trainer.iterations != self._saved:
                 self._save(config, dataset, trainer, log)
         self.failures = health.failures()
-        if trainer.chains is not None:
-            plotting.save(self.path / "samples.png", _draw_samples(config, dataset, trainer))
-        plotting.save_curves(self.path / "curves.png", history)
+        gallery.draw(trainer, history)
+        gallery.animate()
         if config.ais_steps:
             state = trainer.state
             labels = state.energy_kwargs.get("y")
@@ -234,7 +239,8 @@ class RunFolder:
         log.flush()  # first, since the log must hold all iterations of the checkpoint
         os.fsync(log.fileno())
         if self._board is not None and trainer.chains is not None:
-            self._board.samples(_draw_samples(config, dataset, trainer), trainer.iterations)
+            figure = Gallery(self.path, config, dataset).figure(trainer)
+            self._board.samples(figure, trainer.iterations)
         _replace(self.path / _ENVIRONMENT, json.dumps(environment(trainer), indent=2) + "\n")
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations
@@ -250,14 +256,16 @@ class RunFolder:
             raise NonFiniteError(f"{error}; {good}") from error
 
 
-def _draw_samples(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> Figure:
-    """Draws the chains without the data noise, in the order of their classes if they have any."""
-    state = trainer.state
-    assert config.data_noise is not None
-    x = denoise(trainer.energy, state.x, config.data_noise, state.energy_kwargs).cpu()
-    labels = state.energy_kwargs.get("y")
-    labels = None if labels is None else labels.cpu()
-    return plotting.draw_samples(x, dataset.x, is_image=dataset.is_image, labels=labels)
+@contextlib.contextmanager
+def _drawn_when_interrupted(
+    gallery: Gallery, trainer: Trainer, history: list[dict[str, float]]
+) -> Iterator[None]:
+    """Draws the pictures of a run that is interrupted: it may have none yet."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        gallery.draw(trainer, history)
+        raise
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a run: samples.png and curves.png."""
+"""Pictures of a run: samples, curves and animations."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 _GRID = 64  # images shown
 _POINTS = 2000
+_FRAMES = 60  # of an animation, at most
+_FRAME_TIME = 200, 2000  # milliseconds of a frame, and of the last
 
 
 def save(path: Path, figure: Figure) -> None:
@@ -37,19 +41,48 @@ def draw_samples(
     if is_image:
         if labels is not None:
             samples = samples[labels[:_GRID].argsort(stable=True)]
-        low, high = float(data.min()), float(data.max())
-        image = image_grid(((samples[:_GRID] - low) / ((high - low) or 1.0)).clamp(0, 1))
-        axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes.axis("off")
+        _show_images(axes, samples, data)
     else:
-        for points, label in ((data, "data"), (samples, "samples")):
-            flat = points.flatten(1).numpy()
-            if flat.shape[1] == 1:
-                axes.hist(flat[:, 0], bins=80, density=True, histtype="step", label=label)
-            else:
-                axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
-        axes.legend()
+        _show_points(axes, samples, data)
     return figure
+
+
+def draw_progress(
+    samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None, title: str
+) -> Figure:
+    """Draws what :func:`draw_samples` draws, under a title, with images beside images of the
+    data."""
+    if not is_image:
+        figure = draw_samples(samples, data, is_image=False)
+        figure.axes[0].set_title(title)
+        return figure
+    figure = Figure(figsize=(12, 6))
+    left, right = figure.subplots(1, 2)
+    if labels is not None:
+        samples = samples[labels[:_GRID].argsort(stable=True)]
+    _show_images(left, samples, data)
+    _show_images(right, data, data)
+    left.set_title(title)
+    right.set_title("data")
+    return figure
+
+
+def _show_images(axes: Axes, images: Tensor, data: Tensor) -> None:
+    """Shows a grid of images on the grey scale of the data."""
+    low, high = float(data.min()), float(data.max())
+    image = image_grid(((images[:_GRID] - low) / ((high - low) or 1.0)).clamp(0, 1))
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.axis("off")
+
+
+def _show_points(axes: Axes, samples: Tensor, data: Tensor) -> None:
+    for points, label in ((data, "data"), (samples, "samples")):
+        flat = points.flatten(1).numpy()
+        if flat.shape[1] == 1:
+            axes.hist(flat[:, 0], bins=80, density=True, histtype="step", label=label)
+        else:
+            axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
+    axes.legend()
 
 
 def n_shown(samples: Tensor, *, is_image: bool) -> int:
@@ -84,3 +117,19 @@ def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
         axes.set_ylabel(name.replace("_", " "))
     panels[-1].set_xlabel("iteration")
     save(path, figure)
+
+
+def save_animation(path: Path, frames: Sequence[Path]) -> None:
+    """Saves pictures, one after the other, as a GIF of at most 60 frames; the last one stays
+    longest."""
+    step = math.ceil(len(frames) / _FRAMES)
+    shown = [*frames[:-1:step], frames[-1]]
+    images = []
+    for frame in shown:
+        with Image.open(frame) as image:
+            images.append(image.convert("RGB"))
+    size = images[-1].size  # the lengths of titles differ
+    first, *others = [i if i.size == size else i.resize(size) for i in images]
+    each, last = _FRAME_TIME
+    times = [each] * len(others) + [last]
+    first.save(path, save_all=True, append_images=others, duration=times, loop=0)

@@ -18,6 +18,8 @@ FILES = {
     "metrics.jsonl",
     "checkpoint.pt",
     "samples.png",
+    "samples.gif",
+    "samples",
     "curves.png",
     "environment.json",
     "evaluation.json",
@@ -153,7 +155,7 @@ def test_bad_input_gets_one_line_and_leaves_results_alone(
 ):
     out = tmp_path / "run"
     effebm("train", "--data", "rings", *TINY, "--out", out)
-    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    before = {p: p.read_bytes() for p in out.rglob("*") if p.is_file()}
     flags = [str(bad_npy) if flag == "BAD" else flag for flag in flags]
     status, _, complaint = effebm("train", *TINY, *flags, "--out", out, "--overwrite")
     assert status != 0
@@ -161,7 +163,7 @@ def test_bad_input_gets_one_line_and_leaves_results_alone(
     assert line.startswith("effebm: error: ")
     assert message in line
     assert all("it/s" in p or not p.strip() for p in progress)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
 def test_no_command_is_one_line_too(effebm):

@@ -1,0 +1,104 @@
+"""One sees a run train: pictures at checkpoints, when it is interrupted and at the end."""
+
+import pytest
+import torch
+from PIL import Image
+
+from effebm_ext.runs import gallery, plotting
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.progress import Progress
+from effebm_ext.samplers import LangevinState
+
+RUN = ["--data", "digits", "--chains", 4, "--batch-size", 4, "--langevin-steps", 1]
+RUN = [*RUN, "--ais-steps", 0, "--iterations", 25, "--checkpoint-every", 10]
+
+
+def frames(run):
+    return sorted(path.name for path in (run / "samples").iterdir())
+
+
+def test_every_checkpoint_is_drawn_while_there_is_time(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(gallery, "_SHARE", 1e9)
+    assert effebm("train", *RUN, "--out", tmp_path)[0] == 0
+    assert frames(tmp_path) == ["000010.png", "000020.png", "000025.png"]
+    last = (tmp_path / "samples" / "000025.png").read_bytes()
+    assert (tmp_path / "samples.png").read_bytes() == last
+    with Image.open(tmp_path / "samples.gif") as animation:
+        assert animation.n_frames == 3
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_fast_runs_do_not_wait_for_their_pictures(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(gallery, "_SHARE", 0.0)
+    assert effebm("train", *RUN, "--out", tmp_path)[0] == 0
+    assert frames(tmp_path) == ["000010.png", "000025.png"]
+
+
+def test_an_interrupted_run_leaves_pictures_and_says_how_to_go_on(effebm, tmp_path):
+    status, _, error = effebm("train", *RUN, "--out", tmp_path, stop_after=3)
+    assert status == 130
+    assert frames(tmp_path) == ["000003.png"]
+    assert (tmp_path / "samples.png").exists()
+    assert (tmp_path / "curves.png").exists()
+    assert f"effebm: go on with: effebm train --resume {tmp_path}\n" in error
+
+
+def test_an_overwritten_run_takes_its_pictures_with_it(effebm, tmp_path):
+    effebm("train", *RUN, "--out", tmp_path, stop_after=3)
+    longer = [*RUN, "--iterations", 1]
+    assert effebm("train", *longer, "--out", tmp_path, "--overwrite")[0] == 0
+    assert frames(tmp_path) == ["000001.png"]
+    assert not (tmp_path / "samples.gif").exists()
+
+
+def test_chains_are_shown_beside_data():
+    x = torch.rand(5, 1, 8, 8)
+    options = {"is_image": True, "title": "chains after 7 iterations"}
+    left, right = plotting.draw_progress(x, 1 - x, labels=None, **options).axes
+    assert left.get_title() == "chains after 7 iterations"
+    assert right.get_title() == "data"
+    low, high = float((1 - x).min()), float((1 - x).max())
+    grids = [plotting.image_grid((images - low).clamp(0, high - low) / (high - low))
+             for images in (x, 1 - x)]  # fmt: skip
+    for axes, grid in zip((left, right), grids, strict=True):
+        assert axes.images[0].get_array().data == pytest.approx(grid)
+
+
+def test_long_animations_keep_their_last_picture(tmp_path):
+    paths = []
+    for i in range(130):
+        paths.append(tmp_path / f"{i:06d}.png")
+        Image.new("RGB", (4, 4), (i, 0, 0)).save(paths[-1])
+    plotting.save_animation(tmp_path / "x.gif", paths)
+    with Image.open(tmp_path / "x.gif") as animation:
+        assert 40 <= animation.n_frames <= 61
+        animation.seek(animation.n_frames - 1)
+        assert animation.convert("RGB").getpixel((0, 0)) == (129, 0, 0)
+
+
+class Moving:
+    """A trainer whose chains have made so many steps."""
+
+    def __init__(self, n_chains):
+        self.state = LangevinState.without_chains(torch.zeros(1, 2), labelled=False)
+        self.state.x = torch.zeros(n_chains, 2)
+
+    def text(self, progress, seconds, step):
+        self.state.step = step
+        return progress.text({"seconds": seconds, "energy_gap": 1.0})
+
+
+def test_the_bar_counts_steps_of_chains_since_the_last_look():
+    trainer = Moving(8)
+    progress = Progress(TrainConfig().resolved(is_image=False), trainer)
+    assert trainer.text(progress, 0.5, 10) == "energy gap +1.000"
+    assert trainer.text(progress, 2.0, 40) == "energy gap +1.000, 160 chain steps/s"
+    assert trainer.text(progress, 2.5, 80) == "energy gap +1.000, 160 chain steps/s"
+    assert trainer.text(progress, 4.0, 1040) == "energy gap +1.000, 4,000 chain steps/s"
+    assert trainer.text(progress, 9.0, 1040) == "energy gap +1.000"
+
+
+def test_the_bar_counts_only_walkers_that_move():
+    trainer = Moving(8)
+    config = TrainConfig(objective="jarzynski", moved_chains=2).resolved(is_image=False)
+    assert trainer.text(Progress(config, trainer), 2.0, 10).endswith(", 10 chain steps/s")
