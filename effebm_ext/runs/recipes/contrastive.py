@@ -16,7 +16,7 @@ class EnergyL2:
 
     energy_l2: float | None = option(
         None,
-        "weight of the squared energies in the loss [default: 0.001, of weighted walkers "
+        "Add the squared energies to the loss with this weight. [default: 0.001, for jarzynski "
         "and with --verbatim 0]",
         resolved=0.001,
         at_least=0,
