@@ -2,6 +2,8 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -87,3 +89,11 @@ def test_the_examples_of_the_help_are_commands(effebm):
         known = {flag for p in cli.train.params for flag in p.opts}
         assert arguments
         assert set(arguments) <= known
+
+
+@pytest.mark.parametrize("module", ["click", "cloup", "tqdm"])
+def test_what_the_command_needs_is_named_if_missing(module):
+    code = f"import sys; sys.modules[{module!r}] = None; import effebm_ext.runs.cli"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (f"effebm: error: {module} is missing: pip install 'effebm_ext[train]'\n")

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from effebm_ext.networks import GaussianBase
 from effebm_ext.runs import TrainConfig, checkpoint, load, load_model, make_trainer
 from effebm_ext.runs.energy import OwnEnergyError
 
+COMMAND = Path(__file__).parents[2] / "effebm_command.py"  # whose folder is on the import path
 TINY = ["--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 4,
         "--batch-size", 4, "--checkpoint-every", 2, "--ais-steps", 2]  # fmt: skip
 SOURCE = """
@@ -124,7 +126,7 @@ def test_an_own_class_trains_resumes_and_loads(effebm, tmp_path, own, flags, cal
 
 def test_a_new_process_finds_the_class_in_its_directory(effebm, tmp_path, own):
     assert effebm("train", *TINY, "--energy", own, "--out", "run")[0] == 0
-    command = [sys.executable, "-P", "-m", "effebm_command", "sample", "run", "--out", "x.npy"]
+    command = [sys.executable, COMMAND, "sample", "run", "--out", "x.npy"]
     subprocess.run(command, check=True, cwd=tmp_path)
     (tmp_path / "elsewhere").mkdir()
     command[command.index("run")] = "../run"
