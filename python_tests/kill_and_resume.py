@@ -33,7 +33,8 @@ COMMON = [
 ]  # fmt: skip
 RUNS = {
     "contrastive": ["--compressor", "topk:0.5", "--step-size-end", "0.001", "--buffer-size", "20",
-                    "--restart-probability", "0.1", "--conditional"],
+                    "--restart-probability", "0.1", "--conditional", "--data-noise", "0.1",
+                    "--denoising-weight", "0.5", "--warm-up", "17"],
     "jarzynski": ["--objective", "jarzynski", "--compressor", "topk:0.5", "--moved-chains", "5",
                   "--resample-threshold", "0.9"],
     "adjusted": ["--objective", "jarzynski", "--compressor", "block-sign:2", "--adjusted",

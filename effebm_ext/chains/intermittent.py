@@ -11,21 +11,27 @@ from effebm_ext.scalars import as_int
 
 
 class IntermittentChains:
-    """Moves its chains every ``period``-th time :meth:`advance` is called.
+    """Moves its chains every ``period``-th time :meth:`advance` is called, after it has left out
+    ``rest`` calls.
 
     Args:
         chains: the chains that are moved.
         period: calls from one move to the next, at least 1.
+        rest: calls in the beginning that move no chain, at least 0.
 
     Raises:
-        ValueError: period is below 1.
+        ValueError: period is below 1, or rest is negative.
     """
 
-    def __init__(self, chains: PersistentChains | ReplayBuffer, period: int) -> None:
-        period = as_int(period, "period")
+    def __init__(
+        self, chains: PersistentChains | ReplayBuffer, period: int, *, rest: int = 0
+    ) -> None:
+        period, rest = as_int(period, "period"), as_int(rest, "rest")
         if period < 1:
             raise ValueError(f"period: expected at least 1, got {period}")
-        self.chains, self.period = chains, period
+        if rest < 0:
+            raise ValueError(f"rest: expected at least 0, got {rest}")
+        self.chains, self.period, self.rest = chains, period, rest
         self.calls = 0
 
     @property
@@ -41,7 +47,8 @@ class IntermittentChains:
     def advance(self, n_steps: int) -> StepInfo | None:
         """Moves the chains by ``n_steps`` Langevin steps if it is their turn, else returns None."""
         self.calls += 1
-        return None if self.calls % self.period else self.chains.advance(n_steps)
+        moving = self.calls - self.rest
+        return self.chains.advance(n_steps) if moving > 0 and moving % self.period == 0 else None
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that changes but a buffer's generator, for :meth:`load_state_dict`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 
@@ -71,3 +71,21 @@ def chain_metrics(sampler: Sampler[Any], info: StepInfo) -> dict[str, Tensor]:
     if info.acceptance is not None:
         metrics["acceptance"] = info.acceptance.mean()
     return metrics
+
+
+class Watched:
+    """An energy that keeps the values ``(n,)`` or ``(n, 1)`` that it returned last, with their
+    graph; None before the first."""
+
+    def __init__(self, energy: nn.Module) -> None:
+        self.energy = energy
+        self.values: Tensor | None = None
+
+    def __call__(self, x: Tensor, **energy_kwargs: Any) -> Tensor:
+        values: Tensor = self.energy(x, **energy_kwargs)
+        self.values = values
+        return values
+
+    def mean(self) -> Tensor:
+        """Returns the mean of the last values, without a graph; 0 before the first."""
+        return torch.zeros(()) if self.values is None else self.values.detach().mean()

@@ -13,7 +13,7 @@ from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.energies import score_of
 from effebm_ext.losses import ScoreMatchingLoss
 from effebm_ext.losses.arguments import positive
-from effebm_ext.objectives.objective import Loss, chain_metrics
+from effebm_ext.objectives.objective import Loss, Watched, chain_metrics
 from effebm_ext.rng import Key
 
 _LOSSES: dict[str, Callable[..., ScoreMatchingLoss]] = {
@@ -103,7 +103,7 @@ class ScoreMatching:
         """Returns the loss with its terms and energies as metrics: the energies of the data where
         the loss evaluated them and, if the chains have just moved, their energies and the metrics
         of their steps."""
-        energy = _Watched(self.energy)
+        energy = Watched(self.energy)
         options: dict[str, Any] = {"energy_kwargs": labels}
         if self.method != "sm":
             options["rng"] = self.key.at(self.chains.calls)
@@ -113,10 +113,10 @@ class ScoreMatching:
             options |= self._noise(data)
         network = energy if self.method in _OF_ENERGIES else score_of(energy)
         value, terms = _LOSSES[self.method](network, data, **options)
-        metrics = {**terms, "data_energy": energy.mean, **self._seen}
+        metrics = {**terms, "data_energy": energy.mean(), **self._seen}
         if self._sample_energy is not None:
             metrics["sample_energy"] = self._sample_energy
-            metrics["energy_gap"] = self._sample_energy - energy.mean
+            metrics["energy_gap"] = self._sample_energy - energy.mean()
         return Loss(value, metrics)
 
     def parameters_moved(self) -> dict[str, float]:
@@ -129,16 +129,3 @@ class ScoreMatching:
         assert self.sigma is not None
         scales = torch.linspace(self.sigma, self.sigma_end, len(data), device=data.device)
         return {"sigma": scales, "base_sigma": self.sigma}
-
-
-class _Watched:
-    """An energy that remembers the mean of the energies it returned last."""
-
-    def __init__(self, energy: nn.Module) -> None:
-        self.energy = energy
-        self.mean = torch.zeros(())
-
-    def __call__(self, x: Tensor, **energy_kwargs: Any) -> Tensor:
-        values: Tensor = self.energy(x, **energy_kwargs)
-        self.mean = values.detach().mean()
-        return values

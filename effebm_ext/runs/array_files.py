@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-def read_arrays(path: Path, *, labels: bool = False) -> tuple[Tensor, Tensor | None]:
+class Arrays(NamedTuple):
+    """The content of a file.
+
+    Attributes:
+        x: float32 ``(n, *event)``.
+        labels: int64 ``(n,)`` or None.
+        changes: what was changed in x, in words.
+    """
+
+    x: Tensor
+    labels: Tensor | None
+    changes: tuple[str, ...]
+
+
+def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
     """Reads the array of a file, or the array named ``x`` if a .npz file has several; with
     ``labels`` also the array named ``y``.
 
-    Returns:
-        float32 ``(n, *event)``, and int64 ``(n,)`` or None.
+    Arrays of pixels become images as networks take them: values of type uint8 are scaled from 0 to
+    255 to [-1, 1], unless all are 0 or 1; images get an axis of channels, or have it moved to the
+    first place (:func:`with_channels_first`).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -22,8 +38,29 @@ def read_arrays(path: Path, *, labels: bool = False) -> tuple[Tensor, Tensor | N
             or values that are not finite; the labels are missing, or are not integers ``(n,)``.
     """
     arrays = _load(path)
-    x = _values(path, arrays["x"] if "x" in arrays else next(iter(arrays.values())))
-    return x, _labels(path, arrays.get("y"), len(x)) if labels else None
+    array = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
+    x, changes = _values(path, array), []
+    if array.dtype == np.uint8 and array.max() > 1:
+        x = x / 127.5 - 1
+        changes.append("scaled from 0 to 255")
+    x, turned = with_channels_first(x, is_pixels=array.dtype == np.uint8)
+    y = _labels(path, arrays.get("y"), len(x)) if labels else None
+    return Arrays(x, y, (*changes, *turned))
+
+
+def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str]]:
+    """Returns ``x`` with events ``(channels, height, width)`` where they are surely images in
+    another order of axes, and says in words what was changed.
+
+    Events of three axes whose last is 1 or 3, and whose first is not, have their channels last.
+    Pixels, values of type uint8, with events of two axes are images of one channel.
+    """
+    channels = (1, 3)
+    if x.dim() == 4 and x.shape[1] not in channels and x.shape[3] in channels:
+        return x.movedim(3, 1).contiguous(), ["channels moved from the last axis to the first"]
+    if is_pixels and x.dim() == 3 and min(x.shape[1:]) > 1:
+        return x[:, None], ["an axis of one channel added"]
+    return x, []
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:

@@ -26,6 +26,7 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
 from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_trainer
 
 _DEFAULTS = TrainConfig()
@@ -101,6 +102,7 @@ def train(
     trainer = make_trainer(config, dataset)
     if out is not None:
         folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
+    click.echo(f"{summary(config, dataset, trainer)}.")
     with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
 
         def show(metrics: dict[str, float]) -> None:

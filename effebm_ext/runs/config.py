@@ -26,6 +26,8 @@ _VERBATIM = {
     "ema_decay": 0.0,
     "data_noise": 0.0,
     "energy_l2": 0.0,
+    "denoising_weight": 0.0,
+    "warm_up": 0,
     "max_grad_norm": 0.0,
     "gradient_dtype": "float32",
 }

@@ -30,6 +30,7 @@ class Dataset:
         labels: int64 ``(n,)`` or None.
         n_classes: by default there is one class for each different label, and the labels are 0 to
             ``n_classes - 1``; a part of a data set has the classes of the whole.
+        changes: what was changed in the values of a file, in words.
 
     Raises:
         ValueError: there are not as many labels as rows; a class has no data, and cannot be learnt;
@@ -41,6 +42,7 @@ class Dataset:
     is_image: bool
     labels: Tensor | None = None
     n_classes: int | None = None
+    changes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels is None:
@@ -152,8 +154,10 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
     to [-1, 1].
 
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
-    Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Values
-    of every type are used as they are: scale them to a standard deviation of about one.
+    Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Pixels
+    of type uint8 are scaled to [-1, 1], and channels on the last axis are moved to the first
+    (:func:`effebm_ext.runs.array_files.read_arrays`); ``changes`` of the result says so. Other
+    values are used as they are: scale them to a standard deviation of about one.
 
     Whatever the format, labels are 0 to K - 1 and each of them occurs.
 
@@ -190,8 +194,9 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
         x = torch.from_numpy(pixels.astype(np.float32) / half - 1.0)
         dataset = Dataset(kind, x, True, None if y is None else torch.from_numpy(y))
     elif path.suffix in (".npy", ".npz"):
-        x, classes = read_arrays(path, labels=labels)
-        dataset = Dataset(path.stem, x, x.dim() == 4 and x.shape[1] in (1, 3), classes)
+        x, classes, changes = read_arrays(path, labels=labels)
+        is_image = x.dim() == 4 and x.shape[1] in (1, 3)
+        dataset = Dataset(path.stem, x, is_image, classes, changes=changes)
     else:
         names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
         raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")

@@ -59,6 +59,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     ema = None
     if config.ema_decay:
         ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    adds_noise = config.recipe.adds_noise(config.recipe.own(config))
     setting = Setting(
         config, energy, data, labels, generator, config.step_sizes(), config.chains_move_every
     )
@@ -68,7 +69,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         make_objective(config, setting),
         data.to(device),
         batch_size=config.batch_size,
-        data_noise=0.0 if config.recipe.adds_noise else config.data_noise,
+        data_noise=0.0 if adds_noise else config.data_noise,
         max_grad_norm=config.max_grad_norm or math.inf,
         schedule=schedule,
         ema=ema,

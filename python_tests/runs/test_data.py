@@ -243,14 +243,14 @@ PIXELS = np.arange(4 * 192, dtype=np.uint32).astype(np.uint8)
 @pytest.mark.parametrize(
     ("array", "got"),
     [
-        (PIXELS.reshape(4, 3, 8, 8), "73.9"),
+        (PIXELS.reshape(4, 3, 8, 8).astype(np.int64), "73.9"),
         (UNIT * 1e6, "1e+06"),
         (UNIT * 1e-6, "1e-06"),
         (UNIT * [1e4, 1e-3], "7.07e+03"),
         (UNIT * 1e38, "1e+38"),
         (np.ones((4, 2)), "0"),
     ],
-    ids=["uint8", "large", "small", "columns", "huge", "constant"],
+    ids=["pixels", "large", "small", "columns", "huge", "constant"],
 )
 def test_a_scale_far_from_one_is_said(tmp_path, array, got):
     source = write(tmp_path / "x.npy", array)
@@ -267,7 +267,7 @@ def test_images_that_use_little_of_their_depth_are_said(tmp_path):
         load(f"images:{tmp_path}")
 
 
-@pytest.mark.parametrize("event", [(8, 8, 3), (8, 8, 1), (8, 8), (4, 8, 8), (10, 2), (2, 2, 2, 2)])
+@pytest.mark.parametrize("event", [(8, 8, 4), (8, 8), (4, 8, 8), (10, 2), (2, 2, 2, 2)])
 def test_axes_that_are_no_image_are_said(tmp_path, event):
     x = np.resize([-1.0, 1.0], (4, *event))
     with pytest.warns(UserWarning, match="are taken for vectors; images have the axes") as said:
@@ -284,6 +284,44 @@ def test_axes_that_are_no_image_are_said(tmp_path, event):
 def test_nothing_is_said_of_other_arrays(tmp_path, event, std):
     x = std * np.resize([-1.0, 1.0], (4, *event))
     assert load(write(tmp_path / "x.npy", x)).is_image == (len(event) == 3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pixels_are_scaled_and_said(tmp_path):
+    data = load(write(tmp_path / "x.npy", PIXELS.reshape(4, 3, 8, 8)))
+    assert torch.equal(data.x, torch.from_numpy(PIXELS).float().reshape(4, 3, 8, 8) / 127.5 - 1)
+    assert (float(data.x.min()), float(data.x.max())) == (-1, 1)
+    assert data.is_image
+    assert data.changes == ("scaled from 0 to 255",)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pixels_of_vectors_are_scaled_too(tmp_path):
+    data = load(write(tmp_path / "x.npy", PIXELS.reshape(4, 192)))
+    assert (data.event_shape, data.is_image) == ((192,), False)
+    assert data.changes == ("scaled from 0 to 255",)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("event", [(9, 8, 3), (9, 8, 1), (1, 8, 3), (3, 8, 1), (3, 5, 3)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_channels_on_the_last_axis_are_moved(tmp_path, event, dtype):
+    array = np.resize(np.array([0, 1, 1], dtype), (4, *event))
+    data = load(write(tmp_path / "x.npy", array))
+    is_last = event[0] not in (1, 3)
+    want = array.transpose(0, 3, 1, 2) if is_last else array
+    assert np.array_equal(data.x.numpy(), want)
+    assert data.x.is_contiguous()
+    assert data.is_image
+    assert data.changes == ("channels moved from the last axis to the first",) * is_last
+
+
+@pytest.mark.filterwarnings("error")
+def test_grey_pixels_get_an_axis_of_channels(tmp_path):
+    data = load(write(tmp_path / "x.npy", PIXELS.reshape(12, 8, 8)))
+    assert (data.x.shape, data.is_image) == ((12, 1, 8, 8), True)
+    assert data.changes == ("scaled from 0 to 255", "an axis of one channel added")
+    assert data.split(0.5, seed=0)[0].changes == data.changes
 
 
 @pytest.mark.filterwarnings("error")

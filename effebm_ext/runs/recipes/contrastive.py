@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from effebm_ext.objectives.contrastive import Contrastive
+from effebm_ext.rng import key_for
+from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.fields import option
 from effebm_ext.runs.recipes.recipe import Recipe
 from effebm_ext.runs.setting import Setting
@@ -23,14 +25,58 @@ class EnergyL2:
     )
 
 
-def _make(setting: Setting, own: EnergyL2) -> Contrastive:
-    assert own.energy_l2 is not None  # the options are resolved
-    return Contrastive(
-        setting.energy,
-        setting.chains(),
-        langevin_steps=setting.config.langevin_steps,
-        energy_l2=own.energy_l2,
+@dataclasses.dataclass(frozen=True)
+class ContrastiveOptions(EnergyL2):
+    """Options of contrastive divergence."""
+
+    denoising_weight: float | None = option(
+        None,
+        "Add a denoising loss with this weight, of the noise of --data-noise; 0 means none. "
+        "[default: 0]",
+        resolved=0.0,
+        at_least=0,
+    )
+    warm_up: int | None = option(
+        None,
+        "Begin with this many iterations of the denoising loss only, while the chains rest. "
+        "[default: 0]",
+        resolved=0,
+        at_least=0,
     )
 
 
-CONTRASTIVE = Recipe("contrastive", _make, options=EnergyL2)
+def _check(config: CommonOptions, own: ContrastiveOptions) -> None:
+    if own.denoising_weight and config.data_noise == 0:
+        raise ValueError(
+            "data_noise: expected > 0 with a denoising_weight, whose loss takes the noise off the "
+            "data, got 0"
+        )
+    if own.warm_up and own.denoising_weight == 0:
+        raise ValueError(f"warm_up: expected 0 without a denoising_weight, got {own.warm_up}")
+
+
+def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
+    config = setting.config
+    assert own.energy_l2 is not None  # the options are resolved
+    assert own.denoising_weight is not None
+    assert own.warm_up is not None
+    return Contrastive(
+        setting.energy,
+        setting.chains(),
+        langevin_steps=config.langevin_steps,
+        energy_l2=own.energy_l2,
+        denoising=own.denoising_weight,
+        sigma=config.data_noise if own.denoising_weight else None,
+        key=key_for("denoising", config.seed),
+        warm_up=own.warm_up,
+    )
+
+
+CONTRASTIVE = Recipe(
+    "contrastive",
+    _make,
+    options=ContrastiveOptions,
+    check=_check,
+    shown={"energy_gap": "+.3f", "denoising_loss": ".4g"},
+    adds_noise=lambda own: bool(own.denoising_weight),
+)

@@ -31,7 +31,8 @@ class Recipe:
             chooses for None in place of the general defaults.
         shown: the metrics that the progress bar shows, if an iteration has them, with their
             formats.
-        adds_noise: whether the loss adds ``data_noise`` to the data itself.
+        adds_noise: says of the objective's own options whether its loss adds ``data_noise`` to the
+            data itself.
         moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations, since
             the loss does not need them.
         compresses_samples: whether samples that are drawn after training are compressed as the
@@ -44,7 +45,7 @@ class Recipe:
     check: Callable[[CommonOptions, Any], None] = lambda config, own: None
     defaults: Callable[[bool], Mapping[str, Any]] = lambda is_image: {}
     shown: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"energy_gap": "+.3f"})
-    adds_noise: bool = False
+    adds_noise: Callable[[Any], bool] = lambda own: False
     moves_rarely: bool = False
     compresses_samples: bool = True
 

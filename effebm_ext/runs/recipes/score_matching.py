@@ -87,7 +87,7 @@ def _recipe(method: str) -> Recipe:
         recipe,
         check=_check_denoising,
         defaults=lambda is_image: {} if is_image else {"data_noise": 0.1},
-        adds_noise=True,
+        adds_noise=lambda own: True,
     )
 
 
