@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from effebm_ext.energies import class_energy
+from effebm_ext.energies import class_energy, per_chain
 
 
 class MLPEnergy(nn.Module):
@@ -199,9 +199,12 @@ class GaussianBase(nn.Module):
     fall faster than the Gaussian rises.
 
     Args:
-        net: maps ``(n, *event)`` to ``(n,)``.
+        net: maps ``(n, *event)``, and labels ``y`` if it takes them, to ``(n,)`` or ``(n, 1)``.
         mean, std: mean and standard deviation of every element; they are kept with the parameters,
             and not trained.
+
+    Raises:
+        ValueError: ``net`` returns another shape.
     """
 
     mean: Tensor
@@ -213,9 +216,10 @@ class GaussianBase(nn.Module):
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
-    def forward(self, x: Tensor) -> Tensor:
-        values: Tensor = self.net(x) + ((x - self.mean) / self.std).square().flatten(1).sum(1) / 2
-        return values
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        values: Tensor = self.net(x) if y is None else self.net(x, y=y)
+        base = ((x - self.mean) / self.std).square().flatten(1).sum(1) / 2
+        return per_chain(values, len(x)) + base
 
 
 def make_energy(
@@ -223,25 +227,46 @@ def make_energy(
     event_shape: Sequence[int],
     n_classes: int | None = None,
     base: tuple[float, float] | None = None,
+    *,
+    width: int | None = None,
+    depth: int | None = None,
 ) -> nn.Module:
     """Makes an energy of a kind: ``mlp``, ``conv``, ``resnet``, or ``auto``, which is conv for
-    images of at least 8 x 8 pixels and else mlp. With ``n_classes`` the energy takes labels.
-    ``base`` is the mean and the standard deviation of a :class:`GaussianBase`.
+    images of at least 8 x 8 pixels and else mlp.
+
+    Args:
+        kind: one of these names.
+        event_shape: shape of one sample, without the batch axis.
+        n_classes: number of classes of the labels that the energy takes; None: it takes none.
+        base: mean and standard deviation of a :class:`GaussianBase`; None: there is no base.
+        width: the argument ``width`` of the network, at least 1; None: the network's own default.
+        depth: ``depth`` of mlp, ``max_halvings`` of conv or ``blocks`` of resnet, at least 1; None:
+            the network's own default.
 
     Raises:
-        ValueError: kind is none of these, or conv or resnet is asked for what is not an image.
+        ValueError: kind is none of these, conv or resnet is asked for what is not an image, or
+            width or depth is below 1.
     """
     if kind == "auto":
         is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8
         kind = "conv" if is_image else "mlp"
     if kind not in _NETWORKS:
-        raise ValueError(f"energy: expected auto, {', '.join(_NETWORKS)}, got {kind!r}")
-    net = _NETWORKS[kind](event_shape, n_classes=n_classes)
+        raise ValueError(f"energy: expected {', '.join(ENERGIES)}, got {kind!r}")
+    network, depth_name = _NETWORKS[kind]
+    sizes = {}
+    for name, argument, value in (("width", "width", width), ("depth", depth_name, depth)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name}: expected at least 1, got {value}")
+        if value is not None:
+            sizes[argument] = value
+    net = network(event_shape, n_classes=n_classes, **sizes)
     return net if base is None else GaussianBase(net, *base)
 
 
-_NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "mlp": MLPEnergy,
-    "conv": ConvEnergy,
-    "resnet": ResNetEnergy,
+# Every network with the name of the argument that is its depth.
+_NETWORKS: dict[str, tuple[Callable[..., nn.Module], str]] = {
+    "mlp": (MLPEnergy, "depth"),
+    "conv": (ConvEnergy, "max_halvings"),
+    "resnet": (ResNetEnergy, "blocks"),
 }
+ENERGIES = ("auto", *_NETWORKS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 import warnings
 from pathlib import Path
@@ -15,90 +14,62 @@ from effebm_ext import _C, extension
 
 try:
     import click
+    import cloup
     from tqdm import tqdm
 
+    from effebm_ext.runs import cli_options
     from effebm_ext.runs.commands import evaluate, sample
-
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
 except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
     raise SystemExit(message) from error
 
-from effebm_ext.runs.config import TrainConfig, option_help
+from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
-from effebm_ext.runs.fields import as_declared, declared_types, kind_of
 from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.progress import Progress
 from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_trainer
 
 _DEFAULTS = TrainConfig()
-_TYPES = declared_types(TrainConfig)
 NOT_LEARNED = 3  # the exit status of a run that ended and learned nothing; errors have 2
-_DECLARED = {"integer": int, "float": float, "boolean": bool}  # by click's names
+_SETTINGS = cloup.Context.settings(
+    help_option_names=["-h", "--help"],
+    max_content_width=100,
+    formatter_settings=cloup.HelpFormatter.settings(col1_max_width=28),
+)
+_EXAMPLES = """
+\b
+Examples:
+  effebm train --data digits --out runs/digits
+  effebm train --data cifar10:FOLDER --energy resnet --width 32 --objective dsm --out runs/dsm
+  effebm train --data x.npy --energy mymodule:MyNetwork --compressor topk:0.1 --out runs/x
+  effebm train --resume runs/digits
+  effebm train --config runs/digits/config.json --seed 1 --out runs/digits-1
+"""
 
 
-def _config_options(command: Any) -> Any:
-    """Gives a command an option for every field of the configuration."""
-    for field in reversed(dataclasses.fields(TrainConfig)):
-        flag, kind = "--" + field.name.replace("_", "-"), kind_of(_TYPES[field.name])
-        shape: dict[str, Any] = {"type": kind, "show_default": True}
-        if kind is bool and field.default is None:
-            flag, shape = f"{flag}/--no-{flag[2:]}", {}
-        elif kind is bool:
-            shape = {"is_flag": True}
-        option = click.option(flag, default=field.default, help=option_help(field.name), **shape)
-        command = option(command)
-    return command
-
-
-@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(effebm_ext.__version__, prog_name="effebm")
-def cli() -> None:
+@cloup.group(invoke_without_command=True, context_settings=_SETTINGS)
+@click.version_option(effebm_ext.__version__, prog_name="effebm", help="Show the version and exit.")
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Train and sample energy-based models with compressed Langevin dynamics."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
-def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """Lets the values in the file take the place of the options' defaults."""
-    if path is None:
-        return
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # a BOM may come first
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"config: no such file: {path}") from error
-    except ValueError as error:
-        raise ValueError(f"config: {path} is not a TOML file: {error}") from error
-    values = {name.replace("-", "_"): value for name, value in content.items()}
-    if len(values) < len(content):
-        raise ValueError(f"config: {path} has a name twice, with - and with _")
-    declared = {
-        parameter.name: _DECLARED.get(parameter.type.name, str)
-        for parameter in context.command.params
-        if parameter.name is not None and parameter.name != "config"
-    }
-    unknown = values.keys() - declared
-    if unknown:
-        raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
-    context.default_map = {
-        name: as_declared(value, declared[name], f"config: {path}: {name}")
-        for name, value in values.items()
-    }
-
-
-@cli.command()
-@click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False,
-              callback=_read_config,
-              help="a TOML file with the names of these options; flags come before it")  # fmt: skip
-@_config_options
-@click.option("--out", type=click.Path(path_type=Path), help="the run folder")
-@click.option("--overwrite", is_flag=True, help="replace a run that is already there")
-@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
-              help="go on with an interrupted run, by its configuration")  # fmt: skip
-@click.option("--tensorboard", is_flag=True,
-              help="write curves and samples for TensorBoard into RUN/tensorboard")  # fmt: skip
+@cli.command(epilog=_EXAMPLES)
+@cli_options.config_options
+@cloup.option("--out", type=click.Path(path_type=Path), metavar="RUN",
+              group=cli_options.run_group, help="Write the run into this folder.")  # fmt: skip
+@cloup.option("--overwrite", is_flag=True, group=cli_options.run_group,
+              help="Replace a run that is already there.")  # fmt: skip
+@cloup.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
+              group=cli_options.run_group,
+              help="Go on with an interrupted run, by its own configuration.")  # fmt: skip
+@cli_options.config_file
+@cloup.option("--tensorboard", is_flag=True, group=cli_options.run_group,
+              help="Write curves and samples for TensorBoard into RUN/tensorboard.")  # fmt: skip
+@cli_options.threads(cli_options.speed_group)
 @click.pass_context
 def train(
     context: click.Context,
@@ -115,7 +86,9 @@ def train(
     """
     if resume is not None:
         names = context.params.keys() - {"resume", "tensorboard"}
-        given = [name for name in context.params if name in names and _is_given(context, name)]
+        given = [
+            name for name in context.params if name in names and cli_options.is_given(context, name)
+        ]
         if given:
             flags = ", ".join("--" + name.replace("_", "-") for name in given)
             raise ValueError(f"resume: the run has its own configuration; leave out {flags}")
@@ -124,7 +97,7 @@ def train(
     elif out is None:
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
     else:
-        config = TrainConfig(**options)
+        config = cli_options.configuration(context, options)
     dataset = load(config.data, seed=config.seed, labels=config.conditional)
     config = config.resolved(is_image=dataset.is_image)
     trainer = make_trainer(config, dataset)
@@ -154,12 +127,6 @@ def train(
         click.echo(folder.evaluation.summary())
     if folder.failures:
         _fail(f"nothing was learned: {folder.failures[0]}", status=NOT_LEARNED)
-
-
-def _is_given(context: click.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    given = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
-    return source in given
 
 
 cli.add_command(sample)

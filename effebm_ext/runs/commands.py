@@ -6,9 +6,11 @@ import os
 from pathlib import Path
 
 import click
+import cloup
 import numpy as np
 
 from effebm_ext.runs import plotting
+from effebm_ext.runs.cli_options import threads
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
 from effebm_ext.runs.folder import RunFolder
@@ -19,18 +21,26 @@ from effebm_ext.training import NonFiniteError
 _N_SAMPLES = 64
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True,
-              help="a .png picture or a .npy array (n, *event)")  # fmt: skip
-@click.option("--n", type=click.IntRange(min=1),
-              help="samples [default: 64, at 0 steps at most all chains]")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=0), default=0, show_default=True,
-              help="Langevin steps; 0: the chains as training left them")  # fmt: skip
-@click.option("--from-noise", is_flag=True, help="start from noise, not from the run's chains")
-@click.option("--denoise", is_flag=True, help="take the noise added to the data off the samples")
-@click.option("--label", type=int, help="samples of this class [default: of the chains' classes]")
-@click.option("--seed", type=int, help="seed of the noise that steps add [default: 0]")
+@cloup.command()
+@cloup.argument("run", type=click.Path(path_type=Path),
+                help="Draw from the run in this folder, or from this checkpoint.")  # fmt: skip
+@cloup.option("--out", type=click.Path(path_type=Path), required=True,
+              help="Write the samples as a .png picture or a .npy array (n, *event).")  # fmt: skip
+@cloup.option("--n", type=click.IntRange(min=1),
+              help="Draw this many samples. [default: 64, at 0 steps at most all]")  # fmt: skip
+@cloup.option("--steps", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Take this many steps; 0 means the chains as training left them.")  # fmt: skip
+@cloup.option(
+    "--from-noise", is_flag=True, help="Start from noise and not from the chains of the run."
+)
+@cloup.option(
+    "--denoise", is_flag=True, help="Take the noise that was added to the data off the samples."
+)
+@cloup.option(
+    "--label", type=int, help="Draw samples of this class. [default: the classes of the chains]"
+)
+@cloup.option("--seed", type=int, help="Draw the noise of the steps from this seed. [default: 0]")
+@threads()
 def sample(
     run: Path,
     out: Path,
@@ -79,15 +89,23 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
     return f"{start}, moved by {steps} steps"
 
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--ais-steps", type=click.IntRange(min=1), help="temperatures [default: the run's]")
-@click.option("--ais-chains", type=click.IntRange(min=2), default=128, show_default=True,
-              help="chains each way, shared out among classes")  # fmt: skip
-@click.option("--ood", metavar="SOURCE",
-              help="what the energy should tell from the data: permuted (the data's elements), "
-              "noise, or any source that --data of train takes")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="seed of the chains and the noise")
+@cloup.command()
+@cloup.argument("run", type=click.Path(path_type=Path),
+                help="Evaluate the run in this folder.")  # fmt: skip
+@cloup.option(
+    "--ais-steps",
+    type=click.IntRange(min=1),
+    help="Estimate log Z over this many temperatures. [default: as many as the run]",
+)
+@cloup.option("--ais-chains", type=click.IntRange(min=2), default=128, show_default=True,
+              help="Use this many chains each way, shared out among classes.")  # fmt: skip
+@cloup.option("--ood", metavar="SOURCE",
+              help="Test whether the energy tells from the data: permuted (their elements), "
+              "noise, or any source that --data of train takes.")  # fmt: skip
+@cloup.option(
+    "--seed", default=0, show_default=True, help="Draw the chains and the noise from this seed."
+)
+@threads()
 def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
     """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
     model, folder = load_model(run), RunFolder(run, resume=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable
 
-import torch
-
-from effebm_ext.limits import ClipNorm, ClipValue
-from effebm_ext.ops.compressor import FusedCompressor
+from effebm_ext.networks import ENERGIES
+from effebm_ext.runs.chain_options import ChainOptions
 from effebm_ext.runs.data import TOYS
-from effebm_ext.runs.fields import check_options, option
-from effebm_ext.runs.options import COMPRESSOR_FORMS, parse_clip, parse_compressor
+from effebm_ext.runs.energy import OWN_FORM, check_energy
+from effebm_ext.runs.fields import option
 
 # Each schedule gives the remaining share of the learning rate when a share `done` of all iterations
 # is done.
@@ -22,17 +19,10 @@ _SCHEDULES: dict[str, Callable[[float], float]] = {
     "linear": lambda done: 1 - done,
     "constant": lambda done: 1.0,
 }
-_DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_BUFFER_DTYPES = {
-    "float32": None,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-    "uint8": torch.uint8,
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class CommonOptions:
+class CommonOptions(ChainOptions):
     """The options of a run, without the options that only its objective has.
 
     A run chooses values for options that are None
@@ -46,166 +36,129 @@ class CommonOptions:
 
     data: str = option(
         "digits",
-        f"digits, {', '.join(TOYS)}, a .npy or .npz file of shape (n, *event), of about "
-        "unit standard deviation, or mnist:, fashion-mnist:, cifar10: or images:FOLDER",
+        f"Learn digits, {', '.join(TOYS)}, a .npy or .npz file of an array (n, *event) with a "
+        "standard deviation of about one, or mnist:FOLDER, fashion-mnist:FOLDER, cifar10:FOLDER or "
+        "images:FOLDER.",
+        group="Data",
+        metavar="SOURCE",
     )
     holdout: float = option(
-        0.1, "share of the data kept from training, to evaluate on", at_least=0, below=1
-    )
-    objective: str = option("contrastive", "method of training")
-    energy: str = option("auto", "network: auto, mlp, conv or resnet")
-    base: str | None = option(
-        None,
-        "gaussian: add the energy of a Gaussian, of the mean and the standard deviation of the "
-        "noisy data, to the energy of the network, so that chains cannot leave the data; or none "
-        "[default: none, of weighted walkers gaussian]",
-        names=("gaussian", "none"),
-    )
-    conditional: bool = option(False, "learn an energy of data and labels, to sample by class")
-    compressor: str | None = option(
-        None,
-        f"compressor of the chains' gradients: none, {COMPRESSOR_FORMS} "
-        "[default: block-sign:64, of weighted walkers none]",
-    )
-    error_feedback: bool | None = option(
-        None,
-        "feed what compression drops back into the next step "
-        "[default: yes, but not for weighted walkers, an unbiased Random-k or with --verbatim]",
-    )
-    clip: str = option(
-        "none",
-        "clip of the chains' gradients before compression: none, value:LIMIT or norm:LIMIT",
-    )
-    chains: int = option(
-        128, "persistent chains, or chains drawn from the replay buffer at a time", above=0
-    )
-    buffer_size: int = option(
-        0, "chains in the replay buffer; 0: no buffer, all chains persist and are moved", at_least=0
-    )
-    buffer_dtype: str = option(
-        "float32",
-        "dtype in which the chains of the replay buffer rest: float32, bfloat16, float16 or uint8; "
-        "uint8 holds the range of the data, widened by four standard deviations of their noise",
-        names=tuple(_BUFFER_DTYPES),
-    )
-    buffer_device: str | None = option(
-        None, "where the chains of the replay buffer rest [default: where they move]"
-    )
-    restart_probability: float = option(
-        0.0, "probability that a chain begins anew before it is moved", at_least=0, at_most=1
-    )
-    langevin_steps: int = option(20, "steps of every chain per iteration", above=0)
-    step_size: float | None = option(
-        None, "gamma of the Langevin step [default: 0.02 for images, else 0.005]", above=0
-    )
-    step_size_end: float | None = option(
-        None, "gamma at the end of the run, reached geometrically [default: it stays]", above=0
-    )
-    on_divergence: str = option(
-        "raise",
-        "what becomes of chains whose energy is not finite: raise (the run stops), "
-        "restart (at their start) or keep",
-        names=("raise", "restart", "keep"),
-    )
-    compile: bool = option(
-        False, "make energy and gradient of the chains one graph by torch.compile"
-    )
-    cuda_graph: bool = option(
-        False, "make the steps of chains on a GPU by CUDA graphs, which run without Python"
-    )
-    gradient_dtype: str = option(
-        "float32",
-        "arithmetic of the chains' energy and gradient: float32, bfloat16 or float16",
-        names=tuple(_DTYPES),
-    )
-    shards: int = option(
-        1, "groups of chains that move at the same time, each on a thread of its own", above=0
-    )
-    iterations: int = option(3000, "parameter updates", above=0)
-    batch_size: int = option(128, "data per iteration", above=0)
-    learning_rate: float = option(1e-3, "learning rate of the parameters", above=0)
-    learning_rate_schedule: str | None = option(
-        None,
-        "cosine, linear (both to zero) or constant [default: cosine, with --verbatim constant]",
-        names=tuple(_SCHEDULES),
-    )
-    optimizer: str | None = option(
-        None, "adam or sgd [default: adam, with --verbatim sgd]", names=("adam", "sgd")
-    )
-    ema_decay: float = option(
-        0.0,
-        "decay of a moving average of the parameters, from which to sample later; 0: none",
-        at_least=0,
-        below=1,
-    )
+        0.1, "Keep this share of the data from training, to evaluate on.", group="Data",
+        at_least=0, below=1,
+    )  # fmt: skip
     data_noise: float | None = option(
         None,
-        "standard deviation of noise added to the data [default: 0.3 for images, else "
-        "and with --verbatim 0]",
+        "Add Gaussian noise of this standard deviation to the data. [default: 0.3 for images, "
+        "0.1 for other data with dsm and fd-dsm, else and with --verbatim 0]",
+        group="Data",
         at_least=0,
+    )
+    objective: str = option("contrastive", "Train by this method.", group="Objective")
+    verbatim: bool = option(
+        False,
+        "Run the published algorithm (EFF-EBM, Algorithm 1) and nothing else: plain compression, "
+        "gradient ascent, no noise on the data, no regulariser, no bound on the gradient.",
+        group="Objective",
+    )
+    energy: str = option(
+        "auto",
+        "Train this network; auto is conv for images of at least 8 x 8 pixels and else mlp, and "
+        "module:Class is a torch.nn.Module of your own.",
+        group="Model",
+        metavar=f"[{'|'.join((*ENERGIES, OWN_FORM))}]",
+    )
+    width: int | None = option(
+        None,
+        "Give every layer of mlp this many units, the first layer of conv or every layer of resnet "
+        "this many channels. [default: 256 for mlp, 16 for conv, 64 for resnet]",
+        group="Model",
+        above=0,
+    )
+    depth: int | None = option(
+        None,
+        "Give mlp this many hidden layers, conv at most this many layers that halve the image, or "
+        "resnet this many blocks per size of the image. [default: 3 for mlp, 4 for conv, 1 for "
+        "resnet]",
+        group="Model",
+        above=0,
+    )
+    base: str | None = option(
+        None,
+        "Add to the network the energy of a Gaussian, of the mean and the standard deviation of "
+        "the noisy data, so that chains cannot leave the data. [default: none, for jarzynski "
+        "gaussian]",
+        group="Model",
+        names=("gaussian", "none"),
+    )
+    conditional: bool = option(
+        False, "Learn an energy of data and labels, to sample by class.", group="Model"
+    )
+    optimizer: str | None = option(
+        None,
+        "Update the parameters by this method. [default: adam, with --verbatim sgd]",
+        group="Optimiser",
+        names=("adam", "sgd"),
+    )
+    iterations: int = option(
+        3000, "Update the parameters this many times.", group="Optimiser", above=0
+    )
+    batch_size: int = option(
+        128, "Draw this many data for every iteration.", group="Optimiser", above=0
+    )
+    learning_rate: float = option(
+        1e-3, "Begin with this learning rate of the parameters.", group="Optimiser", above=0
+    )
+    learning_rate_schedule: str | None = option(
+        None,
+        "Let the learning rate fall to zero by a cosine or a line, or keep it constant. [default: "
+        "cosine, with --verbatim constant]",
+        group="Optimiser",
+        names=tuple(_SCHEDULES),
     )
     max_grad_norm: float | None = option(
         None,
-        "larger parameter gradients are scaled down to this norm; 0: never "
-        "[default: 1, with --verbatim 0]",
+        "Scale larger gradients of the parameters down to this norm; 0 means never. [default: 1, "
+        "with --verbatim 0]",
+        group="Optimiser",
         at_least=0,
     )
-    verbatim: bool = option(
-        False,
-        "the published algorithm (EFF-EBM, Algorithm 1) and nothing else: plain "
-        "compression, gradient ascent, no noise on the data, no regulariser, no bound on the "
-        "gradient",
+    ema_decay: float = option(
+        0.0,
+        "Keep a moving average of the parameters with this decay, from which to sample later; 0 "
+        "means that there is none.",
+        group="Optimiser",
+        at_least=0,
+        below=1,
     )
-    checkpoint_every: int = option(100, "iterations between checkpoints", above=0)
-    ais_steps: int = option(1000, "temperatures of the evaluation at the end; 0: none", at_least=0)
+    ais_steps: int = option(
+        1000,
+        "Evaluate the energy at the end over this many temperatures; 0 means not at all.",
+        group="Evaluation",
+        at_least=0,
+    )
     evaluate_every: int = option(
         0,
-        "iterations between shorter evaluations, which join the metrics; 0: none",
+        "Add a shorter evaluation to the metrics once in this many iterations; 0 means never.",
+        group="Evaluation",
         at_least=0,
     )
-    seed: int = option(0, "seed of everything random")
-    device: str = option("cpu", "where the chains and the energy live")
+    device: str = option(
+        "cpu", "Keep the chains and the energy on this device.", group="Run", metavar="DEVICE"
+    )
+    seed: int = option(0, "Draw everything random from this seed.", group="Run")
+    checkpoint_every: int = option(
+        100, "Write a checkpoint once in this many iterations.", group="Run", above=0
+    )
 
     def __post_init__(self) -> None:
-        check_options(self)
-        if self.compressor is not None:
-            _ = self.chain_compressor
-        _ = self.chain_clip
-        if 0 < self.buffer_size < self.chains:
-            raise ValueError(
-                f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
-            )
-        for name in ("buffer_dtype", "buffer_device"):
-            value, default = getattr(self, name), getattr(CommonOptions, name)
-            if value != default and not self.buffer_size:
-                raise ValueError(f"{name}: expected none without a replay buffer, got {value}")
+        super().__post_init__()
+        check_energy(self.energy, self.width, self.depth)
         if self.evaluate_every and not self.ais_steps:
             raise ValueError(
                 f"ais_steps: expected > 0 to evaluate every {self.evaluate_every} iterations, got 0"
             )
         if not -(2**63) <= self.seed < 2**64:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
-
-    @functools.cached_property
-    def chain_compressor(self) -> FusedCompressor | None:
-        """The compressor that the option ``compressor`` names."""
-        assert self.compressor is not None  # the configuration is resolved
-        return parse_compressor(self.compressor)
-
-    @functools.cached_property
-    def chain_clip(self) -> ClipValue | ClipNorm | None:
-        """The clip that the option ``clip`` names."""
-        return parse_clip(self.clip)
-
-    @property
-    def chain_gradient_dtype(self) -> torch.dtype | None:
-        """The dtype that the option ``gradient_dtype`` names, as samplers take it."""
-        return _DTYPES[self.gradient_dtype]
-
-    @property
-    def chain_buffer_dtype(self) -> torch.dtype | None:
-        """The dtype that the option ``buffer_dtype`` names; None: the dtype of the chains."""
-        return _BUFFER_DTYPES[self.buffer_dtype]
 
     def learning_rate_share(self, iteration: int) -> float:
         """Returns the remaining share of the learning rate after ``iteration`` iterations."""

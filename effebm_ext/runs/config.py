@@ -161,8 +161,13 @@ def _owners() -> dict[str, list[str]]:
     return owners
 
 
-def option_help(name: str) -> str:
-    """Returns the help of an option on the command line."""
-    field = TrainConfig.__dataclass_fields__[name]
-    text: str = field.metadata["help"]
-    return f"{text}: {', '.join(RECIPES)}" if name == "objective" else text
+def choices(name: str) -> tuple[str, ...]:
+    """Returns the strings that an option takes; none if it takes others too."""
+    names: tuple[str, ...] = TrainConfig.__dataclass_fields__[name].metadata["names"]
+    return tuple(RECIPES) if name == "objective" else names
+
+
+def option_group(name: str) -> str:
+    """Returns the heading under which the command line's help shows an option."""
+    group: str = TrainConfig.__dataclass_fields__[name].metadata["group"]
+    return group or f"Only with objective {', '.join(_owners()[name])}"

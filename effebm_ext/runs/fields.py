@@ -19,6 +19,8 @@ def option(
     default: Any,
     help: str,
     *,
+    group: str = "",
+    metavar: str = "",
     resolved: Any = None,
     above: float | None = None,
     at_least: float | None = None,
@@ -30,13 +32,17 @@ def option(
 
     Args:
         default: the value if none is given; None if a run chooses it.
-        help: the help text of the command line.
+        help: the help text of the command line: one sentence, and perhaps a default in brackets.
+        group: the heading under which the help shows the option; none for an option that only some
+            objectives have.
+        metavar: what the help shows in the place of a value; none for the names or the type.
         resolved: the value that a run chooses for None.
         above, at_least, at_most, below: the range of a number.
-        names: the strings that are allowed.
+        names: the strings that are allowed; the help shows them.
     """
     limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
-    metadata = {"help": help, "resolved": resolved, "names": tuple(names), **limits}
+    shown = {"help": help, "group": group, "metavar": metavar}
+    metadata = {"resolved": resolved, "names": tuple(names), **shown, **limits}
     return dataclasses.field(default=default, metadata=metadata)
 
 

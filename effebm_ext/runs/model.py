@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from effebm_ext.energies import denoise
-from effebm_ext.networks import make_energy
 from effebm_ext.rng import Key
 from effebm_ext.runs import checkpoint
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.energy import OwnEnergyError, energy_of, load_parameters
 from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
 
@@ -197,6 +197,8 @@ def load_model(path: Path | str) -> TrainedModel:
     Raises:
         FileNotFoundError, effebm_ext.runs.checkpoint.CheckpointError: as checkpoint.load and
             checkpoint.check_finite.
+        effebm_ext.runs.energy.OwnEnergyError: the run trained a class of one's own, which cannot be
+            imported or used here. No other run imports anything.
     """
     path = Path(path)
     path = path / CHECKPOINT if path.is_dir() else path
@@ -204,8 +206,8 @@ def load_model(path: Path | str) -> TrainedModel:
     try:
         config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
         base = (0.0, 1.0) if config.base == "gaussian" else None  # the checkpoint replaces it
-        energy = make_energy(config.energy, content["event_shape"], content["n_classes"], base)
-        energy.load_state_dict(content["trainer"]["energy"])
+        energy = energy_of(config, content["event_shape"], content["n_classes"], base)
+        load_parameters(energy, content["trainer"]["energy"], config)
         if content["trainer"]["ema"] is not None:
             average = AveragedModel(energy)
             average.load_state_dict(content["trainer"]["ema"])
@@ -220,7 +222,7 @@ def load_model(path: Path | str) -> TrainedModel:
             content["digest"],
             content["n_classes"],
         )
-    except checkpoint.CheckpointError:
+    except (checkpoint.CheckpointError, OwnEnergyError):
         raise
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(f"checkpoint: {path} is not of a training run") from error

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from effebm_ext.networks import make_energy
 from effebm_ext.objectives import Objective
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.energy import energy_of
 from effebm_ext.runs.hook import cross_entropy_hook
 from effebm_ext.runs.setting import Setting, gaussian_of, langevin
 from effebm_ext.samplers import Langevin
@@ -33,6 +33,8 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         ValueError: the run is conditional and the data have no labels, or a class has all of its
             rows held out; the compressor does not fit the data (k > d), or the energy does not; the
             device is unknown or not available.
+        effebm_ext.runs.energy.OwnEnergyError: the class that ``config.energy`` names cannot be
+            imported or used.
     """
     config = config.resolved(is_image=dataset.is_image)
     if config.conditional and dataset.labels is None:
@@ -50,7 +52,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         torch.default_generator.manual_seed(config.seed)
         n_classes = dataset.n_classes if config.conditional else None
         base = gaussian_of(config, data) if config.base == "gaussian" else None
-        energy = make_energy(config.energy, dataset.event_shape, n_classes, base).to(device)
+        energy = energy_of(config, dataset.event_shape, n_classes, base).to(device)
     assert config.data_noise is not None
     optimizer = _optimizer(config, energy)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from effebm_ext.energies import class_energy, denoise, energy_and_gradient, per_chain
-from effebm_ext.networks import ConvEnergy, MLPEnergy, ResNetEnergy, make_energy
+from effebm_ext.networks import ConvEnergy, GaussianBase, MLPEnergy, ResNetEnergy, make_energy
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 17), (1, 28, 28), (2, 3, 3)])
@@ -26,6 +26,44 @@ def test_auto_chooses_by_the_shape_of_the_event():
         make_energy("x", (2,))
     with pytest.raises(ValueError, match=r"event_shape: .* got \(2,\)"):
         make_energy("conv", (2,))
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "made"),
+    [
+        ("mlp", (2,), MLPEnergy((2,), width=6, depth=2)),
+        ("auto", (2,), MLPEnergy((2,), width=6, depth=2)),
+        ("conv", (1, 32, 32), ConvEnergy((1, 32, 32), width=6, max_halvings=2)),
+        ("resnet", (1, 8, 8), ResNetEnergy((1, 8, 8), width=6, blocks=2)),
+    ],
+)
+def test_width_and_depth_are_those_of_the_network(kind, shape, made):
+    def shapes(energy):
+        return {name: p.shape for name, p in energy.named_parameters()}
+
+    assert shapes(make_energy(kind, shape, width=6, depth=2)) == shapes(made)
+    default = type(made)(shape)
+    assert shapes(make_energy(kind, shape)) == shapes(default) != shapes(made)
+    for name in ("width", "depth"):
+        with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
+            make_energy(kind, shape, **{name: 0})
+
+
+def test_a_gaussian_base_passes_labels_on_to_its_network():
+    energy = make_energy("mlp", (2,), 3, (0.5, 2.0), width=4)
+    x, y = torch.randn(6, 2), torch.tensor([0, 1, 2, 0, 1, 2])
+    base = ((x - 0.5) / 2).square().sum(1) / 2
+    assert torch.equal(energy(x, y=y), energy.net(x, y) + base)
+    assert torch.equal(energy(x), energy.net(x) + base)
+    assert not torch.equal(energy(x), energy(x, y))
+
+
+def test_a_gaussian_base_takes_a_column_of_energies():
+    net, x = torch.nn.Linear(2, 1), torch.randn(6, 2)
+    want = net(x)[:, 0] + x.square().sum(1) / 2
+    assert torch.equal(GaussianBase(net, 0.0, 1.0)(x), want)
+    with pytest.raises(ValueError, match="energy: expected one value per chain"):
+        GaussianBase(torch.nn.Linear(2, 2), 0.0, 1.0)(x)
 
 
 def test_energy_is_smooth_and_without_output_bias():

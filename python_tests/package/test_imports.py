@@ -66,7 +66,7 @@ def test_the_library_knows_no_file_terminal_or_plot():
 
 @pytest.mark.parametrize("module", ["effebm_ext", "effebm_ext.runs"])
 def test_loading_a_model_needs_no_plots_and_no_command_line(module):
-    unwanted = ["matplotlib", "click", "sklearn", "PIL", "tensorboard"]
+    unwanted = ["matplotlib", "click", "cloup", "sklearn", "PIL", "tensorboard"]
     code = f"import sys, {module}; print([name for name in {unwanted} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

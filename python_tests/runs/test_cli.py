@@ -166,10 +166,21 @@ def test_bad_input_gets_one_line_and_leaves_results_alone(
     assert {p: p.read_bytes() for p in out.rglob("*") if p.is_file()} == before
 
 
-def test_no_command_is_one_line_too(effebm):
-    status, _, complaint = effebm()
-    assert status != 0
-    assert complaint == "effebm: error: Missing command.\n"
+def test_no_command_shows_the_help(effebm):
+    status, printed, complaint = effebm()
+    assert (status, complaint) == (0, "")
+    assert all(f"\n  {name}  " in printed for name in ("train", "sample", "evaluate", "info"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(["trian"], "'train'"), (["train", "--chain", 3], "'--chains'")]
+)
+def test_a_typing_error_is_told_what_was_meant(effebm, typed, meant):
+    status, _, complaint = effebm(*typed)
+    assert status == 2
+    assert "Did you mean" in complaint
+    assert meant in complaint
+    assert len(complaint.splitlines()) == 1
 
 
 def test_a_missing_key_is_called_that(effebm, monkeypatch):

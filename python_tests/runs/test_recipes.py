@@ -95,7 +95,7 @@ def test_every_option_says_what_it_is_for(effebm):
     shown = effebm("train", "--help")[1]
     for field in dataclasses.fields(TrainConfig):
         assert f"--{field.name.replace('_', '-')} " in shown
-        words = configurations.option_help(field.name).replace(" ", "")
+        words = field.metadata["help"].replace(" ", "")
         assert words.partition("[")[0] in "".join(shown.split())
     assert all(name in "".join(shown.split()) for name in (*RECIPES, *TOYS))
 

@@ -18,7 +18,7 @@ class EnergyL2:
 
     energy_l2: float | None = option(
         None,
-        "weight of the squared energies in the loss [default: 0.001, of weighted walkers "
+        "Add the squared energies to the loss with this weight. [default: 0.001, for jarzynski "
         "and with --verbatim 0]",
         resolved=0.001,
         at_least=0,
@@ -31,13 +31,14 @@ class ContrastiveOptions(EnergyL2):
 
     denoising_weight: float | None = option(
         None,
-        "weight of a denoising loss that is added, of noise of data_noise; 0: none [default: 0]",
+        "Add a denoising loss with this weight, of the noise of --data-noise; 0 means none. "
+        "[default: 0]",
         resolved=0.0,
         at_least=0,
     )
     warm_up: int | None = option(
         None,
-        "iterations in the beginning with the denoising loss only, while the chains rest "
+        "Begin with this many iterations of the denoising loss only, while the chains rest. "
         "[default: 0]",
         resolved=0,
         at_least=0,

@@ -22,16 +22,18 @@ from effebm_ext.samplers import MALA, Langevin
 class JarzynskiOptions(EnergyL2):
     """Options of weighted walkers."""
 
-    adjusted: bool = option(False, "move weighted walkers by Metropolis-adjusted steps")
-    moved_chains: int = option(0, "weighted walkers moved at a time; 0: all", at_least=0)
+    adjusted: bool = option(False, "Move the weighted walkers by Metropolis-adjusted steps.")
+    moved_chains: int = option(
+        0, "Move this many weighted walkers at a time; 0 means all.", at_least=0
+    )
     resampling: str = option(
         "systematic",
-        "resampling of weighted walkers: systematic, stratified or multinomial",
+        "Resample the weighted walkers by this method.",
         names=("systematic", "stratified", "multinomial"),
     )
     resample_threshold: float = option(
         0.5,
-        "effective sample size, as a share, below which walkers are resampled",
+        "Resample the weighted walkers if their effective sample size is below this share.",
         at_least=0,
         at_most=1,
     )

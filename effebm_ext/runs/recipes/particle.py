@@ -19,14 +19,14 @@ class ParticleOptions(EnergyL2):
 
     particle_move: str = option(
         "alpha",
-        "how particles move with the change of the energy: alpha, by the difference of "
-        "gradients, or beta, by a derivative of second order",
+        "Move the particles with the change of the energy by the difference of gradients (alpha) "
+        "or by a derivative of second order (beta).",
         names=("alpha", "beta"),
     )
     step_correction: bool = option(
         False,
-        "scale the particles' moves to the width of what they sample, by "
-        "Var(D) / E|grad D|^2 for a change D of the energy",
+        "Scale the particles' moves to the width of what they sample, by Var(D) / E|grad D|^2 for "
+        "a change D of the energy.",
     )
 
 

@@ -20,8 +20,8 @@ class Denoising:
 
     noise_end: float = option(
         0.0,
-        "last of several scales of the noise that denoising takes off; 0: one scale, the "
-        "only case in which the energy is that of noisy data",
+        "Take noise of several scales off the data, down to this one; 0 means one scale, the only "
+        "case in which the energy is that of noisy data.",
         at_least=0,
     )
 
@@ -31,7 +31,7 @@ class FiniteDifferences:
     """Options of losses that take differences of energies in place of derivatives."""
 
     fd_epsilon: float | None = option(
-        None, "size of finite differences [default: 0.1]", resolved=0.1, above=0
+        None, "Take finite differences of this size. [default: 0.1]", resolved=0.1, above=0
     )
 
 
