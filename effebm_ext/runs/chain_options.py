@@ -26,12 +26,17 @@ class ChainOptions:
     """
 
     chains: int = option(128, "Move this many chains in an iteration.", group="Chains", above=0)
-    langevin_steps: int = option(
-        20, "Move every chain by this many steps in an iteration.", group="Chains", above=0
+    langevin_steps: int | None = option(
+        None,
+        "Move every chain by this many steps in an iteration. [default: 20, for contrastive "
+        "training on images of at least 16 x 16 pixels 10]",
+        group="Chains",
+        above=0,
     )
     step_size: float | None = option(
         None,
-        "Take Langevin steps of this size gamma. [default: 0.02 for images, else 0.005]",
+        "Take Langevin steps of this size gamma. [default: 0.005; for images 0.02, of at least "
+        "16 x 16 pixels 0.01]",
         group="Chains",
         above=0,
     )
@@ -139,6 +144,12 @@ class ChainOptions:
     def chain_gradient_dtype(self) -> torch.dtype | None:
         """The dtype that the option ``gradient_dtype`` names, as samplers take it."""
         return _DTYPES[self.gradient_dtype]
+
+    @property
+    def steps_per_move(self) -> int:
+        """The option ``langevin_steps`` of a resolved configuration."""
+        assert self.langevin_steps is not None
+        return self.langevin_steps
 
     @property
     def chain_buffer_dtype(self) -> torch.dtype | None:

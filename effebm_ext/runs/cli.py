@@ -24,7 +24,7 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     raise SystemExit(message) from error
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data import SMALL_IMAGES, load
 from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.progress import Progress
 from effebm_ext.runs.summary import summary
@@ -99,7 +99,7 @@ def train(
     else:
         config = cli_options.configuration(context, options)
     dataset = load(config.data, seed=config.seed, labels=config.conditional)
-    config = config.resolved(is_image=dataset.is_image)
+    config = config.resolved(dataset.kind)
     trainer = make_trainer(config, dataset)
     if out is not None:
         folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
@@ -136,7 +136,7 @@ cli.add_command(evaluate)
 @cli.command()
 def info() -> None:
     """Print what this installation is made of."""
-    build, defaults = _C.build_info(), _DEFAULTS.resolved(is_image=True)
+    build, defaults = _C.build_info(), _DEFAULTS.resolved(SMALL_IMAGES)
     no_cuda = build["no_cuda"] and f"left out: {build['no_cuda']}"
     rows = {
         "effebm_ext": effebm_ext.__version__,

@@ -85,8 +85,8 @@ class CommonOptions(ChainOptions):
     base: str | None = option(
         None,
         "Add to the network the energy of a Gaussian, of the mean and the standard deviation of "
-        "the noisy data, so that chains cannot leave the data. [default: none, for jarzynski "
-        "gaussian]",
+        "the noisy data, so that chains cannot leave the data. [default: none; gaussian for "
+        "jarzynski, and for contrastive training on images of at least 16 x 16 pixels]",
         group="Model",
         names=("gaussian", "none"),
     )
@@ -105,8 +105,12 @@ class CommonOptions(ChainOptions):
     batch_size: int = option(
         128, "Draw this many data for every iteration.", group="Optimiser", above=0
     )
-    learning_rate: float = option(
-        1e-3, "Begin with this learning rate of the parameters.", group="Optimiser", above=0
+    learning_rate: float | None = option(
+        None,
+        "Begin with this learning rate of the parameters. [default: 0.001, for contrastive "
+        "training on images of at least 16 x 16 pixels 0.0005]",
+        group="Optimiser",
+        above=0,
     )
     learning_rate_schedule: str | None = option(
         None,

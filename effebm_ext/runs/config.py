@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES
 from effebm_ext.runs.options import parse_compressor
 from effebm_ext.runs.recipes import RECIPES, Recipe
 
@@ -102,18 +103,29 @@ class TrainConfig(CommonOptions):
         """The recipe of the objective."""
         return RECIPES[self.objective]
 
-    def resolved(self, *, is_image: bool) -> TrainConfig:
+    def resolved(self, kind: str) -> TrainConfig:
         """Returns the configuration with a value for every option that a run chooses.
 
-        Data of about unit scale get a step size of 0.02 and data noise of 0.3 if they are images,
-        as the noise can be taken off images again, and 0.005 and 0 otherwise. Chains are compressed
-        by Block-Sign of 64. Compressors have error feedback, but for the unbiased Random-k. The
-        rate of Adam falls by a cosine, and its gradient is bounded by a norm of 1. Recipes choose
-        their own options, and may choose others differently.
+        Data of about unit scale get data noise of 0.3 if they are images, as the noise can be taken
+        off images again, and 0 otherwise. The step size is 0.005 for points, 0.02 for small images
+        and 0.01 for images. Chains are compressed by Block-Sign of 64. Compressors have error
+        feedback, but for the unbiased Random-k. The rate of Adam falls by a cosine, and its
+        gradient is bounded by a norm of 1. Recipes choose their own options, and may choose others
+        differently.
+
+        Args:
+            kind: the kind of the data, :attr:`effebm_ext.runs.data.Dataset.kind`.
+
+        Raises:
+            ValueError: there is no such kind.
         """
+        if kind not in KINDS:
+            raise ValueError(f"kind: expected {', '.join(KINDS)}, got {kind!r}")
         chosen: dict[str, Any] = {
-            "step_size": 0.02 if is_image else 0.005,
-            "data_noise": 0.3 if is_image else 0.0,
+            "langevin_steps": 20,
+            "step_size": {POINTS: 0.005, SMALL_IMAGES: 0.02, IMAGES: 0.01}[kind],
+            "data_noise": 0.0 if kind == POINTS else 0.3,
+            "learning_rate": 1e-3,
             "base": "none",
             "compressor": "block-sign:64",
             "error_feedback": self.compressor is None or _may_be_fed_back(self.compressor),
@@ -123,7 +135,7 @@ class TrainConfig(CommonOptions):
         }
         for field in dataclasses.fields(self.recipe.options):
             chosen[field.name] = field.metadata["resolved"]
-        chosen |= self.recipe.defaults(is_image)
+        chosen |= self.recipe.defaults(self, kind)
         if self.verbatim:
             chosen |= _VERBATIM
         missing = {name: value for name, value in chosen.items() if getattr(self, name) is None}
@@ -136,9 +148,9 @@ class TrainConfig(CommonOptions):
         if last is None:
             return first
         if self.verbatim:
-            n = self.langevin_steps
+            n = self.steps_per_move
             return lambda step: first * (last / first) ** (step % n / max(n - 1, 1))
-        steps = self.iterations // self.chains_move_every * self.langevin_steps
+        steps = self.iterations // self.chains_move_every * self.steps_per_move
         return lambda step: first * (last / first) ** min(step / steps, 1.0)
 
     @property

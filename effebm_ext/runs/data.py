@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,17 @@ from effebm_ext.rng import generator_for
 from effebm_ext.runs import image_files
 from effebm_ext.runs.array_files import read_arrays
 from effebm_ext.scalars import as_float, as_int
+
+POINTS, SMALL_IMAGES, IMAGES = KINDS = ("points", "small images", "images")
+_LEAST_SIDE = 16  # pixels, of images that are not small
+
+
+def kind_of(event_shape: Sequence[int], *, is_image: bool) -> str:
+    """Returns the kind of data: ``images``, of at least 16 x 16 pixels, ``small images``, or
+    ``points`` for all other data."""
+    if not is_image:
+        return POINTS
+    return IMAGES if min(event_shape[1:]) >= _LEAST_SIDE else SMALL_IMAGES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +76,11 @@ class Dataset:
             raise ValueError(
                 f"labels: expected 0 to {self.n_classes - 1}, got {classes[0]} to {classes[-1]}"
             )
+
+    @property
+    def kind(self) -> str:
+        """The kind of the data, by which a run chooses options; see :func:`kind_of`."""
+        return kind_of(self.event_shape, is_image=self.is_image)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

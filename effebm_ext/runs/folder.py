@@ -108,7 +108,7 @@ class RunFolder:
         Raises:
             NonFiniteError: names the iteration and the last good checkpoint.
         """
-        config = config.resolved(is_image=dataset.is_image)
+        config = config.resolved(dataset.kind)
         start = time.monotonic()
         seen = self._iteration(trainer)  # a run that fails at once does not replace an older run
         (self.path / CHECKPOINT).unlink(missing_ok=True)  # first, since resuming looks for it
@@ -138,7 +138,7 @@ class RunFolder:
             ValueError: the data have changed since the run began.
             NonFiniteError: as :meth:`train`.
         """
-        config = self.config().resolved(is_image=dataset.is_image)
+        config = self.config().resolved(dataset.kind)
         if not (self.path / CHECKPOINT).exists():
             return self.train(config, dataset, trainer, progress=progress)
         content = checkpoint.load(self.path / CHECKPOINT)

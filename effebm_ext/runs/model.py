@@ -16,6 +16,7 @@ from effebm_ext.rng import Key
 from effebm_ext.runs import checkpoint
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import kind_of
 from effebm_ext.runs.energy import OwnEnergyError, energy_of, load_parameters
 from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
@@ -204,7 +205,9 @@ def load_model(path: Path | str) -> TrainedModel:
     path = path / CHECKPOINT if path.is_dir() else path
     content: dict[str, Any] = checkpoint.load(path)
     try:
-        config = TrainConfig(**content["config"]).resolved(is_image=content["is_image"])
+        config = TrainConfig(**content["config"]).resolved(
+            kind_of(content["event_shape"], is_image=content["is_image"])
+        )
         base = (0.0, 1.0) if config.base == "gaussian" else None  # the checkpoint replaces it
         energy = energy_of(config, content["event_shape"], content["n_classes"], base)
         load_parameters(energy, content["trainer"]["energy"], config)

@@ -36,7 +36,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         effebm_ext.runs.energy.OwnEnergyError: the class that ``config.energy`` names cannot be
             imported or used.
     """
-    config = config.resolved(is_image=dataset.is_image)
+    config = config.resolved(dataset.kind)
     if config.conditional and dataset.labels is None:
         raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
     train = dataset.split(config.holdout, seed=config.seed)[0]
@@ -99,6 +99,7 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
 
 
 def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:
+    assert config.learning_rate is not None  # the configuration is resolved
     if config.optimizer == "sgd":
         return torch.optim.SGD(energy.parameters(), lr=config.learning_rate)
     return torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))

@@ -64,7 +64,7 @@ def trainer_of(arm: str, config: TrainConfig, dataset: Dataset) -> Trainer:
     """Makes the trainer of an arm."""
     trainer = make_trainer(config, dataset)
     if arm in MOVING:
-        _move_in_bfloat16(trainer, config.resolved(is_image=True), stochastic=MOVING[arm])
+        _move_in_bfloat16(trainer, config.resolved("small images"), stochastic=MOVING[arm])
     return trainer
 
 

@@ -77,7 +77,7 @@ def trainer_of(task: Run, dataset: Dataset) -> Trainer:
     trainer = make_trainer(task.config, dataset)
     if task.method == "weights":
         return trainer
-    config = task.config.resolved(is_image=dataset.is_image)
+    config = task.config.resolved(dataset.kind)
 
     def digits(n: int) -> torch.Tensor:
         rows = torch.randint(len(trainer.data), (n,), generator=trainer.generator)

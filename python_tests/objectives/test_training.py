@@ -132,7 +132,7 @@ def test_error_feedback_is_the_default_and_can_be_turned_off():
         TrainConfig(chains=2, compressor="none"),
     ):
         assert make_trainer(config, POINTS).chains.state.residual is None
-    assert TrainConfig().resolved(is_image=False).compressor == "block-sign:64"
+    assert TrainConfig().resolved("points").compressor == "block-sign:64"
     # choosing a compressor later does not lose the default
     changed = dataclasses.replace(TrainConfig(chains=2, compressor="none"), compressor="topk:1")
     assert make_trainer(changed, POINTS).chains.state.residual is not None
@@ -197,7 +197,7 @@ def test_options_of_other_objectives_are_refused(objective):
         else:
             with pytest.raises(ValueError, match=f"^{name}: expected none with objective"):
                 TrainConfig(objective=objective, **{name: value})
-    resolved = TrainConfig(objective=objective).resolved(is_image=False)
+    resolved = TrainConfig(objective=objective).resolved("points")
     default = 0 if objective == "jarzynski" else 0.001
     assert resolved.energy_l2 == (default if "energy_l2" in owned else None)
     assert resolved.fd_epsilon == (0.1 if "fd_epsilon" in owned else None)
@@ -221,9 +221,9 @@ def test_the_learning_rate_follows_its_schedule():
         )
         seen = []
         for _ in range(4):
-            seen.append(trainer.optimizer.param_groups[0]["lr"] / TINY.learning_rate)
+            seen.append(trainer.optimizer.param_groups[0]["lr"] / 1e-3)
             trainer.iteration()
-        return [*seen, trainer.optimizer.param_groups[0]["lr"] / TINY.learning_rate]
+        return [*seen, trainer.optimizer.param_groups[0]["lr"] / 1e-3]
 
     assert rates("constant") == [1, 1, 1, 1, 1]
     assert rates("linear") == pytest.approx([1, 0.75, 0.5, 0.25, 0])

@@ -11,7 +11,7 @@ from kill_and_resume import result
 import effebm_ext as eff
 from effebm_ext.networks import make_energy
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data import KINDS, Dataset
 from effebm_ext.runs.trainer import make_trainer
 
 DATA = Dataset("points", 3 * normal(60, 5), False)
@@ -66,8 +66,8 @@ def test_step_sizes_begin_anew_in_every_iteration():
 
 
 def test_what_it_says_stands_in_the_configuration():
-    for is_image in (True, False):
-        config = TrainConfig(verbatim=True).resolved(is_image=is_image)
+    for kind in KINDS:
+        config = TrainConfig(verbatim=True).resolved(kind)
         assert (config.optimizer, config.learning_rate_schedule) == ("sgd", "constant")
         assert (config.energy_l2, config.data_noise, config.max_grad_norm) == (0, 0, 0)
         assert (config.error_feedback, config.compressor) == (False, "block-sign:64")
@@ -75,7 +75,7 @@ def test_what_it_says_stands_in_the_configuration():
     rates = dataclasses.replace(
         CONFIG, learning_rate_schedule="linear"
     )  # the source leaves it open
-    assert rates.resolved(is_image=False).learning_rate_share(2) == 0.75
+    assert rates.resolved("points").learning_rate_share(2) == 0.75
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,6 @@ def test_sgd_and_no_bound_can_be_had_without_it():
 def test_older_configurations_mean_what_they_meant():
     old = {"data": "points", "learning_rate_schedule": "cosine", "max_grad_norm": 1.0,
            "objective": "jarzynski", "energy_l2": 0.001}  # fmt: skip
-    config = TrainConfig(**old).resolved(is_image=False)
+    config = TrainConfig(**old).resolved("points")
     assert (config.optimizer, config.verbatim, config.energy_l2) == ("adam", False, 0.001)
     assert isinstance(make_trainer(config, DATA).optimizer, torch.optim.Adam)

@@ -90,7 +90,7 @@ class Moving:
 
 def test_the_bar_counts_steps_of_chains_since_the_last_look():
     trainer = Moving(8)
-    progress = Progress(TrainConfig().resolved(is_image=False), trainer)
+    progress = Progress(TrainConfig().resolved("points"), trainer)
     assert trainer.text(progress, 0.5, 10) == "energy gap +1.000"
     assert trainer.text(progress, 2.0, 40) == "energy gap +1.000, 160 chain steps/s"
     assert trainer.text(progress, 2.5, 80) == "energy gap +1.000, 160 chain steps/s"
@@ -100,5 +100,5 @@ def test_the_bar_counts_steps_of_chains_since_the_last_look():
 
 def test_the_bar_counts_only_walkers_that_move():
     trainer = Moving(8)
-    config = TrainConfig(objective="jarzynski", moved_chains=2).resolved(is_image=False)
+    config = TrainConfig(objective="jarzynski", moved_chains=2).resolved("points")
     assert trainer.text(Progress(config, trainer), 2.0, 10).endswith(", 10 chain steps/s")

@@ -13,7 +13,7 @@ DATA = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
 
 
 def health(**options):
-    return Health(TrainConfig(**options).resolved(is_image=False), DATA)
+    return Health(TrainConfig(**options).resolved("points"), DATA)
 
 
 def texts(watch, iterations=200, **metrics):

@@ -84,7 +84,7 @@ def test_a_run_without_chains_resumes_and_samples_from_noise(effebm, constant, t
 
 
 def test_an_unknown_objective_is_refused_by_the_recipes(constant):
-    assert TrainConfig(objective="constant").resolved(is_image=True).energy_l2 is None
+    assert TrainConfig(objective="constant").resolved("small images").energy_l2 is None
     with pytest.raises(ValueError, match=r"objective: expected contrastive, .*, constant, got 'x'"):
         TrainConfig(objective="x")
     with pytest.raises(ValueError, match="energy_l2: expected none with objective constant"):
@@ -133,6 +133,6 @@ def test_a_compressor_becomes_an_object_once_in_a_configuration():
     config = TrainConfig(compressor="topk:3", clip="norm:2")
     assert config.chain_compressor is config.chain_compressor
     assert config.chain_clip is config.chain_clip
-    assert config.resolved(is_image=False).resolved(is_image=False) is not config
-    resolved = config.resolved(is_image=False)
-    assert resolved.resolved(is_image=False) is resolved
+    assert config.resolved("points").resolved("points") is not config
+    resolved = config.resolved("points")
+    assert resolved.resolved("points") is resolved

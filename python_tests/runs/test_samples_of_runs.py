@@ -26,7 +26,7 @@ class HalfSquare(torch.nn.Module):
 
 def gaussian_model(n_chains, *, step_size=0.5):
     """Chains of N(0, I) in 20 dimensions."""
-    config = TrainConfig(compressor="none", step_size=step_size).resolved(is_image=False)
+    config = TrainConfig(compressor="none", step_size=step_size).resolved("points")
     state = LangevinState(normal(n_chains, 20), None, Key(0))
     return TrainedModel(config, HalfSquare(), state, normal(50, 20, seed=1), False, "")
 

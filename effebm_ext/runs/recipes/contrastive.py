@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.rng import key_for
 from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.data import IMAGES
 from effebm_ext.runs.fields import option
 from effebm_ext.runs.recipes.recipe import Recipe
 from effebm_ext.runs.setting import Setting
@@ -18,8 +20,8 @@ class EnergyL2:
 
     energy_l2: float | None = option(
         None,
-        "Add the squared energies to the loss with this weight. [default: 0.001, for jarzynski "
-        "and with --verbatim 0]",
+        "Add the squared energies to the loss with this weight. [default: 0.001, for jarzynski, "
+        "for contrastive training on images of at least 16 x 16 pixels and with --verbatim 0]",
         resolved=0.001,
         at_least=0,
     )
@@ -32,14 +34,15 @@ class ContrastiveOptions(EnergyL2):
     denoising_weight: float | None = option(
         None,
         "Add a denoising loss with this weight, of the noise of --data-noise; 0 means none. "
-        "[default: 0]",
+        "[default: 0, for images of at least 16 x 16 pixels 10]",
         resolved=0.0,
         at_least=0,
     )
     warm_up: int | None = option(
         None,
         "Begin with this many iterations of the denoising loss only, while the chains rest. "
-        "[default: 0]",
+        "[default: 0; with the denoising loss on images of at least 16 x 16 pixels 500, at most a "
+        "quarter of all]",
         resolved=0,
         at_least=0,
     )
@@ -63,7 +66,7 @@ def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
     return Contrastive(
         setting.energy,
         setting.chains(),
-        langevin_steps=config.langevin_steps,
+        langevin_steps=config.steps_per_move,
         energy_l2=own.energy_l2,
         denoising=own.denoising_weight,
         sigma=config.data_noise if own.denoising_weight else None,
@@ -72,11 +75,30 @@ def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
     )
 
 
+def _defaults(config: Any, kind: str) -> dict[str, Any]:
+    """Returns what keeps training on images stable (docs/images.md): a base that chains cannot
+    leave, and a denoising loss that leads them back to the data."""
+    if kind != IMAGES:
+        return {}
+    weight = 0.0 if config.data_noise == 0 else 10.0
+    denoises = weight if config.denoising_weight is None else config.denoising_weight
+    return {
+        "base": "gaussian",
+        "langevin_steps": 10,
+        "learning_rate": 5e-4,
+        # Squared energies would fight the base, whose energies are not near zero.
+        "energy_l2": 0.001 if config.base == "none" else 0.0,
+        "denoising_weight": weight,
+        "warm_up": min(500, config.iterations // 4) if denoises else 0,
+    }
+
+
 CONTRASTIVE = Recipe(
     "contrastive",
     _make,
     options=ContrastiveOptions,
     check=_check,
+    defaults=_defaults,
     shown={"energy_gap": "+.3f", "denoising_loss": ".4g"},
     adds_noise=lambda own: bool(own.denoising_weight),
 )

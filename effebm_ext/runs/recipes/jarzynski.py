@@ -104,7 +104,7 @@ def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
     )
     assert own.energy_l2 is not None  # the options are resolved
     return Jarzynski(
-        setting.energy, walkers, langevin_steps=config.langevin_steps, energy_l2=own.energy_l2
+        setting.energy, walkers, langevin_steps=config.steps_per_move, energy_l2=own.energy_l2
     )
 
 
@@ -114,7 +114,7 @@ JARZYNSKI = Recipe(
     options=JarzynskiOptions,
     check=_check,
     # Without energy_l2 the loss has the gradient of the cross-entropy.
-    defaults=lambda is_image: {
+    defaults=lambda config, kind: {
         "compressor": "none",
         "error_feedback": False,
         "energy_l2": 0.0,

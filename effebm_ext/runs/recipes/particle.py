@@ -45,7 +45,7 @@ def _make(setting: Setting, own: ParticleOptions) -> ParticleDynamics:
     return ParticleDynamics(
         setting.energy,
         chains,
-        langevin_steps=setting.config.langevin_steps,
+        langevin_steps=setting.config.steps_per_move,
         move=own.particle_move,
         corrected=own.step_correction,
         energy_l2=own.energy_l2,

@@ -27,7 +27,8 @@ class Recipe:
             :func:`effebm_ext.runs.fields.option`. Recipes may share an option: it must be the same
             in all of them.
         check: raises ValueError for options that do not go with the objective.
-        defaults: maps whether the data are images to the options that a run of this objective
+        defaults: maps a configuration and the kind of the data
+            (:func:`effebm_ext.runs.data.kind_of`) to the options that a run of this objective
             chooses for None in place of the general defaults.
         shown: the metrics that the progress bar shows, if an iteration has them, with their
             formats.
@@ -43,7 +44,7 @@ class Recipe:
     make: Callable[[Setting, Any], Objective]
     options: type = NoOptions
     check: Callable[[CommonOptions, Any], None] = lambda config, own: None
-    defaults: Callable[[bool], Mapping[str, Any]] = lambda is_image: {}
+    defaults: Callable[[Any, str], Mapping[str, Any]] = lambda config, kind: {}
     shown: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"energy_gap": "+.3f"})
     adds_noise: Callable[[Any], bool] = lambda own: False
     moves_rarely: bool = False

@@ -9,6 +9,7 @@ from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.objectives.score_matching import DENOISING, METHODS, ScoreMatching
 from effebm_ext.rng import key_for
 from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.data import POINTS
 from effebm_ext.runs.fields import option
 from effebm_ext.runs.recipes.recipe import NoOptions, Recipe
 from effebm_ext.runs.setting import Setting
@@ -60,7 +61,7 @@ def _make(setting: Setting, own: Any) -> ScoreMatching:
         IntermittentChains(setting.chains(), setting.move_every),
         config.objective,
         key=key_for("score matching", config.seed),
-        langevin_steps=config.langevin_steps,
+        langevin_steps=config.steps_per_move,
         sigma=config.data_noise,
         **options,
     )
@@ -86,7 +87,7 @@ def _recipe(method: str) -> Recipe:
     return dataclasses.replace(
         recipe,
         check=_check_denoising,
-        defaults=lambda is_image: {} if is_image else {"data_noise": 0.1},
+        defaults=lambda config, kind: {"data_noise": 0.1} if kind == POINTS else {},
         adds_noise=lambda own: True,
     )
 

@@ -1,0 +1,76 @@
+"""A run chooses its options by the kind of its data."""
+
+import pytest
+import torch
+
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES, Dataset
+
+
+@pytest.mark.parametrize(
+    ("event", "is_image", "kind"),
+    [
+        ((2,), False, POINTS),
+        ((784,), False, POINTS),
+        ((32, 32, 4), False, POINTS),
+        ((1, 8, 8), True, SMALL_IMAGES),
+        ((3, 15, 64), True, SMALL_IMAGES),
+        ((1, 16, 16), True, IMAGES),
+        ((3, 32, 32), True, IMAGES),
+    ],
+)
+def test_the_kind_follows_from_the_shape(event, is_image, kind):
+    assert Dataset("x", torch.zeros(2, *event), is_image).kind == kind
+
+
+NAMES = ("base", "step_size", "data_noise", "langevin_steps", "learning_rate", "energy_l2",
+         "denoising_weight", "warm_up")  # fmt: skip
+CHOSEN = {
+    POINTS: ("none", 0.005, 0.0, 20, 1e-3, 0.001, 0.0, 0),
+    SMALL_IMAGES: ("none", 0.02, 0.3, 20, 1e-3, 0.001, 0.0, 0),
+    IMAGES: ("gaussian", 0.01, 0.3, 10, 5e-4, 0.0, 10.0, 500),
+}
+
+
+def chosen(kind, **options):
+    config = TrainConfig(**options).resolved(kind)
+    return {name: getattr(config, name) for name in NAMES}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contrastive_training_chooses_by_kind(kind):
+    assert chosen(kind) == dict(zip(NAMES, CHOSEN[kind], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "others"),
+    [
+        ({"denoising_weight": 0.0}, {"warm_up": 0}),
+        ({"denoising_weight": 2.0}, {"warm_up": 500}),
+        ({"data_noise": 0.0}, {"denoising_weight": 0.0, "warm_up": 0}),
+        ({"base": "none"}, {"energy_l2": 0.001}),
+        ({"iterations": 100}, {"warm_up": 25}),
+        ({"step_size": 0.5, "langevin_steps": 3, "learning_rate": 0.1}, {}),
+    ],
+)
+def test_options_that_are_given_stay_and_others_follow(options, others):
+    want = {**dict(zip(NAMES, CHOSEN[IMAGES], strict=True)), **options, **others}
+    assert chosen(IMAGES, **options) == {name: want[name] for name in NAMES}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_published_algorithm_is_the_same_for_all(kind):
+    found = chosen(kind, verbatim=True)
+    assert (found["base"], found["denoising_weight"], found["warm_up"]) == ("none", 0, 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_objectives_have_no_denoising_loss(kind):
+    found = chosen(kind, objective="jarzynski")
+    assert (found["base"], found["denoising_weight"]) == ("gaussian", None)
+    assert chosen(kind, objective="particle")["base"] == "none"
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="kind: expected points, small images, images, got 'x'"):
+        TrainConfig().resolved("x")
