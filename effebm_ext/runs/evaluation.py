@@ -9,6 +9,9 @@ import math
 _CROSSED = 3.0  # forward above reverse
 _CLASS_CROSSED = 4.0  # the same for one of several classes, each with few chains
 _UNSETTLED = 5.0  # the virial away from 1
+# The two estimates agree within this many standard errors, or nats per dimension:
+_AGREE = 3.0
+_CLOSE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +99,32 @@ class Evaluation:
         """Converts a cross-entropy from nats per row to bits per dimension."""
         return nats / self.dimensions / math.log(2)
 
+    def verdict(self) -> str:
+        """Says in one line how good the model is, and whether the figure can be trusted: it can
+        where the two estimates agree, within three standard errors or within a nat per 100
+        dimensions, and there is no caution."""
+        middle = (self.cross_entropy_forward + self.cross_entropy_reverse) / 2
+        figure = f"{self.bits_per_dimension(middle):.2f} bits per dimension, lower is better"
+        gap = abs(self.gap)
+        if gap > max(_AGREE * self.gap_error, _CLOSE * self.dimensions):
+            doubt = f"the two estimates differ by {gap:.3g} nats"
+        elif self.cautions():
+            doubt = "see the caution below"
+        else:
+            return f"{figure}; trustworthy: the two estimates agree."
+        return f"{figure}; not to be trusted: {doubt}."
+
     def summary(self) -> str:
-        """Returns some lines on the cross-entropy."""
+        """Returns the verdict and some lines on the cross-entropy."""
         low, high = self.cross_entropy_forward, self.cross_entropy_reverse
         bits = [f"{self.bits_per_dimension(nats):.4g}" for nats in (low, high)]
         model = f" under the conditional model of {len(self.classes)} classes"
         lines = [
+            self.verdict(),
             f"Cross-entropy of {self.rows()}{model if self.conditional else ''}: "
             f"{low:.2f} ± {self.cross_entropy_forward_error:.2f} nats by AIS forward, "
             f"{high:.2f} ± {self.cross_entropy_reverse_error:.2f} reverse "
-            f"({bits[0]} and {bits[1]} bits per dimension)."
+            f"({bits[0]} and {bits[1]} bits per dimension).",
         ]
         if self.conditional:
             lines.append(
@@ -150,7 +169,7 @@ class Evaluation:
         width = max(len(name) for name, _ in rows) + 1
         lines = [f"{name:<{width}}{values}" for name, values in rows]
         title = f"{self.rows()}, {self.dimensions} dimensions{model}"
-        return "\n".join([title, *lines, *self.cautions()])
+        return "\n".join([self.verdict(), title, *lines, *self.cautions()])
 
     def cautions(self) -> list[str]:
         """Returns sentences that warn against trusting the figures."""

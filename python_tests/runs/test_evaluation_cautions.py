@@ -117,3 +117,45 @@ def test_the_figures_are_printed_before_they_are_saved(effebm, tmp_path, monkeyp
     assert status == 2
     assert "cross-entropy, forward" in printed
     assert "No space left on device" in message
+
+
+def with_figures(forward, reverse, error, dimensions, virial=1.0):
+    got = evaluated(lambda x: x.square().sum(1) / 2)
+    return dataclasses.replace(
+        got,
+        cross_entropy_forward=forward,
+        cross_entropy_reverse=reverse,
+        gap=reverse - forward,
+        gap_error=error,
+        dimensions=dimensions,
+        virial=virial,
+        virial_error=0.01,
+    )
+
+
+@pytest.mark.parametrize(
+    ("forward", "reverse", "error", "dimensions", "trusted"),
+    [
+        (10.0, 10.2, 0.1, 2, True),  # within three standard errors
+        (10.0, 10.4, 0.1, 2, False),
+        (10.0, 10.4, 0.1, 64, True),  # within 0.64 nats
+        (10.0, 10.7, 0.1, 64, False),
+        (1000.0, 1030.0, 0.1, 3072, True),
+        (1000.0, 1040.0, 0.1, 3072, False),
+    ],
+)
+def test_the_verdict_says_whether_the_estimates_agree(forward, reverse, error, dimensions, trusted):
+    got = with_figures(forward, reverse, error, dimensions)
+    bits = (forward + reverse) / 2 / dimensions / math.log(2)
+    first = got.summary().splitlines()[0]
+    assert first == got.table().splitlines()[0] == got.verdict()
+    assert first.startswith(f"{bits:.2f} bits per dimension, lower is better; ")
+    if trusted:
+        assert first.endswith("trustworthy: the two estimates agree.")
+    else:
+        assert f"not to be trusted: the two estimates differ by {reverse - forward:.3g}" in first
+
+
+def test_a_caution_takes_the_trust_away():
+    got = with_figures(10.0, 10.1, 0.1, 2, virial=3.0)
+    assert got.verdict().endswith("not to be trusted: see the caution below.")
