@@ -23,10 +23,10 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
     raise SystemExit(message) from error
 
+from effebm_ext.runs.bars import TrainingBars
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import SMALL_IMAGES, load
 from effebm_ext.runs.folder import RunFolder
-from effebm_ext.runs.progress import Progress
 from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_trainer
 
@@ -104,18 +104,12 @@ def train(
     if out is not None:
         folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
     click.echo(f"{summary(config, dataset, trainer)}.")
-    progress = Progress(config, trainer)
-    with tqdm(total=config.iterations, unit="it", dynamic_ncols=True) as bar:
-
-        def show(metrics: dict[str, float]) -> None:
-            bar.update()
-            bar.set_postfix_str(progress.text(metrics), refresh=False)
-
+    with TrainingBars(config, trainer) as bars:
         try:
             if resume is not None:
-                folder.resume(dataset, trainer, progress=show)
+                folder.resume(dataset, trainer, progress=bars.show)
             else:
-                folder.train(config, dataset, trainer, progress=show)
+                folder.train(config, dataset, trainer, progress=bars.show)
         except KeyboardInterrupt:
             tqdm.write(f"effebm: go on with: effebm train --resume {folder.path}", file=sys.stderr)
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import cloup
 import numpy as np
 
 from effebm_ext.runs import plotting
+from effebm_ext.runs.bars import calls_bar, evaluation_bar
 from effebm_ext.runs.cli_options import threads
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
@@ -60,7 +62,8 @@ def sample(
     model = load_model(run)
     if n is None:
         n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(label))
-    x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
+    with calls_bar(model.energy, steps, "sampling") if steps else contextlib.nullcontext():
+        x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
     lost = int((~x.flatten(1).isfinite().all(1)).sum())
     if lost:
         raise NonFiniteError(f"{lost} of {n} samples are not finite after {steps} steps")
@@ -115,17 +118,19 @@ def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None,
     dataset = load(config.data, seed=config.seed, labels=config.conditional)
     if dataset.digest() != model.digest:
         raise ValueError(f"data: {config.data} has changed since the run began")
-    evaluation = evaluate_energy(
-        config,
-        dataset,
-        model.energy,
-        model.state.x,
-        model.state.energy_kwargs.get("y"),
-        n_steps=ais_steps or config.ais_steps or TrainConfig.ais_steps,
-        n_chains=ais_chains,
-        seed=seed,
-        two_sample=True,
-        ood=ood,
-    )
+    n_steps = ais_steps or config.ais_steps or TrainConfig.ais_steps
+    with evaluation_bar(model.energy, n_steps):
+        evaluation = evaluate_energy(
+            config,
+            dataset,
+            model.energy,
+            model.state.x,
+            model.state.energy_kwargs.get("y"),
+            n_steps=n_steps,
+            n_chains=ais_chains,
+            seed=seed,
+            two_sample=True,
+            ood=ood,
+        )
     click.echo(evaluation.table())
     folder.save(evaluation)

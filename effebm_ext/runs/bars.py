@@ -1,0 +1,72 @@
+"""Progress bars of what takes long: training, evaluations, samples."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Iterator
+
+from torch import nn
+from tqdm import tqdm
+
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.progress import Progress
+from effebm_ext.training import Trainer
+
+_WALKS = 3  # of an evaluation: its pilot run, forward and back
+
+
+class TrainingBars:
+    """Shows a bar of the iterations, and after the last one a bar of the evaluation.
+
+    Args:
+        config: the resolved configuration of the run.
+        trainer: the trainer of the run.
+    """
+
+    def __init__(self, config: TrainConfig, trainer: Trainer) -> None:
+        self._config, self._trainer = config, trainer
+        self._progress = Progress(config, trainer)
+        self._bars = contextlib.ExitStack()
+
+    def __enter__(self) -> TrainingBars:
+        bar = tqdm(total=self._config.iterations, unit="it", dynamic_ncols=True)
+        self._bar = self._bars.enter_context(bar)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        where: types.TracebackType | None,
+    ) -> None:
+        self._bars.__exit__(kind, error, where)
+
+    def show(self, metrics: dict[str, float]) -> None:
+        """Shows the metrics of an iteration that has ended."""
+        self._bar.update()
+        self._bar.set_postfix_str(self._progress.text(metrics), refresh=False)
+        if metrics["iteration"] == self._config.iterations and self._config.ais_steps:
+            self._bar.close()
+            self._bars.enter_context(evaluation_bar(self._trainer.model, self._config.ais_steps))
+
+
+def evaluation_bar(energy: nn.Module, n_steps: int) -> contextlib.AbstractContextManager[None]:
+    """Shows a bar while an energy is evaluated over ``n_steps`` temperatures inside the block."""
+    return calls_bar(energy, _WALKS * n_steps + n_steps // 10, "evaluation")
+
+
+@contextlib.contextmanager
+def calls_bar(energy: nn.Module, total: int, title: str) -> Iterator[None]:
+    """Shows a bar of the calls of an energy inside the block, of which there are about ``total``.
+    The bar disappears at the end."""
+    with tqdm(total=total, desc=title, dynamic_ncols=True, leave=False) as bar:
+
+        def count(*_: object) -> None:
+            bar.update(min(1, bar.total - bar.n))
+
+        hook = energy.register_forward_hook(count)
+        try:
+            yield
+        finally:
+            hook.remove()
