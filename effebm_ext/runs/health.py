@@ -13,6 +13,7 @@ from effebm_ext.training import Trainer
 from effebm_ext.warn import warn
 
 _WINDOW = 50  # iterations whose mean counts
+_PATIENCE = 150  # iterations with moving chains before the first warning: they begin in noise
 _SPREAD = 2.0  # the chains' standard deviation over the data's, or its inverse
 _GAP = 0.1, 10.0  # nats per dimension, and nats
 _PINNED = 0.5  # share of the gap at which the penalty on energies is least
@@ -23,7 +24,8 @@ Means = Mapping[str, float]
 
 class Health:
     """Looks at the metrics of all iterations of a run for signs that it fails. Every sign is warned
-    of once, with what to change.
+    of once, with what to change, but not in the first 150 iterations with an ``energy_gap``, in
+    which the chains come from the noise where they start.
 
     Args:
         config: the resolved configuration of the run.
@@ -35,6 +37,7 @@ class Health:
         self._config, self._dimensions = config, data[0].numel()
         self._data_std = math.hypot(float(data.std(correction=0)), config.data_noise)
         self._recent: deque[Means] = deque(maxlen=_WINDOW)
+        self._moving = 0
         self._warned: set[Callable[[Means], str]] = set()
         self._signs = (self._spread, self._pinned, self._gap, self._acceptance)
 
@@ -48,7 +51,8 @@ class Health:
     def look(self, metrics: Means) -> None:
         """Looks at the metrics of the next iteration; warns of new signs."""
         self._recent.append(metrics)
-        for sign, text in self._seen():
+        self._moving += "energy_gap" in metrics
+        for sign, text in self._seen() if self._moving >= _PATIENCE else ():
             if sign not in self._warned:
                 self._warned.add(sign)
                 warn(f"iteration {metrics['iteration']:.0f}: {text}")

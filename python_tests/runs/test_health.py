@@ -40,7 +40,7 @@ def test_each_sign_is_warned_of_once_with_its_cure(metrics, words):
     watch = health()
     first, *_ = found = texts(watch, **metrics)
     assert len(found) == len(set(found)) == len(watch.failures())
-    assert first.startswith("iteration 50: ")
+    assert first.startswith("iteration 150: ")
     for word in words:
         assert word in first
     assert texts(watch, **metrics) == []
@@ -54,6 +54,18 @@ def test_a_run_that_learns_is_not_warned_of(metrics):
     watch = health()
     assert texts(watch, **metrics) == []
     assert watch.failures() == []
+
+
+def test_chains_that_come_from_noise_are_not_warned_of():
+    watch = health()
+    assert texts(watch, 99, energy_gap=60.0) == []
+    assert len(watch.failures()) == 1  # but a run that ends here has not learned
+    assert texts(watch, 200) == []
+    watch = health()
+    for iteration in range(300):  # a warm-up, in which the chains rest
+        watch.look({"iteration": iteration, "chain_std": 1.0})
+    assert texts(watch, 149, energy_gap=60.0) == []
+    assert len(texts(watch, 1, energy_gap=60.0)) == 1
 
 
 def test_what_passes_is_no_failure_in_the_end():
@@ -90,8 +102,8 @@ RUN = ["--data", "eight-gaussians", "--chains", 16, "--batch-size", 16, "--ais-s
 
 
 def test_a_run_that_learns_nothing_has_its_own_exit_status(effebm, tmp_path):
-    flags = ["--langevin-steps", 1, "--step-size", 1.0, "--iterations", 60, "--out", tmp_path / "a"]
-    status, _, error = effebm("train", *RUN, *flags, "--learning-rate", 1e-9)
+    flags = ["--langevin-steps", 1, "--step-size", 1.0, "--out", tmp_path / "a"]
+    status, _, error = effebm("train", *RUN, *flags, "--iterations", 160, "--learning-rate", 1e-9)
     assert status == 3
     assert error.count("effebm: warning: iteration") == 1
     assert "effebm: error: nothing was learned: the chains have left the data" in error
