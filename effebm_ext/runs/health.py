@@ -79,7 +79,7 @@ class Health:
         hold = "" if self._config.base == "gaussian" or seen < data else "--base gaussian, "
         return (
             f"the chains have {where}: their standard deviation is {seen:.3g}, and the data's "
-            f"with their noise {data:.3g}. Try {hold}{self._slower()}"
+            f"with their noise {data:.3g}. Try {hold}{self._cures()}"
         )
 
     def _pinned(self, means: Means) -> str:
@@ -90,7 +90,7 @@ class Health:
         return (
             f"energy_gap is {gap:.4g}, and the loss is least at {1 / weight:.4g} by --energy-l2 "
             f"{weight:g} alone: the energy tells chains from data and gives the chains no way "
-            f"back. Try {self._slower()}"
+            f"back. Try {self._cures()}"
         )
 
     def _gap(self, means: Means) -> str:
@@ -102,7 +102,7 @@ class Health:
         return (
             f"the energy of the chains is {abs(gap):.4g} nats {side} than that of the data, "
             f"{abs(gap) / self._dimensions:.2g} per dimension, where samples of the model have "
-            f"about none: the chains do not follow the energy. Try {self._slower()}"
+            f"about none: the chains do not follow the energy. Try {self._cures()}"
         )
 
     def _acceptance(self, means: Means) -> str:
@@ -114,9 +114,11 @@ class Health:
             f"--step-size than {self._config.step_size:g}"
         )
 
-    def _slower(self) -> str:
-        config = self._config
+    def _cures(self) -> str:
+        config, lead = self._config, ""
+        if config.objective == "contrastive" and not config.denoising_weight and config.data_noise:
+            lead = "--denoising-weight 10 with a --warm-up, "
         return (
-            f"a smaller --learning-rate than {config.learning_rate:g}, or more --langevin-steps "
-            f"than {config.langevin_steps}"
+            f"{lead}a smaller --learning-rate than {config.learning_rate:g}, or more "
+            f"--langevin-steps than {config.langevin_steps}"
         )

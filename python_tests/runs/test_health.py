@@ -83,6 +83,14 @@ def test_the_noise_of_the_data_counts_for_their_spread():
     assert texts(health(data_noise=1.5), chain_std=3.0) == []
 
 
+def test_the_denoising_loss_is_a_cure_where_data_have_noise():
+    (text,) = texts(health(data_noise=1.0), chain_std=4.0)
+    assert "Try --base gaussian, --denoising-weight 10 with a --warm-up, a smaller" in text
+    for options in ({}, {"data_noise": 1.0, "denoising_weight": 1.0}):
+        (text,) = texts(health(**options), chain_std=4.0)
+        assert "--denoising-weight" not in text
+
+
 def test_chains_that_are_held_are_not_told_to_be_held():
     (text,) = texts(health(base="gaussian"), chain_std=3.0)
     assert "--base" not in text
