@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import types
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.progress import Progress
 from effebm_ext.training import Trainer
 
+_DELAY = 1.0  # seconds before a bar of calls appears; what is done by then needs none
 _WALKS = 3  # of an evaluation: its pilot run, forward and back
 
 
@@ -59,14 +61,32 @@ def evaluation_bar(energy: nn.Module, n_steps: int) -> contextlib.AbstractContex
 @contextlib.contextmanager
 def calls_bar(energy: nn.Module, total: int, title: str) -> Iterator[None]:
     """Shows a bar of the calls of an energy inside the block, of which there are about ``total``.
-    The bar disappears at the end."""
-    with tqdm(total=total, desc=title, dynamic_ncols=True, leave=False) as bar:
+    The bar appears after a second and disappears at the end."""
+    counter = _Counter(total, title)
+    hook = energy.register_forward_hook(counter)
+    try:
+        yield
+    finally:
+        hook.remove()
+        counter.close()
 
-        def count(*_: object) -> None:
-            bar.update(min(1, bar.total - bar.n))
 
-        hook = energy.register_forward_hook(count)
-        try:
-            yield
-        finally:
-            hook.remove()
+class _Counter:
+    """Counts calls, and shows a bar of them after a second. There is no bar before, since tqdm
+    draws every bar there is when it writes a warning."""
+
+    def __init__(self, total: int, title: str) -> None:
+        self._total, self._title = total, title
+        self._begun, self._calls = time.monotonic(), 0
+        self._bar: tqdm[None] | None = None
+
+    def __call__(self, *_: object) -> None:
+        self._calls = min(self._calls + 1, self._total)
+        if self._bar is None and time.monotonic() - self._begun >= _DELAY:
+            self._bar = tqdm(total=self._total, desc=self._title, dynamic_ncols=True, leave=False)
+        if self._bar is not None:
+            self._bar.update(self._calls - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -14,18 +14,21 @@ RUN = [*RUN, "--iterations", 2]
 
 def test_calls_are_counted_up_to_the_total(monkeypatch):
     seen = []
-    monkeypatch.setattr(bars.tqdm, "update", lambda bar, n: seen.append(n))
+    update = bars.tqdm.update
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
+    monkeypatch.setattr(bars.tqdm, "update", lambda bar, n: seen.append(n) or update(bar, n))
     energy = MLPEnergy((2,), width=4)
-    with bars.calls_bar(energy, 3, "some calls"):
-        energy(torch.zeros(1, 2))
-        energy(torch.zeros(5, 2))
+    with bars.calls_bar(energy, 2, "some calls"):
+        for n in (1, 5, 3):
+            energy(torch.zeros(n, 2))
     energy(torch.zeros(1, 2))  # the bar has gone
-    assert seen == [1, 1]
+    assert seen == [1, 1, 0]
     assert not energy._forward_hooks
 
 
 def test_more_calls_than_were_expected_do_no_harm(capsys, monkeypatch):
     monkeypatch.setattr(bars, "tqdm", functools.partial(bars.tqdm, mininterval=0))
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
     energy = MLPEnergy((2,), width=4)
     with bars.calls_bar(energy, 2, "some calls"):
         for _ in range(5):
@@ -40,7 +43,15 @@ def test_an_error_takes_the_hook_away():
     assert not energy._forward_hooks
 
 
-def test_runs_show_their_evaluation(effebm, tmp_path):
+def test_what_is_done_in_a_second_shows_no_bar(capsys):
+    energy = MLPEnergy((2,), width=4)
+    with bars.calls_bar(energy, 2, "some calls"):
+        energy(torch.zeros(1, 2))
+    assert capsys.readouterr().err == ""
+
+
+def test_runs_show_their_evaluation(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
     status, _, error = effebm("train", *RUN, "--ais-steps", 30, "--out", tmp_path)
     assert status == 0
     assert "evaluation:" in error
