@@ -155,6 +155,17 @@ void rows_with_as_many_nan_as_are_kept() {
   }
 }
 
+// Rows that keep infinite values beside NaN: the threshold is infinity, and NaN counts as larger.
+void rows_with_infinite_values_beside_nan() {
+  for (int64_t dim : {int64_t(100), kMostHeld<float> + 100}) {
+    std::vector<float> x = values<float>(dim);
+    for (int64_t i = 0; i < 3; ++i) x[size_t(7 * i)] = NAN;
+    for (int64_t i = 0; i < 5; ++i) x[size_t(9 * i + 2)] = i % 2 ? INFINITY : -INFINITY;
+    for (int64_t k = 3; k < 9; ++k)
+      if (!kForRaces || k == 6) compress(Compressor::topk, k, 1, x, "infinite and NaN");
+  }
+}
+
 // Long rows, also those whose sample says nothing about the rest: the bracket misses the threshold
 // to either side, or holds nearly the whole row, more than the list has room for.
 void long_rows_that_mislead() {
@@ -247,6 +258,7 @@ int main() {
     block_sign_at_the_limits_of_its_kernels();
   }
   rows_with_as_many_nan_as_are_kept();
+  rows_with_infinite_values_beside_nan();
   long_rows_that_mislead();
   long_rows_at_the_ends_of_their_bracket();
   for_each_dtype([](auto zero) {
