@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -62,7 +61,7 @@ def sample(
     model = load_model(run)
     if n is None:
         n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(label))
-    with calls_bar(model.energy, steps, "sampling") if steps else contextlib.nullcontext():
+    with calls_bar(model.energy, steps, "sampling"):
         x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
     lost = int((~x.flatten(1).isfinite().all(1)).sum())
     if lost:

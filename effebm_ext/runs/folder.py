@@ -188,7 +188,7 @@ class RunFolder:
             while True:
                 done = trainer.iterations
                 if done % config.checkpoint_every == 0 and done != self._saved:
-                    self._save(config, dataset, trainer, log)
+                    self._save(config, dataset, trainer, log, gallery)
                     gallery.draw_in_time(trainer, history)
                 if done >= config.iterations:
                     break
@@ -200,7 +200,7 @@ class RunFolder:
                 if self._board is not None:
                     self._board.metrics(history[-1])
             if trainer.iterations != self._saved:
-                self._save(config, dataset, trainer, log)
+                self._save(config, dataset, trainer, log, gallery)
         self.failures = health.failures()
         gallery.draw(trainer, history)
         gallery.animate()
@@ -224,7 +224,14 @@ class RunFolder:
         more = health.metrics(trainer)
         return {"iteration": trainer.iterations, "seconds": seconds, **seen, **more}
 
-    def _save(self, config: TrainConfig, dataset: Dataset, trainer: Trainer, log: TextIO) -> None:
+    def _save(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        trainer: Trainer,
+        log: TextIO,
+        gallery: Gallery,
+    ) -> None:
         content = {
             "config": dataclasses.asdict(config),
             "event_shape": list(dataset.event_shape),
@@ -239,8 +246,7 @@ class RunFolder:
         log.flush()  # first, since the log must hold all iterations of the checkpoint
         os.fsync(log.fileno())
         if self._board is not None and trainer.chains is not None:
-            figure = Gallery(self.path, config, dataset).figure(trainer)
-            self._board.samples(figure, trainer.iterations)
+            self._board.samples(gallery.figure(trainer), trainer.iterations)
         _replace(self.path / _ENVIRONMENT, json.dumps(environment(trainer), indent=2) + "\n")
         checkpoint.save(self.path / CHECKPOINT, content)
         self._saved = trainer.iterations

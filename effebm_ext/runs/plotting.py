@@ -39,9 +39,7 @@ def draw_samples(
     figure = Figure(figsize=(6, 6))
     axes = figure.subplots()
     if is_image:
-        if labels is not None:
-            samples = samples[labels[:_GRID].argsort(stable=True)]
-        _show_images(axes, samples, data)
+        _show_images(axes, samples, data, labels)
     else:
         _show_points(axes, samples, data)
     return figure
@@ -58,17 +56,17 @@ def draw_progress(
         return figure
     figure = Figure(figsize=(12, 6))
     left, right = figure.subplots(1, 2)
-    if labels is not None:
-        samples = samples[labels[:_GRID].argsort(stable=True)]
-    _show_images(left, samples, data)
+    _show_images(left, samples, data, labels)
     _show_images(right, data, data)
     left.set_title(title)
     right.set_title("data")
     return figure
 
 
-def _show_images(axes: Axes, images: Tensor, data: Tensor) -> None:
-    """Shows a grid of images on the grey scale of the data."""
+def _show_images(axes: Axes, images: Tensor, data: Tensor, labels: Tensor | None = None) -> None:
+    """Shows a grid of images on the grey scale of the data, in the order of their classes."""
+    if labels is not None:
+        images = images[labels[:_GRID].argsort(stable=True)]
     low, high = float(data.min()), float(data.max())
     image = image_grid(((images[:_GRID] - low) / ((high - low) or 1.0)).clamp(0, 1))
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
