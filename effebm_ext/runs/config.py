@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES
+from effebm_ext.runs.methods import METHODS, Method
 from effebm_ext.runs.options import parse_compressor
-from effebm_ext.runs.recipes import RECIPES, Recipe
 
 # EFF-EBM's Algorithm 1 fixes these options; it leaves rates and step sizes open.
 _VERBATIM = {
@@ -37,13 +37,13 @@ Config = TypeVar("Config", bound=CommonOptions)
 
 
 def _with_own_options(kind: type[Config]) -> type[Config]:
-    """Makes a dataclass of ``kind`` that has the options of every recipe too."""
-    for recipe in RECIPES.values():
-        types = typing.get_type_hints(recipe.options)
-        for field in dataclasses.fields(recipe.options):
+    """Makes a dataclass of ``kind`` that has the options of every method too."""
+    for method in METHODS.values():
+        types = typing.get_type_hints(method.options)
+        for field in dataclasses.fields(method.options):
             known = kind.__dict__.get(field.name, field)
             if (known.default, known.metadata) != (field.default, field.metadata):
-                raise TypeError(f"{field.name}: two recipes have different options of this name")
+                raise TypeError(f"{field.name}: two methods have different options of this name")
             kind.__annotations__[field.name] = types[field.name]
             setattr(kind, field.name, dataclasses.field(
                 default=field.default, metadata=field.metadata
@@ -56,7 +56,7 @@ class TrainConfig(CommonOptions):
     """Everything a training run depends on; the command line's flags have the same names.
 
     The options are the fields of :class:`effebm_ext.runs.common.CommonOptions` and the options that
-    only some objectives have, from their recipes (:mod:`effebm_ext.runs.recipes`). ``effebm train
+    only some objectives have, from their methods (:mod:`effebm_ext.runs.methods`). ``effebm train
     --help`` says what each is for. An option of another objective must keep its default.
 
     The step size of the chains goes geometrically from ``step_size`` to ``step_size_end`` (None: it
@@ -73,7 +73,7 @@ class TrainConfig(CommonOptions):
         ValueError: a value is out of range, cannot be parsed or does not go with another.
     """
 
-    if TYPE_CHECKING:  # the options of the recipes are added when the class is made
+    if TYPE_CHECKING:  # the options of the methods are added when the class is made
 
         def __init__(self, **options: Any) -> None: ...
 
@@ -81,8 +81,8 @@ class TrainConfig(CommonOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objective not in RECIPES:
-            raise ValueError(f"objective: expected {', '.join(RECIPES)}, got {self.objective!r}")
+        if self.objective not in METHODS:
+            raise ValueError(f"objective: expected {', '.join(METHODS)}, got {self.objective!r}")
         for name, owners in _owners().items():
             value, default = getattr(self, name), getattr(TrainConfig, name)
             if self.objective not in owners and value != default:
@@ -90,7 +90,7 @@ class TrainConfig(CommonOptions):
                     f"{name}: expected none with objective {self.objective}, as it belongs to "
                     f"{', '.join(owners)}, got {value}"
                 )
-        self.recipe.check(self, self.recipe.own(self))
+        self.method.check(self, self.method.own(self))
         for name, only in _VERBATIM.items() if self.verbatim else ():
             if getattr(self, name) not in (None, only):
                 raise ValueError(
@@ -99,9 +99,9 @@ class TrainConfig(CommonOptions):
                 )
 
     @functools.cached_property
-    def recipe(self) -> Recipe:
-        """The recipe of the objective."""
-        return RECIPES[self.objective]
+    def method(self) -> Method:
+        """The method of the objective."""
+        return METHODS[self.objective]
 
     def resolved(self, kind: str) -> TrainConfig:
         """Returns the configuration with a value for every option that a run chooses.
@@ -110,7 +110,7 @@ class TrainConfig(CommonOptions):
         off images again, and 0 otherwise. The step size is 0.005 for points, 0.02 for small images
         and 0.01 for images. Chains are compressed by Block-Sign of 64. Compressors have error
         feedback, but for the unbiased Random-k. The rate of Adam falls by a cosine, and its
-        gradient is bounded by a norm of 1. Recipes choose their own options, and may choose others
+        gradient is bounded by a norm of 1. Methods choose their own options, and may choose others
         differently.
 
         Args:
@@ -133,9 +133,9 @@ class TrainConfig(CommonOptions):
             "learning_rate_schedule": "constant" if self.verbatim else "cosine",
             "max_grad_norm": 1.0,
         }
-        for field in dataclasses.fields(self.recipe.options):
+        for field in dataclasses.fields(self.method.options):
             chosen[field.name] = field.metadata["resolved"]
-        chosen |= self.recipe.defaults(self, kind)
+        chosen |= self.method.defaults(self, kind)
         if self.verbatim:
             chosen |= _VERBATIM
         missing = {name: value for name, value in chosen.items() if getattr(self, name) is None}
@@ -156,7 +156,7 @@ class TrainConfig(CommonOptions):
     @property
     def chains_move_every(self) -> int:
         """Iterations between two moves of the chains."""
-        return min(self.checkpoint_every, self.iterations) if self.recipe.moves_rarely else 1
+        return min(self.checkpoint_every, self.iterations) if self.method.moves_rarely else 1
 
 
 def _may_be_fed_back(compressor: str) -> bool:
@@ -165,18 +165,18 @@ def _may_be_fed_back(compressor: str) -> bool:
 
 
 def _owners() -> dict[str, list[str]]:
-    """Maps each option of the recipes to the objectives that have it."""
+    """Maps each option of the methods to the objectives that have it."""
     owners: dict[str, list[str]] = {}
-    for recipe in RECIPES.values():
-        for field in dataclasses.fields(recipe.options):
-            owners.setdefault(field.name, []).append(recipe.name)
+    for method in METHODS.values():
+        for field in dataclasses.fields(method.options):
+            owners.setdefault(field.name, []).append(method.name)
     return owners
 
 
 def choices(name: str) -> tuple[str, ...]:
     """Returns the strings that an option takes; none if it takes others too."""
     names: tuple[str, ...] = TrainConfig.__dataclass_fields__[name].metadata["names"]
-    return tuple(RECIPES) if name == "objective" else names
+    return tuple(METHODS) if name == "objective" else names
 
 
 def option_group(name: str) -> str:

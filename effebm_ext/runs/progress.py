@@ -17,18 +17,18 @@ class Progress:
     """
 
     def __init__(self, config: TrainConfig, trainer: Trainer) -> None:
-        self._recipe, self._trainer = config.recipe, trainer
+        self._method, self._trainer = config.method, trainer
         self._moved = config.moved_chains or len(trainer.state.x)  # chains in every step
         self._seconds, self._step = 0.0, trainer.state.step
         self._speed = ""
 
     def text(self, metrics: dict[str, float]) -> str:
-        """Returns the metrics of an iteration that the recipe shows and, where chains move, the
+        """Returns the metrics of an iteration that the method shows and, where chains move, the
         steps of single chains per second since the last look."""
         seconds, step = metrics["seconds"], self._trainer.state.step
         if seconds < self._seconds + _INTERVAL:
-            return self._recipe.progress(metrics) + self._speed
+            return self._method.progress(metrics) + self._speed
         steps = (step - self._step) * self._moved / (seconds - self._seconds)
         self._seconds, self._step = seconds, step
         self._speed = f", {steps:,.0f} chain steps/s" if steps else ""
-        return self._recipe.progress(metrics) + self._speed
+        return self._method.progress(metrics) + self._speed

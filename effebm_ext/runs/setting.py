@@ -1,4 +1,4 @@
-"""The parts from which a recipe makes the objective of a run."""
+"""The parts from which a method makes the objective of a run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from effebm_ext.samplers.divergence import OnDivergence
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Holds the energy, the data and the options from which a recipe makes its objective.
+    """Holds the energy, the data and the options from which a method makes its objective.
 
     Attributes:
         config: resolved options.

@@ -59,7 +59,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     ema = None
     if config.ema_decay:
         ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-    adds_noise = config.recipe.adds_noise(config.recipe.own(config))
+    adds_noise = config.method.adds_noise(config.method.own(config))
     setting = Setting(
         config, energy, data, labels, generator, config.step_sizes(), config.chains_move_every
     )
@@ -88,13 +88,13 @@ def make_objective(config: TrainConfig, setting: Setting) -> Objective:
     """
     if config.chain_compressor is not None:
         config.chain_compressor.kernel_arguments(torch.empty(1, *setting.data.shape[1:]))
-    return config.recipe.make(setting, config.recipe.own(config))
+    return config.method.make(setting, config.method.own(config))
 
 
 def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     """Makes the Langevin sampler that draws samples of a trained energy, from a resolved
     configuration."""
-    compressed = config.recipe.compresses_samples
+    compressed = config.method.compresses_samples
     return langevin(config, energy, config.step_sizes(), compressed=compressed)
 
 

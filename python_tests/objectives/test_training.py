@@ -12,7 +12,7 @@ from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
-from effebm_ext.runs.recipes import RECIPES
+from effebm_ext.runs.methods import METHODS
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import NonFiniteError, Trainer
 
@@ -175,7 +175,7 @@ def test_bad_configurations_are_refused(change, message):
         dataclasses.replace(TINY, **change)
 
 
-@pytest.mark.parametrize("objective", RECIPES)
+@pytest.mark.parametrize("objective", METHODS)
 def test_options_of_other_objectives_are_refused(objective):
     others = {
         "fd_epsilon": 0.2, "noise_end": 1.0, "adjusted": True, "moved_chains": 2,

@@ -9,7 +9,7 @@ import pytest
 
 from effebm_ext.runs import TrainConfig, cli, cli_options
 from effebm_ext.runs.config import choices, option_group
-from effebm_ext.runs.recipes import RECIPES
+from effebm_ext.runs.methods import METHODS
 
 OPTIONS = {
     (command.name, parameter.name): parameter.help
@@ -49,7 +49,7 @@ def test_the_help_of_train_comes_in_groups(effebm):
 
 
 def test_every_option_says_where_it_belongs():
-    own = {f.name for recipe in RECIPES.values() for f in dataclasses.fields(recipe.options)}
+    own = {f.name for method in METHODS.values() for f in dataclasses.fields(method.options)}
     for name in FIELDS:
         assert (option_group(name) in cli_options.GROUPS) == (name not in own)
     assert option_group("noise_end") == "Only with objective dsm, fd-dsm"
@@ -64,7 +64,7 @@ def test_help_texts_are_sentences(command, option):
 def test_choices_are_in_the_place_of_the_value(effebm):
     shown = effebm("train", "--help")[1]
     assert "--energy [auto|mlp|conv|resnet|module:Class]" in shown
-    assert f"--objective [{'|'.join(RECIPES)}]" in shown
+    assert f"--objective [{'|'.join(METHODS)}]" in shown
     for name in FIELDS:
         if choices(name):
             flag = name.replace("_", "-")

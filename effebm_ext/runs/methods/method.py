@@ -1,4 +1,4 @@
-"""Recipes hold what a configuration, the command line and a run must know about an objective."""
+"""Methods hold what a configuration, the command line and a run must know about an objective."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class NoOptions:
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
+class Method:
     """Describes how runs train by one objective.
 
     Attributes:
         name: the value of the option ``objective``.
         make: makes the objective from the setting of a run and from its own options.
         options: a frozen dataclass of the options that only objectives like this one have, made by
-            :func:`effebm_ext.runs.fields.option`. Recipes may share an option: it must be the same
+            :func:`effebm_ext.runs.fields.option`. Methods may share an option: it must be the same
             in all of them.
         check: raises ValueError for options that do not go with the objective.
         defaults: maps a configuration and the kind of the data

@@ -1,4 +1,4 @@
-"""The recipe for contrastive divergence with persistent chains (EFF-EBM, Algorithm 1)."""
+"""The method for contrastive divergence with persistent chains (EFF-EBM, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from effebm_ext.rng import key_for
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.data import IMAGES
 from effebm_ext.runs.fields import option
-from effebm_ext.runs.recipes.recipe import Recipe
+from effebm_ext.runs.methods.method import Method
 from effebm_ext.runs.setting import Setting
 
 
@@ -93,7 +93,7 @@ def _defaults(config: Any, kind: str) -> dict[str, Any]:
     }
 
 
-CONTRASTIVE = Recipe(
+CONTRASTIVE = Method(
     "contrastive",
     _make,
     options=ContrastiveOptions,

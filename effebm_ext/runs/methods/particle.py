@@ -1,4 +1,4 @@
-"""The recipe for particle dynamics."""
+"""The method for particle dynamics."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.objectives.particle import ParticleDynamics
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.fields import option
-from effebm_ext.runs.recipes.contrastive import EnergyL2
-from effebm_ext.runs.recipes.recipe import Recipe
+from effebm_ext.runs.methods.contrastive import EnergyL2
+from effebm_ext.runs.methods.method import Method
 from effebm_ext.runs.setting import Setting
 
 
@@ -52,4 +52,4 @@ def _make(setting: Setting, own: ParticleOptions) -> ParticleDynamics:
     )
 
 
-PARTICLE = Recipe("particle", _make, options=ParticleOptions, check=_check)
+PARTICLE = Method("particle", _make, options=ParticleOptions, check=_check)

@@ -1,4 +1,4 @@
-"""The recipes for score matching, one for each of its losses."""
+"""The methods for score matching, one for each of its losses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effebm_ext.rng import key_for
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.data import POINTS
 from effebm_ext.runs.fields import option
-from effebm_ext.runs.recipes.recipe import NoOptions, Recipe
+from effebm_ext.runs.methods.method import Method, NoOptions
 from effebm_ext.runs.setting import Setting
 
 
@@ -67,29 +67,29 @@ def _make(setting: Setting, own: Any) -> ScoreMatching:
     )
 
 
-def _recipe(method: str) -> Recipe:
-    differences, denoising = method.startswith("fd-"), method in DENOISING
+def _method(loss: str) -> Method:
+    differences, denoising = loss.startswith("fd-"), loss in DENOISING
     kinds = {
         (False, False): NoOptions,
         (False, True): Denoising,
         (True, False): FiniteDifferences,
         (True, True): FiniteDifferenceDenoising,
     }
-    recipe = Recipe(
-        method,
+    method = Method(
+        loss,
         _make,
         options=kinds[differences, denoising],
         shown={"loss": "+.4g"},  # the chains hardly ever move
         moves_rarely=True,
     )
     if not denoising:
-        return recipe
+        return method
     return dataclasses.replace(
-        recipe,
+        method,
         check=_check_denoising,
         defaults=lambda config, kind: {"data_noise": 0.1} if kind == POINTS else {},
         adds_noise=lambda own: True,
     )
 
 
-SCORE_MATCHING = tuple(_recipe(method) for method in METHODS)
+SCORE_MATCHING = tuple(_method(loss) for loss in METHODS)

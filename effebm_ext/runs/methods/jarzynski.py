@@ -1,4 +1,4 @@
-"""The recipe for training by weighted walkers."""
+"""The method for training by weighted walkers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from effebm_ext.objectives.jarzynski import Jarzynski
 from effebm_ext.rng import Key
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.fields import option
-from effebm_ext.runs.recipes.contrastive import EnergyL2
-from effebm_ext.runs.recipes.recipe import Recipe
+from effebm_ext.runs.methods.contrastive import EnergyL2
+from effebm_ext.runs.methods.method import Method
 from effebm_ext.runs.setting import Setting, gaussian_of, on_divergence
 from effebm_ext.samplers import MALA, Langevin
 
@@ -108,7 +108,7 @@ def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
     )
 
 
-JARZYNSKI = Recipe(
+JARZYNSKI = Method(
     "jarzynski",
     _make,
     options=JarzynskiOptions,

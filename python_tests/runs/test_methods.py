@@ -1,4 +1,4 @@
-"""Recipes of objectives: what configurations, the command line and runs take from them."""
+"""Methods of objectives: what configurations, the command line and runs take from them."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from effebm_ext.runs import TrainConfig, load_model
 from effebm_ext.runs import config as configurations
 from effebm_ext.runs.data import TOYS
 from effebm_ext.runs.fields import option
-from effebm_ext.runs.recipes import RECIPES, Recipe
+from effebm_ext.runs.methods import METHODS, Method
 
 TINY = ["--data", "rings", "--iterations", 4, "--checkpoint-every", 2]
 
@@ -37,11 +37,11 @@ class Constant:
 
 @pytest.fixture
 def constant(monkeypatch):
-    recipe = Recipe(
+    method = Method(
         "constant", lambda setting, own: Constant(setting.energy), shown={"loss": ".3f"}
     )
-    monkeypatch.setitem(RECIPES, "constant", recipe)
-    return recipe
+    monkeypatch.setitem(METHODS, "constant", method)
+    return method
 
 
 @pytest.mark.parametrize("conditional", [False, True])
@@ -64,7 +64,7 @@ def test_an_objective_without_chains_trains_from_the_command_line(
     assert json.loads((run / "evaluation.json").read_text())["reverse_from_data"]
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert "cross_entropy_forward" in metrics[1]
-    assert "loss" in error.splitlines()[-1]
+    assert ", loss " in error
 
 
 def test_a_run_without_chains_resumes_and_samples_from_noise(effebm, constant, tmp_path):
@@ -83,7 +83,7 @@ def test_a_run_without_chains_resumes_and_samples_from_noise(effebm, constant, t
     assert effebm("evaluate", whole, "--ais-steps", 4)[0] == 0
 
 
-def test_an_unknown_objective_is_refused_by_the_recipes(constant):
+def test_an_unknown_objective_is_refused_by_the_methods(constant):
     assert TrainConfig(objective="constant").resolved("small images").energy_l2 is None
     with pytest.raises(ValueError, match=r"objective: expected contrastive, .*, constant, got 'x'"):
         TrainConfig(objective="x")
@@ -97,12 +97,12 @@ def test_every_option_says_what_it_is_for(effebm):
         assert f"--{field.name.replace('_', '-')} " in shown
         words = field.metadata["help"].replace(" ", "")
         assert words.partition("[")[0] in "".join(shown.split())
-    assert all(name in "".join(shown.split()) for name in (*RECIPES, *TOYS))
+    assert all(name in "".join(shown.split()) for name in (*METHODS, *TOYS))
 
 
-def test_own_options_are_those_of_the_recipe():
+def test_own_options_are_those_of_the_method():
     config = TrainConfig(objective="jarzynski", adjusted=True, energy_l2=0.5)
-    own = config.recipe.own(config)
+    own = config.method.own(config)
     assert dataclasses.asdict(own) == {
         "energy_l2": 0.5, "adjusted": True, "moved_chains": 0, "resampling": "systematic",
         "resample_threshold": 0.5,
@@ -114,9 +114,9 @@ def test_two_different_options_of_one_name_are_refused(monkeypatch):
     class Other:
         energy_l2: float = option(1.0, "something else")
 
-    monkeypatch.setitem(RECIPES, "other", Recipe("other", lambda *_: None, options=Other))
+    monkeypatch.setitem(METHODS, "other", Method("other", lambda *_: None, options=Other))
 
-    with pytest.raises(TypeError, match="energy_l2: two recipes have different options"):
+    with pytest.raises(TypeError, match="energy_l2: two methods have different options"):
 
         @configurations._with_own_options
         class Config(configurations.CommonOptions):
@@ -124,9 +124,9 @@ def test_two_different_options_of_one_name_are_refused(monkeypatch):
 
 
 def test_the_progress_bar_shows_what_an_iteration_has():
-    assert RECIPES["contrastive"].progress({"energy_gap": 0.25, "loss": 1}) == "energy gap +0.250"
-    assert RECIPES["contrastive"].progress({"loss": 1}) == ""
-    assert RECIPES["ssm"].progress({"loss": -1.5}) == "loss -1.5"
+    assert METHODS["contrastive"].progress({"energy_gap": 0.25, "loss": 1}) == "energy gap +0.250"
+    assert METHODS["contrastive"].progress({"loss": 1}) == ""
+    assert METHODS["ssm"].progress({"loss": -1.5}) == "loss -1.5"
 
 
 def test_a_compressor_becomes_an_object_once_in_a_configuration():
