@@ -26,14 +26,14 @@ class ChainOptions:
     """
 
     chains: int = option(128, "Move this many chains in an iteration.", group="Chains", above=0)
-    langevin_steps: int | None = option(
+    langevin_steps: int = option(
         None,
         "Move every chain by this many steps in an iteration. [default: 20, for contrastive "
         "training on images of at least 16 x 16 pixels 10]",
         group="Chains",
         above=0,
     )
-    step_size: float | None = option(
+    step_size: float = option(
         None,
         "Take Langevin steps of this size gamma. [default: 0.005; for images 0.02, of at least "
         "16 x 16 pixels 0.01]",
@@ -47,14 +47,14 @@ class ChainOptions:
         group="Chains",
         above=0,
     )
-    compressor: str | None = option(
+    compressor: str = option(
         None,
         f"Compress the gradients of the chains by none, {COMPRESSOR_FORMS}. [default: "
         "block-sign:64, for jarzynski none]",
         group="Chains",
         metavar="NAME",
     )
-    error_feedback: bool | None = option(
+    error_feedback: bool = option(
         None,
         "Feed what compression drops back into the next step. [default: yes, but not for "
         "jarzynski, an unbiased Random-k or with --verbatim]",
@@ -132,7 +132,6 @@ class ChainOptions:
     @functools.cached_property
     def chain_compressor(self) -> FusedCompressor | None:
         """The compressor that the option ``compressor`` names."""
-        assert self.compressor is not None  # the configuration is resolved
         return parse_compressor(self.compressor)
 
     @functools.cached_property
@@ -144,12 +143,6 @@ class ChainOptions:
     def chain_gradient_dtype(self) -> torch.dtype | None:
         """The dtype that the option ``gradient_dtype`` names, as samplers take it."""
         return _DTYPES[self.gradient_dtype]
-
-    @property
-    def steps_per_move(self) -> int:
-        """The option ``langevin_steps`` of a resolved configuration."""
-        assert self.langevin_steps is not None
-        return self.langevin_steps
 
     @property
     def chain_buffer_dtype(self) -> torch.dtype | None:

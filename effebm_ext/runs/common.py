@@ -46,7 +46,7 @@ class CommonOptions(ChainOptions):
         0.1, "Keep this share of the data from training, to evaluate on.", group="Data",
         at_least=0, below=1,
     )  # fmt: skip
-    data_noise: float | None = option(
+    data_noise: float = option(
         None,
         "Add Gaussian noise of this standard deviation to the data. [default: 0.3 for images, "
         "0.1 for other data with dsm and fd-dsm, else and with --verbatim 0]",
@@ -82,7 +82,7 @@ class CommonOptions(ChainOptions):
         group="Model",
         above=0,
     )
-    base: str | None = option(
+    base: str = option(
         None,
         "Add to the network the energy of a Gaussian, of the mean and the standard deviation of "
         "the noisy data, so that chains cannot leave the data. [default: none; gaussian for "
@@ -93,7 +93,7 @@ class CommonOptions(ChainOptions):
     conditional: bool = option(
         False, "Learn an energy of data and labels, to sample by class.", group="Model"
     )
-    optimizer: str | None = option(
+    optimizer: str = option(
         None,
         "Update the parameters by this method. [default: adam, with --verbatim sgd]",
         group="Optimiser",
@@ -105,21 +105,21 @@ class CommonOptions(ChainOptions):
     batch_size: int = option(
         128, "Draw this many data for every iteration.", group="Optimiser", above=0
     )
-    learning_rate: float | None = option(
+    learning_rate: float = option(
         None,
         "Begin with this learning rate of the parameters. [default: 0.001, for contrastive "
         "training on images of at least 16 x 16 pixels 0.0005]",
         group="Optimiser",
         above=0,
     )
-    learning_rate_schedule: str | None = option(
+    learning_rate_schedule: str = option(
         None,
         "Let the learning rate fall to zero by a cosine or a line, or keep it constant. [default: "
         "cosine, with --verbatim constant]",
         group="Optimiser",
         names=tuple(_SCHEDULES),
     )
-    max_grad_norm: float | None = option(
+    max_grad_norm: float = option(
         None,
         "Scale larger gradients of the parameters down to this norm; 0 means never. [default: 1, "
         "with --verbatim 0]",
@@ -166,5 +166,4 @@ class CommonOptions(ChainOptions):
 
     def learning_rate_share(self, iteration: int) -> float:
         """Returns the remaining share of the learning rate after ``iteration`` iterations."""
-        assert self.learning_rate_schedule is not None  # the configuration is resolved
         return _SCHEDULES[self.learning_rate_schedule](iteration / self.iterations)

@@ -144,13 +144,12 @@ class TrainConfig(CommonOptions):
     def step_sizes(self) -> float | Callable[[int], float]:
         """Returns the chains' step size for a sampler: a number, or a function of the step."""
         first, last = self.step_size, self.step_size_end
-        assert first is not None  # the configuration is resolved
         if last is None:
             return first
         if self.verbatim:
-            n = self.steps_per_move
+            n = self.langevin_steps
             return lambda step: first * (last / first) ** (step % n / max(n - 1, 1))
-        steps = self.iterations // self.chains_move_every * self.steps_per_move
+        steps = self.iterations // self.chains_move_every * self.langevin_steps
         return lambda step: first * (last / first) ** min(step / steps, 1.0)
 
     @property

@@ -31,7 +31,8 @@ def option(
     """Makes a field of a dataclass of options.
 
     Args:
-        default: the value if none is given; None if a run chooses it.
+        default: the value if none is given. None: the run chooses the value when it knows its data
+            and its objective, and the field's type is that of a chosen value.
         help: the help text of the command line: one sentence, and perhaps a default in brackets.
         group: the heading under which the help shows the option; none for an option that only some
             objectives have.
@@ -55,7 +56,9 @@ def check_options(options: Any) -> None:
     """
     declared = declared_types(type(options))
     for field in dataclasses.fields(options):
-        value = as_declared(getattr(options, field.name), declared[field.name], field.name)
+        value = getattr(options, field.name)
+        if value is not None or field.default is not None:
+            value = as_declared(value, declared[field.name], field.name)
         object.__setattr__(options, field.name, value)  # JSON holds Python's types only
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     for field in dataclasses.fields(options):
@@ -84,7 +87,7 @@ def _check_range(field: dataclasses.Field[Any], value: Any) -> None:
 
 def declared_types(kind: type) -> dict[str, Any]:
     """Returns the types of a dataclass's fields by name: bool, int, float or str, each perhaps with
-    None."""
+    None. A field whose default is None may be None whatever its type."""
     return typing.get_type_hints(kind)
 
 
@@ -101,8 +104,6 @@ def as_declared(value: Any, declared: Any, name: str) -> Any:
         TypeError: it has another type; a bool is no number, and no number or string is a bool.
         ValueError: a float is declared, and it is an integer that no float holds.
     """
-    if value is None and type(None) in typing.get_args(declared):
-        return None
     kind = kind_of(declared)
     try:
         if kind is int:

@@ -70,7 +70,6 @@ class Gallery:
         """Draws the chains without the data noise, in the order of their classes if they have any,
         beside data."""
         state, is_image = trainer.state, self._dataset.is_image
-        assert self._config.data_noise is not None  # the configuration is resolved
         shown = state.part(slice(plotting.n_shown(state.x, is_image=is_image)))
         x = denoise(trainer.energy, shown.x, self._config.data_noise, shown.energy_kwargs).cpu()
         labels = shown.energy_kwargs.get("y")

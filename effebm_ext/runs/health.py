@@ -33,7 +33,6 @@ class Health:
     """
 
     def __init__(self, config: TrainConfig, data: Tensor) -> None:
-        assert config.data_noise is not None  # the configuration is resolved
         self._config, self._dimensions = config, data[0].numel()
         self._data_std = math.hypot(float(data.std(correction=0)), config.data_noise)
         self._recent: deque[Means] = deque(maxlen=_WINDOW)

@@ -100,7 +100,6 @@ class TrainedModel:
             self._warn_of_copies(state.x, labels, self.n_chains(label), n_steps)
         if not clean:
             return state.x
-        assert self.config.data_noise is not None  # runs are saved with resolved options
         return denoise(self.energy, state.x, self.config.data_noise, state.energy_kwargs)
 
     def labels(self, n: int, label: int | None = None) -> Tensor | None:

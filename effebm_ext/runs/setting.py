@@ -101,8 +101,6 @@ class Setting:
         if dtype is None and device is None:
             return None
         if dtype == torch.uint8:
-            assert config.data_noise is not None  # the options are resolved
-            assert config.step_size is not None
             step_size = max(config.step_size, config.step_size_end or 0.0)
             margin = 4 * math.hypot(config.data_noise, math.sqrt(step_size))
             limits = float(self.data.min()) - margin, float(self.data.max()) + margin
@@ -140,5 +138,4 @@ def on_divergence(config: CommonOptions) -> OnDivergence:
 
 def gaussian_of(config: CommonOptions, data: Tensor) -> tuple[float, float]:
     """Returns mean and standard deviation of all elements of the data with their noise."""
-    assert config.data_noise is not None  # the options are resolved
     return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)

@@ -53,7 +53,6 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         n_classes = dataset.n_classes if config.conditional else None
         base = gaussian_of(config, data) if config.base == "gaussian" else None
         energy = energy_of(config, dataset.event_shape, n_classes, base).to(device)
-    assert config.data_noise is not None
     optimizer = _optimizer(config, energy)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
     ema = None
@@ -99,7 +98,6 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
 
 
 def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:
-    assert config.learning_rate is not None  # the configuration is resolved
     if config.optimizer == "sgd":
         return torch.optim.SGD(energy.parameters(), lr=config.learning_rate)
     return torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))

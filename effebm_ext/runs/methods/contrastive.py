@@ -18,7 +18,7 @@ from effebm_ext.runs.setting import Setting
 class EnergyL2:
     """Options of objectives that compare the energies of data and samples."""
 
-    energy_l2: float | None = option(
+    energy_l2: float = option(
         None,
         "Add the squared energies to the loss with this weight. [default: 0.001, for jarzynski, "
         "for contrastive training on images of at least 16 x 16 pixels and with --verbatim 0]",
@@ -31,14 +31,14 @@ class EnergyL2:
 class ContrastiveOptions(EnergyL2):
     """Options of contrastive divergence."""
 
-    denoising_weight: float | None = option(
+    denoising_weight: float = option(
         None,
         "Add a denoising loss with this weight, of the noise of --data-noise; 0 means none. "
         "[default: 0, for images of at least 16 x 16 pixels 10]",
         resolved=0.0,
         at_least=0,
     )
-    warm_up: int | None = option(
+    warm_up: int = option(
         None,
         "Begin with this many iterations of the denoising loss only, while the chains rest. "
         "[default: 0; with the denoising loss on images of at least 16 x 16 pixels 500, at most a "
@@ -60,13 +60,10 @@ def _check(config: CommonOptions, own: ContrastiveOptions) -> None:
 
 def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
     config = setting.config
-    assert own.energy_l2 is not None  # the options are resolved
-    assert own.denoising_weight is not None
-    assert own.warm_up is not None
     return Contrastive(
         setting.energy,
         setting.chains(),
-        langevin_steps=config.steps_per_move,
+        langevin_steps=config.langevin_steps,
         energy_l2=own.energy_l2,
         denoising=own.denoising_weight,
         sigma=config.data_noise if own.denoising_weight else None,

@@ -102,9 +102,8 @@ def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
         resample_threshold=own.resample_threshold,
         on_divergence=on_divergence(config),
     )
-    assert own.energy_l2 is not None  # the options are resolved
     return Jarzynski(
-        setting.energy, walkers, langevin_steps=config.steps_per_move, energy_l2=own.energy_l2
+        setting.energy, walkers, langevin_steps=config.langevin_steps, energy_l2=own.energy_l2
     )
 
 

@@ -41,11 +41,10 @@ def _check(config: CommonOptions, own: ParticleOptions) -> None:
 def _make(setting: Setting, own: ParticleOptions) -> ParticleDynamics:
     chains = setting.chains()
     assert isinstance(chains, PersistentChains)  # there is no buffer
-    assert own.energy_l2 is not None  # the options are resolved
     return ParticleDynamics(
         setting.energy,
         chains,
-        langevin_steps=setting.config.steps_per_move,
+        langevin_steps=setting.config.langevin_steps,
         move=own.particle_move,
         corrected=own.step_correction,
         energy_l2=own.energy_l2,

@@ -31,7 +31,7 @@ class Denoising:
 class FiniteDifferences:
     """Options of losses that take differences of energies in place of derivatives."""
 
-    fd_epsilon: float | None = option(
+    fd_epsilon: float = option(
         None, "Take finite differences of this size. [default: 0.1]", resolved=0.1, above=0
     )
 
@@ -61,7 +61,7 @@ def _make(setting: Setting, own: Any) -> ScoreMatching:
         IntermittentChains(setting.chains(), setting.move_every),
         config.objective,
         key=key_for("score matching", config.seed),
-        langevin_steps=config.steps_per_move,
+        langevin_steps=config.langevin_steps,
         sigma=config.data_noise,
         **options,
     )
