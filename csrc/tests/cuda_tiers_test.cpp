@@ -166,6 +166,34 @@ void rows_with_infinite_values_beside_nan() {
   }
 }
 
+__global__ void count_held(const float* values, uint32_t least, uint32_t* count) {
+  using namespace emulated::cuda_kernels;
+  RowGroup group(int(blockDim.x));
+  float u[kHeldQuads][kQuad] = {};
+  for (int i = 0; i < kHeldQuads * kQuad; ++i) u[i / kQuad][i % kQuad] = values[i];
+  *count = HeldValues<float>{u, group}.count_from(least);
+}
+
+// Asks for every kind of key, also for those that a search asks for rarely or never.
+void counts_of_held_values() {
+  using namespace emulated::cuda_kernels;
+  std::vector<float> x = values<float>(kHeldQuads * kQuad);
+  x[0] = x[5] = NAN;
+  x[1] = INFINITY;
+  x[2] = x[6] = -INFINITY;
+  x[3] = std::numeric_limits<float>::max();
+  x[4] = -0.0f;
+  const Key<float> infinity = KeyOf<float>::infinity;
+  for (Key<float> least : {Key<float>(0), Key<float>(1), order_key(x[8]), order_key(x[8]) + 1,
+                           infinity - 1, infinity, infinity + 1}) {
+    uint32_t count = 0, expected = 0;
+    for (float v : x) expected += order_key(v) >= least;
+    constexpr auto kernel = &count_held;
+    EFFEBM_LAUNCH(kernel, 1, 1, nullptr, x.data(), least, &count);
+    CHECK(count == expected, least, count, expected);
+  }
+}
+
 // Long rows, also those whose sample says nothing about the rest: the bracket misses the threshold
 // to either side, or holds nearly the whole row, more than the list has room for.
 void long_rows_that_mislead() {
@@ -259,6 +287,7 @@ int main() {
   }
   rows_with_as_many_nan_as_are_kept();
   rows_with_infinite_values_beside_nan();
+  counts_of_held_values();
   long_rows_that_mislead();
   long_rows_at_the_ends_of_their_bracket();
   for_each_dtype([](auto zero) {
