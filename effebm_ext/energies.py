@@ -229,6 +229,8 @@ def denoise(
 
     This is exact if ``exp(-E)`` is the density of data plus Gaussian noise of ``noise_std``
     (Tweedie's formula), which an energy trained with data noise approximates. ``energy_kwargs``
-    go to the energy, as in :func:`energy_and_gradient`.
+    go to the energy, as in :func:`energy_and_gradient`. Without noise it is ``x``.
     """
+    if noise_std == 0:
+        return x.clone()
     return x - noise_std**2 * energy_and_gradient(energy, x, energy_kwargs)[1]

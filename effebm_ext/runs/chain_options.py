@@ -10,7 +10,7 @@ import torch
 from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.runs.fields import check_options, option
-from effebm_ext.runs.options import COMPRESSOR_FORMS, parse_clip, parse_compressor
+from effebm_ext.runs.options import COMPRESSOR_FORMS, parse_bounds, parse_clip, parse_compressor
 
 _DTYPES = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _BUFFER_DTYPES = {**_DTYPES, "uint8": torch.uint8}
@@ -42,10 +42,40 @@ class ChainOptions:
     )
     step_size_end: float | None = option(
         None,
-        "Let the step size go geometrically to this value at the end of the run. [default: it "
-        "stays]",
+        "Let the step size go geometrically to this value. [default: it stays]",
         group="Chains",
         above=0,
+    )
+    step_size_schedule: str = option(
+        None,
+        "Let the step size reach its end at the end of the run, or at the end of every iteration, "
+        "where it begins anew. [default: run, with --verbatim iteration]",
+        group="Chains",
+        names=("run", "iteration"),
+    )
+    temperature: float = option(
+        1.0, "Sample exp(-E / T), with this temperature T.", group="Chains", above=0
+    )
+    noise_std: float | None = option(
+        None,
+        "Give steps noise of this standard deviation, whatever their size. [default: the square "
+        "root of step size times temperature]",
+        group="Chains",
+        above=0,
+    )
+    bounds: str = option(
+        "none",
+        "Keep every element of a chain within these limits.",
+        group="Chains",
+        metavar="[none|LOW:HIGH]",
+    )
+    init: str = option(
+        "noise",
+        "Start chains from Gaussian noise of the data's mean and standard deviation, from uniform "
+        "noise within the bounds or else the range of the data, from data, or from rows of a .npy "
+        "file.",
+        group="Chains",
+        metavar="[noise|uniform|data|FILE]",
     )
     compressor: str = option(
         None,
@@ -120,6 +150,12 @@ class ChainOptions:
         if self.compressor is not None:
             _ = self.chain_compressor
         _ = self.chain_clip
+        _ = self.chain_bounds
+        if self.noise_std is not None and (self.temperature != 1 or self.step_size_end is not None):
+            raise ValueError(
+                "noise_std: expected none with a temperature or a step_size_end, since it is the "
+                f"noise of steps of one size, got {self.noise_std}"
+            )
         if 0 < self.buffer_size < self.chains:
             raise ValueError(
                 f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
@@ -138,6 +174,18 @@ class ChainOptions:
     def chain_clip(self) -> ClipValue | ClipNorm | None:
         """The clip that the option ``clip`` names."""
         return parse_clip(self.clip)
+
+    @functools.cached_property
+    def chain_bounds(self) -> tuple[float, float] | None:
+        """The limits that the option ``bounds`` names."""
+        return parse_bounds(self.bounds)
+
+    @property
+    def chain_temperature(self) -> float:
+        """The temperature of the chains: with ``noise_std``, that of which it is the noise."""
+        if self.noise_std is None:
+            return self.temperature
+        return self.noise_std**2 / self.step_size
 
     @property
     def chain_gradient_dtype(self) -> torch.dtype | None:

@@ -1,4 +1,4 @@
-"""The command line: ``effebm train``, ``effebm sample``, ``effebm evaluate``, ``effebm info``."""
+"""The command line: ``effebm`` with train, sample, evaluate, recipes and info."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ try:
     from tqdm import tqdm
 
     from effebm_ext.runs import cli_options
-    from effebm_ext.runs.commands import evaluate, sample
+    from effebm_ext.runs.commands import evaluate, recipes, sample
 except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
     raise SystemExit(message) from error
@@ -42,6 +42,7 @@ _EXAMPLES = """
 Examples:
   effebm train --data digits --out runs/digits
   effebm train --data cifar10:FOLDER --energy resnet --width 32 --objective dsm --out runs/dsm
+  effebm train --recipe jem --data fashion-mnist:FOLDER --out runs/jem
   effebm train --data x.npy --energy mymodule:MyNetwork --compressor topk:0.1 --out runs/x
   effebm train --resume runs/digits
   effebm train --config runs/digits/config.json --seed 1 --out runs/digits-1
@@ -58,6 +59,7 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command(epilog=_EXAMPLES)
+@cli_options.recipe
 @cli_options.config_options
 @cloup.option("--out", type=click.Path(path_type=Path), metavar="RUN",
               group=cli_options.run_group, help="Write the run into this folder.")  # fmt: skip
@@ -125,6 +127,7 @@ def train(
 
 cli.add_command(sample)
 cli.add_command(evaluate)
+cli.add_command(recipes)
 
 
 @cli.command()

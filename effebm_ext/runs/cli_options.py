@@ -15,6 +15,7 @@ import torch
 
 from effebm_ext.runs.config import TrainConfig, choices, option_group
 from effebm_ext.runs.fields import as_declared, declared_types, kind_of
+from effebm_ext.runs.recipes import RECIPES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +29,8 @@ GROUPS = ("Data", "Objective", "Model", "Chains", "Replay buffer", "Optimiser", 
 _GROUPS = {title: cloup.OptionGroup(title) for title in GROUPS}
 _TYPES = declared_types(TrainConfig)
 _DECLARED = {"integer": int, "integer range": int, "float": float, "boolean": bool}  # by click
-_FILE = "effebm_ext.config"  # what a context knows the configuration file by
+# What a context knows the configuration file, its values and those of the recipe by:
+_FILE, _FILE_VALUES, _RECIPE_VALUES = "effebm_ext.config", "effebm_ext.file", "effebm_ext.recipe"
 
 speed_group, run_group = _GROUPS["Speed"], _GROUPS["Run"]
 
@@ -97,17 +99,43 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     declared = {
         parameter.name: _DECLARED.get(parameter.type.name, str)
         for parameter in context.command.params
-        if parameter.name is not None and parameter.name != "config"
+        if parameter.name is not None and parameter.name not in ("config", "recipe")
     }
     unknown = values.keys() - declared
     if unknown:
         raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
-    context.default_map = {
+    context.meta[_FILE] = path
+    _take(context, _FILE_VALUES, {
         name: as_declared(value, declared[name], f"config: {path}: {name}")
         for name, value in values.items()
         if value is not None  # in JSON it means that the option is not given
-    }
-    context.meta[_FILE] = path
+    })  # fmt: skip
+
+
+def recipe(command: Command) -> Command:
+    """Gives a command the option ``--recipe``, which sets other options."""
+    return cloup.option(
+        "--recipe", is_eager=True, expose_value=False, callback=_read_recipe,
+        metavar=f"[{'|'.join(RECIPES)}]", group=_GROUPS["Objective"],
+        help="Take the options of this recipe, which effebm recipes lists; a file and flags on the "
+        "command line win over it. [default: the recipe of the kind of the data]",
+    )(command)  # fmt: skip
+
+
+def _read_recipe(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    if name is None:
+        return
+    if name not in RECIPES:
+        raise ValueError(f"recipe: expected {', '.join(RECIPES)}, got {name!r}")
+    _take(context, _RECIPE_VALUES, RECIPES[name].options)
+
+
+def _take(context: click.Context, source: str, values: dict[str, Any]) -> None:
+    """Lets values take the place of the options' defaults; those of a file before a recipe's."""
+    context.meta[source] = values
+    sources = (_RECIPE_VALUES, _FILE_VALUES)
+    layers = [context.meta.get(name, {}) for name in sources]
+    context.default_map = {name: v for layer in layers for name, v in layer.items()}
 
 
 def _content(path: Path) -> dict[str, Any]:

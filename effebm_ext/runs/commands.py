@@ -1,9 +1,11 @@
-"""The commands that use a trained run: ``effebm sample``, ``effebm evaluate``."""
+"""The commands beside training: ``effebm sample``, ``effebm evaluate``, ``effebm recipes``."""
 
 from __future__ import annotations
 
 import os
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import click
 import cloup
@@ -16,6 +18,7 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
 from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.model import TrainedModel, load_model
+from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.report import evaluate as evaluate_energy
 from effebm_ext.training import NonFiniteError
 
@@ -133,3 +136,23 @@ def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None,
         )
     click.echo(evaluation.table())
     folder.save(evaluation)
+
+
+@cloup.command()
+def recipes() -> None:
+    """List the recipes: named options for training, each with its source and its options."""
+    for recipe in RECIPES.values():
+        click.echo(f"{recipe.name}: {recipe.about}")
+        click.echo(f"  effebm train --recipe {recipe.name} --data SOURCE --out RUN")
+        changed = {k: v for k, v in recipe.options.items() if v != getattr(TrainConfig, k)}
+        flags = " ".join(_flag(name, value) for name, value in changed.items())
+        lines = textwrap.wrap(flags, 92, break_on_hyphens=False, break_long_words=False)
+        click.echo("\n".join(f"    {line}" for line in lines) + "\n")
+
+
+def _flag(name: str, value: Any) -> str:
+    """Returns an option as it is typed."""
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{'' if value else 'no-'}{flag}"
+    return f"--{flag} {value}"

@@ -100,10 +100,18 @@ class CommonOptions(ChainOptions):
         names=("adam", "sgd"),
     )
     iterations: int = option(
-        3000, "Update the parameters this many times.", group="Optimiser", above=0
+        None,
+        "Update the parameters this many times. [default: 3000, for contrastive training on images "
+        "of at least 16 x 16 pixels 2000]",
+        group="Optimiser",
+        above=0,
     )
     batch_size: int = option(
-        128, "Draw this many data for every iteration.", group="Optimiser", above=0
+        None,
+        "Draw this many data for every iteration. [default: 128, for contrastive training on "
+        "images of at least 16 x 16 pixels 64]",
+        group="Optimiser",
+        above=0,
     )
     learning_rate: float = option(
         None,
@@ -163,6 +171,15 @@ class CommonOptions(ChainOptions):
             )
         if not -(2**63) <= self.seed < 2**64:
             raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
+
+    @property
+    def removable_noise(self) -> float:
+        """The standard deviation of the noise that :func:`effebm_ext.energies.denoise` takes off
+        samples of ``exp(-E / temperature)``. It is 0 with ``noise_std``, where the chains are
+        samples of no density of noisy data."""
+        if self.noise_std is not None:
+            return 0.0
+        return self.data_noise / math.sqrt(self.temperature)
 
     def learning_rate_share(self, iteration: int) -> float:
         """Returns the remaining share of the learning rate after ``iteration`` iterations."""

@@ -20,6 +20,9 @@ _VERBATIM = {
     "conditional": False,
     "error_feedback": False,
     "clip": "none",
+    "temperature": 1.0,
+    "noise_std": None,
+    "bounds": "none",
     "buffer_size": 0,
     "restart_probability": 0.0,
     "on_divergence": "raise",
@@ -60,12 +63,12 @@ class TrainConfig(CommonOptions):
     --help`` says what each is for. An option of another objective must keep its default.
 
     The step size of the chains goes geometrically from ``step_size`` to ``step_size_end`` (None: it
-    stays) over the run. ``verbatim`` is EFF-EBM's Algorithm 1 and nothing else: persistent chains
-    with plain compression, and the unscaled step of SGD
-    ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E. So it has no error feedback,
-    clip, buffer, restart, average, data noise, energy_l2 or bound on the gradient; options that
-    contradict it are refused. The learning rate is constant unless a schedule is named, and the
-    step sizes up to ``step_size_end`` start again in every iteration.
+    stays) over the run or, by ``step_size_schedule``, in every iteration anew. ``verbatim`` is
+    EFF-EBM's Algorithm 1 and nothing else: persistent chains with plain compression, and the
+    unscaled step of SGD ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E. So it
+    has no error feedback, clip, bounds, buffer, restart, average, data noise, energy_l2 or bound on
+    the gradient; options that contradict it are refused. The learning rate is constant unless a
+    schedule is named, and the step sizes start anew in every iteration.
 
     Raises:
         TypeError: a value is of another type than its field; an int passes for a float, NumPy
@@ -90,12 +93,23 @@ class TrainConfig(CommonOptions):
                     f"{name}: expected none with objective {self.objective}, as it belongs to "
                     f"{', '.join(owners)}, got {value}"
                 )
+        if not self.method.takes_any_chains:
+            self._check_plain_chains()
         self.method.check(self, self.method.own(self))
         for name, only in _VERBATIM.items() if self.verbatim else ():
             if getattr(self, name) not in (None, only):
                 raise ValueError(
                     f"{name}: expected {only} with verbatim, the published algorithm, "
                     f"got {getattr(self, name)}"
+                )
+
+    def _check_plain_chains(self) -> None:
+        for name in ("temperature", "noise_std", "bounds"):
+            value, default = getattr(self, name), getattr(TrainConfig, name)
+            if value != default:
+                raise ValueError(
+                    f"{name}: expected {default} with objective {self.objective}, whose chains "
+                    f"must be samples of exp(-E), got {value}"
                 )
 
     @functools.cached_property
@@ -122,7 +136,10 @@ class TrainConfig(CommonOptions):
         if kind not in KINDS:
             raise ValueError(f"kind: expected {', '.join(KINDS)}, got {kind!r}")
         chosen: dict[str, Any] = {
+            "iterations": 3000,
+            "batch_size": 128,
             "langevin_steps": 20,
+            "step_size_schedule": "iteration" if self.verbatim else "run",
             "step_size": {POINTS: 0.005, SMALL_IMAGES: 0.02, IMAGES: 0.01}[kind],
             "data_noise": 0.0 if kind == POINTS else 0.3,
             "learning_rate": 1e-3,
@@ -146,7 +163,7 @@ class TrainConfig(CommonOptions):
         first, last = self.step_size, self.step_size_end
         if last is None:
             return first
-        if self.verbatim:
+        if self.step_size_schedule == "iteration":
             n = self.langevin_steps
             return lambda step: first * (last / first) ** (step % n / max(n - 1, 1))
         steps = self.iterations // self.chains_move_every * self.langevin_steps

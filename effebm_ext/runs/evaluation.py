@@ -12,6 +12,7 @@ _UNSETTLED = 5.0  # the virial away from 1
 # The two estimates agree within this many standard errors, or nats per dimension:
 _AGREE = 3.0
 _CLOSE = 0.01
+_FEW = 4.0  # chains that the weights are worth; with fewer, errors of estimates are rough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +37,11 @@ class ClassEvaluation:
 class Evaluation:
     """The evaluation of a run on ``n_data`` rows with Gaussian noise of ``data_noise`` added, as in
     training. The rows are held out, or from the training data if no rows were (``held_out``).
-    Figures are in nats per row, with densities in the units of the data. With a ``noise_end`` the
-    energy describes no noisy data, and its figures cannot be compared with other runs. The
-    ``forward`` figures are too low on average, the ``reverse`` figures too high, see
-    :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
+    Figures are in nats per row, with densities in the units of the data. The density is
+    ``exp(-E / temperature)`` on the whole space, also if the chains were kept within ``bounds``.
+    With a ``noise_end`` the energy describes no noisy data, and its figures cannot be compared with
+    other runs. The ``forward`` figures are too low on average, the ``reverse`` figures too high,
+    see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
 
     A ``conditional`` run is evaluated as ``sum_y p(y) exp(-E(x, y)) / Z_y`` with the frequencies
     p(y) of the labels in training. It also has the cross-entropy of rows given their labels.
@@ -77,6 +79,8 @@ class Evaluation:
     virial_error: float
     reverse_from_data: bool = False
     noise_end: float = 0.0
+    temperature: float = 1.0
+    bounds: str = "none"
     conditional: bool = False
     cross_entropy_given_label_forward: float | None = None
     cross_entropy_given_label_forward_error: float | None = None
@@ -93,7 +97,8 @@ class Evaluation:
         """Says in words which rows were evaluated."""
         kind = "held-out" if self.held_out else "training"
         noise = f" with noise of {self.data_noise:g} added" if self.data_noise else ""
-        return f"{self.n_data} {kind} rows{noise}"
+        cold = "" if self.temperature == 1 else f" under exp(-E / {self.temperature:.3g})"
+        return f"{self.n_data} {kind} rows{noise}{cold}"
 
     def bits_per_dimension(self, nats: float) -> float:
         """Converts a cross-entropy from nats per row to bits per dimension."""
@@ -102,7 +107,7 @@ class Evaluation:
     def verdict(self) -> str:
         """Says in one line how good the model is, and whether the figure can be trusted: it can
         where the two estimates agree, within three standard errors or within a nat per 100
-        dimensions, and there is no caution."""
+        dimensions, and there is no caution. Errors are rough where few chains have the weight."""
         middle = (self.cross_entropy_forward + self.cross_entropy_reverse) / 2
         figure = f"{self.bits_per_dimension(middle):.2f} bits per dimension, lower is better"
         gap = abs(self.gap)
@@ -111,7 +116,9 @@ class Evaluation:
         elif self.cautions():
             doubt = "see the caution below"
         else:
-            return f"{figure}; trustworthy: the two estimates agree."
+            few = min(self.ess_forward, self.ess_reverse) < _FEW
+            rough = ", though by the weight of few chains" if few else ""
+            return f"{figure}; trustworthy: the two estimates agree{rough}."
         return f"{figure}; not to be trusted: {doubt}."
 
     def summary(self) -> str:
@@ -196,6 +203,11 @@ class Evaluation:
             found.append(
                 "Caution: data began the way back where the run has fewer than two chains"
                 f"{' of a class' if self.conditional else ''}."
+            )
+        if self.bounds != "none":
+            found.append(
+                f"Caution: the chains were kept within {self.bounds}, and the figures are those of "
+                "a density on the whole space."
             )
         if self.noise_end:
             found.append(

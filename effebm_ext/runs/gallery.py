@@ -71,8 +71,9 @@ class Gallery:
         beside data."""
         state, is_image = trainer.state, self._dataset.is_image
         shown = state.part(slice(plotting.n_shown(state.x, is_image=is_image)))
-        x = denoise(trainer.energy, shown.x, self._config.data_noise, shown.energy_kwargs).cpu()
-        labels = shown.energy_kwargs.get("y")
+        noise, kwargs = self._config.removable_noise, shown.energy_kwargs
+        x = denoise(trainer.energy, shown.x, noise, kwargs).cpu()
+        labels = kwargs.get("y")
         return plotting.draw_progress(
             x,
             self._dataset.x,

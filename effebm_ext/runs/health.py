@@ -93,7 +93,9 @@ class Health:
         )
 
     def _gap(self, means: Means) -> str:
-        gap = means.get("energy_gap", 0.0)
+        if self._config.noise_std is not None:  # such chains are samples of no density
+            return ""
+        gap = means.get("energy_gap", 0.0) / self._config.temperature
         per_dimension, nats = _GAP
         if abs(gap) <= max(per_dimension * self._dimensions, nats):
             return ""

@@ -18,6 +18,7 @@ from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import kind_of
 from effebm_ext.runs.energy import OwnEnergyError, energy_of, load_parameters
+from effebm_ext.runs.starts import NOISE, UNIFORM, draw_starts
 from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
 
@@ -65,8 +66,9 @@ class TrainedModel:
             n_steps: at least 1 from noise, or for more samples than chains; 0: the first n chains
                 as they are.
             seed: the seed of the noise; None: 0, if noise is added.
-            from_noise: start from noise.
-            clean: take the noise that was added to the data off the samples.
+            from_noise: start from noise, uniform if the chains of the run did.
+            clean: take the noise that was added to the data off the samples, but not those of a run
+                with ``noise_std``.
             label: the class of the samples.
 
         Raises:
@@ -80,9 +82,11 @@ class TrainedModel:
             self._check_at_rest(n, seed, from_noise, label)
         labels = self.labels(n, label)
         if from_noise:
-            noise = torch.randn((n, *self.data.shape[1:]), generator=_generator(seed or 0))
-            start = self.state.take(torch.arange(0))
-            start.x, start.residual = self.data.mean() + self.data.std(correction=0) * noise, None
+            start, init = self.state.take(torch.arange(0)), self.config.init
+            init = init if init == UNIFORM else NOISE
+            bounds, generator = self.config.chain_bounds, _generator(seed or 0)
+            start.x = draw_starts(init, bounds, self.data, n, generator)
+            start.residual = None
         else:
             start = self.state.take(self._rows(n, label))
         if labels is not None:
@@ -100,7 +104,7 @@ class TrainedModel:
             self._warn_of_copies(state.x, labels, self.n_chains(label), n_steps)
         if not clean:
             return state.x
-        return denoise(self.energy, state.x, self.config.data_noise, state.energy_kwargs)
+        return denoise(self.energy, state.x, self.config.removable_noise, state.energy_kwargs)
 
     def labels(self, n: int, label: int | None = None) -> Tensor | None:
         """Returns the labels of the samples of :meth:`sample`, int64 ``(n,)``; None if the run is

@@ -1,6 +1,8 @@
-"""Compressors and clips by name, as the command line and configurations give them."""
+"""Compressors, clips and bounds by name, as the command line and configurations give them."""
 
 from __future__ import annotations
+
+import math
 
 from effebm_ext import _C
 from effebm_ext.limits import ClipNorm, ClipValue
@@ -51,3 +53,21 @@ def parse_clip(text: str) -> ClipValue | ClipNorm | None:
     except ValueError as error:
         raise ValueError(f"clip: {text!r}: {error}") from error
     raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")
+
+
+def parse_bounds(text: str) -> tuple[float, float] | None:
+    """Parses ``none``, or a lower and an upper limit such as ``-1:1``.
+
+    Raises:
+        ValueError: the text is none of these, or the lower limit is not below the upper.
+    """
+    if text == "none":
+        return None
+    low, _, high = text.partition(":")
+    try:
+        bounds = float(low), float(high)
+    except ValueError:
+        bounds = math.nan, math.nan
+    if not -math.inf < bounds[0] < bounds[1] < math.inf:
+        raise ValueError(f"bounds: expected none or LOW:HIGH, with LOW < HIGH, got {text!r}")
+    return bounds

@@ -50,7 +50,8 @@ def evaluate(
 
     An energy that is trained on data plus noise describes noisy data. So noise of
     ``config.data_noise`` is added to the held-out data too, and the cross-entropy belongs to the
-    sum. Runs with different noise cannot be compared.
+    sum. Runs with different noise cannot be compared. The density is ``exp(-E / T)``, where T is
+    the temperature of the chains.
 
     In a conditional run every class has a log Z of its own, found by its share of the chains. The
     density is the mixture of the classes, each as frequent as in training
@@ -77,7 +78,6 @@ def evaluate(
     """
     n_steps = config.ais_steps if n_steps is None else n_steps
     noise_std = config.data_noise
-    assert noise_std is not None
     generator = generator_for("evaluation", seed)
 
     def noisy(x: Tensor) -> Tensor:
@@ -86,7 +86,7 @@ def evaluate(
 
     if not bool(chains.isfinite().all()):
         raise ValueError("chains: expected finite values")
-    classes = _Classes(config, dataset, energy, chains, labels)
+    classes = _Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
     train, held_out = classes.dataset.split(config.holdout, seed=config.seed)
     rows = held_out if len(held_out.x) else train
     draw_others = None if ood is None else out_of_distribution(ood, rows.x[:_ROWS], seed=seed)
@@ -141,6 +141,8 @@ def evaluate(
         dimensions=data[0].numel(),
         data_noise=noise_std,
         noise_end=config.noise_end,
+        temperature=config.chain_temperature,
+        bounds=config.bounds,
         conditional=config.conditional,
         ais_steps=n_steps,
         ais_chains=sum(counts),
@@ -237,3 +239,10 @@ def _virial(
     gradient = energy_and_gradient(energy, x, {"position": positions})[1]
     products = ((x - mean) * gradient).double().flatten(1).mean(1)
     return Estimate(float(products.mean()), error_of_mean(products))
+
+
+def tempered(energy: Callable[..., Tensor], temperature: float) -> Callable[..., Tensor]:
+    """Returns the energy over the temperature, of which ``exp(-E)`` is the density."""
+    if temperature == 1:
+        return energy
+    return lambda x, *labels: energy(x, *labels) / temperature

@@ -17,6 +17,7 @@ from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
 from effebm_ext.runs.common import CommonOptions
+from effebm_ext.runs.starts import draw_starts
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
 
@@ -48,13 +49,12 @@ class Setting:
         """The device of the energy."""
         return next(self.energy.parameters()).device
 
-    def noise(self, n: int) -> Tensor:
-        """Draws Gaussian noise ``(n, *event)`` of the data's mean and standard deviation."""
-        shape = (n, *self.data.shape[1:])
-        noise = torch.randn(shape, generator=self.generator)
-        return self.data.mean() + self.data.std(correction=0) * noise
+    def starts(self, n: int) -> Tensor:
+        """Draws starts of chains, ``(n, *event)`` on the CPU."""
+        config = self.config
+        return draw_starts(config.init, config.chain_bounds, self.data, n, self.generator)
 
-    def noise_kwargs(self, n: int) -> dict[str, Tensor]:
+    def labels_of_starts(self, n: int) -> dict[str, Tensor]:
         """Draws labels ``y`` as frequent as in the data; returns nothing if the run is not
         conditional."""
         if self.labels is None:
@@ -62,16 +62,16 @@ class Setting:
         return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
 
     def chains(self) -> PersistentChains | ReplayBuffer:
-        """Makes chains that start from noise, in a replay buffer if the options ask for one."""
+        """Makes chains at their starts, in a replay buffer if the options ask for one."""
         config = self.config
         restart = None
         if config.restart_probability:
             restart = Restart(
-                config.restart_probability, self.noise, self.generator, self.noise_kwargs
+                config.restart_probability, self.starts, self.generator, self.labels_of_starts
             )
         size = config.buffer_size or config.chains
         storage = self._storage()
-        x0 = None if storage else self.noise(size).to(self.device)
+        x0 = None if storage else self.starts(size).to(self.device)
         kwargs = {}
         if self.labels is not None:
             kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
@@ -84,7 +84,7 @@ class Setting:
         if config.buffer_size:
             return ReplayBuffer(
                 sampler,
-                (lambda n: self.noise(n).to(self.device)) if x0 is None else x0,
+                (lambda n: self.starts(n).to(self.device)) if x0 is None else x0,
                 size=size if x0 is None else None,
                 n_chains=config.chains,
                 generator=self.generator,
@@ -102,8 +102,10 @@ class Setting:
             return None
         if dtype == torch.uint8:
             step_size = max(config.step_size, config.step_size_end or 0.0)
-            margin = 4 * math.hypot(config.data_noise, math.sqrt(step_size))
+            noise_std = config.noise_std or math.sqrt(step_size * config.temperature)
+            margin = 4 * math.hypot(config.data_noise, noise_std)
             limits = float(self.data.min()) - margin, float(self.data.max()) + margin
+            limits = config.chain_bounds or limits
         return Storage(dtype, limits, device)
 
 
@@ -120,6 +122,8 @@ def langevin(
     return Langevin(
         energy,
         step_size=step_size,
+        temperature=config.chain_temperature,
+        bounds=config.chain_bounds,
         compressor=compressor,
         error_feedback=bool(config.error_feedback) and compressor is not None,
         clip=config.chain_clip,

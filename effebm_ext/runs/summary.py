@@ -5,11 +5,12 @@ from __future__ import annotations
 from effebm_ext.networks import GaussianBase
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.recipes import recipe_of
 from effebm_ext.training import Trainer
 
 
 def summary(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> str:
-    """Returns one line: the data as they were understood, the energy, and the chains.
+    """Returns one line: the data as they were understood, the energy, the chains and the recipe.
 
     Args:
         config: the resolved configuration of the run.
@@ -22,7 +23,8 @@ def summary(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> str:
     if dataset.changes:
         data += f" ({', '.join(dataset.changes)})"
     split = f"{n_train} to train on, {n - n_train} held out"
-    return f"{data}; {split}; {_energy(trainer)}; {_chains(config, trainer)}"
+    how = recipe_of(config)
+    return f"{data}; {split}; {_energy(trainer)}; {_chains(config, trainer)}; {how}"
 
 
 def _kind(dataset: Dataset) -> str:

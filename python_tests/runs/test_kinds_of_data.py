@@ -24,12 +24,17 @@ def test_the_kind_follows_from_the_shape(event, is_image, kind):
 
 
 NAMES = ("base", "step_size", "data_noise", "langevin_steps", "learning_rate", "energy_l2",
-         "denoising_weight", "warm_up")  # fmt: skip
+         "denoising_weight", "warm_up", "iterations", "batch_size")  # fmt: skip
 CHOSEN = {
-    POINTS: ("none", 0.005, 0.0, 20, 1e-3, 0.001, 0.0, 0),
-    SMALL_IMAGES: ("none", 0.02, 0.3, 20, 1e-3, 0.001, 0.0, 0),
-    IMAGES: ("gaussian", 0.01, 0.3, 10, 5e-4, 0.0, 10.0, 500),
+    POINTS: ("none", 0.005, 0.0, 20, 1e-3, 0.001, 0.0, 0, 3000, 128),
+    SMALL_IMAGES: ("none", 0.02, 0.3, 20, 1e-3, 0.001, 0.0, 0, 3000, 128),
+    IMAGES: ("gaussian", 0.01, 0.3, 10, 5e-4, 0.0, 10.0, 500, 2000, 64),
 }
+
+
+# Neither a Gaussian base nor a denoising loss goes with another temperature.
+UNTEMPERED = {"base": "none", "learning_rate": 1e-3, "energy_l2": 0.001, "denoising_weight": 0.0,
+              "warm_up": 0, "iterations": 3000, "batch_size": 128}  # fmt: skip
 
 
 def chosen(kind, **options):
@@ -50,6 +55,8 @@ def test_contrastive_training_chooses_by_kind(kind):
         ({"data_noise": 0.0}, {"denoising_weight": 0.0, "warm_up": 0}),
         ({"base": "none"}, {"energy_l2": 0.001}),
         ({"iterations": 100}, {"warm_up": 25}),
+        ({"temperature": 0.5}, {**UNTEMPERED, "langevin_steps": 20}),
+        ({"noise_std": 0.01}, {**UNTEMPERED, "langevin_steps": 20}),
         ({"step_size": 0.5, "langevin_steps": 3, "learning_rate": 0.1}, {}),
     ],
 )

@@ -54,6 +54,11 @@ def _check(config: CommonOptions, own: ContrastiveOptions) -> None:
             "data_noise: expected > 0 with a denoising_weight, whose loss takes the noise off the "
             "data, got 0"
         )
+    if own.denoising_weight and _is_tempered(config):
+        raise ValueError(
+            "denoising_weight: expected 0 with a temperature or a noise_std, since its loss makes "
+            f"exp(-E) the density of the noisy data, got {own.denoising_weight}"
+        )
     if own.warm_up and own.denoising_weight == 0:
         raise ValueError(f"warm_up: expected 0 without a denoising_weight, got {own.warm_up}")
 
@@ -72,21 +77,28 @@ def _make(setting: Setting, own: ContrastiveOptions) -> Contrastive:
     )
 
 
+def _is_tempered(config: CommonOptions) -> bool:
+    return config.temperature != 1 or config.noise_std is not None
+
+
 def _defaults(config: Any, kind: str) -> dict[str, Any]:
     """Returns what keeps training on images stable (docs/images.md): a base that chains cannot
     leave, and a denoising loss that leads them back to the data."""
-    if kind != IMAGES:
+    if kind != IMAGES or _is_tempered(config):
         return {}
+    iterations = config.iterations or 2000
     weight = 0.0 if config.data_noise == 0 else 10.0
     denoises = weight if config.denoising_weight is None else config.denoising_weight
     return {
         "base": "gaussian",
+        "iterations": iterations,
+        "batch_size": 64,
         "langevin_steps": 10,
         "learning_rate": 5e-4,
         # Squared energies would fight the base, whose energies are not near zero.
         "energy_l2": 0.001 if config.base == "none" else 0.0,
         "denoising_weight": weight,
-        "warm_up": min(500, config.iterations // 4) if denoises else 0,
+        "warm_up": min(500, iterations // 4) if denoises else 0,
     }
 
 
@@ -98,4 +110,5 @@ CONTRASTIVE = Method(
     defaults=_defaults,
     shown={"energy_gap": "+.3f", "denoising_loss": ".4g"},
     adds_noise=lambda own: bool(own.denoising_weight),
+    takes_any_chains=True,
 )

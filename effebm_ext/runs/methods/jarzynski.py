@@ -71,6 +71,11 @@ def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
             "energy: not resnet with objective jarzynski: its quadratic head may fall faster "
             "than the Gaussian rises, and log Z be infinite"
         )
+    if config.init != "noise":
+        raise ValueError(
+            "init: expected noise with objective jarzynski, whose walkers have weights from the "
+            f"Gaussian base on, got {config.init}"
+        )
     if own.moved_chains > config.chains:
         raise ValueError(
             f"moved_chains: expected 0 to chains, {config.chains}, got {own.moved_chains}"

@@ -36,6 +36,8 @@ class Method:
             data itself.
         moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations, since
             the loss does not need them.
+        takes_any_chains: whether the chains may be other than samples of ``exp(-E)`` on the whole
+            space: of another temperature or noise, or within bounds.
         compresses_samples: whether samples that are drawn after training are compressed as the
             chains were.
     """
@@ -48,6 +50,7 @@ class Method:
     shown: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"energy_gap": "+.3f"})
     adds_noise: Callable[[Any], bool] = lambda own: False
     moves_rarely: bool = False
+    takes_any_chains: bool = False
     compresses_samples: bool = True
 
     def own(self, config: CommonOptions) -> Any:
