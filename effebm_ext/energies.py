@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from effebm_ext.train_mode import warn_if_rows_are_coupled
 from effebm_ext.transforms import check_outside_torch_func
 from effebm_ext.warn import warn
 
@@ -73,15 +74,23 @@ def energy_and_gradient(
     return values.clone() if values._is_view() else values, gradient  # a view of x changes with x
 
 
-@contextlib.contextmanager
-def frozen(function: object) -> Iterator[None]:
+def frozen(function: object) -> contextlib.AbstractContextManager[None]:
     """Makes the parameters of a module ask for no gradient inside the block, so that the gradient
     with respect to x keeps fewer activations and takes less time.
 
     Functions that are not modules stay as they are. The same parameters must not be trained on
     another thread meanwhile. Blocks may be nested, and graphs that were built before can be
     differentiated after the block.
+
+    Samplers and AIS move all chains in such blocks, so this is where a warning tells of a module in
+    training mode whose chains depend on one another.
     """
+    warn_if_rows_are_coupled(function)
+    return _frozen(function)
+
+
+@contextlib.contextmanager
+def _frozen(function: object) -> Iterator[None]:
     held: list[nn.Parameter] = []
     if isinstance(function, nn.Module):
         held = [p for p in function.parameters() if p.requires_grad and p.is_leaf]

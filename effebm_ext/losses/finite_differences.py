@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.scalars import as_float, as_int
+from effebm_ext.train_mode import warn_if_rows_are_coupled
 
 _LARGEST_RELATIVE_ERROR = 0.1
 _warned: set[tuple[str, int]] = set()
@@ -92,6 +93,7 @@ def evaluate(
     Raises:
         ValueError: the network returns another number of rows.
     """
+    warn_if_rows_are_coupled(network)
     m, n = parts.shape[:2]
     kwargs = dict(network_kwargs or {})
     if not concatenated:

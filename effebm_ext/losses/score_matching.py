@@ -43,6 +43,7 @@ from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.langevin_step import langevin_step
 from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.rng import Rng
+from effebm_ext.train_mode import warn_if_rows_are_coupled
 
 
 class ScoreMatchingLoss(NamedTuple):
@@ -171,6 +172,7 @@ def _factor(x: Tensor, scaled: bool) -> float:
 def _score_at(score: Network, x: Tensor, energy_kwargs: Kwargs) -> tuple[Tensor, Tensor]:
     """Returns the data as a leaf, and the score there ``(n, d)``."""
     check_data(x)
+    warn_if_rows_are_coupled(score)
     leaf = x.detach().requires_grad_()
     return leaf, as_score(score(leaf, **(energy_kwargs or {})), x)
 

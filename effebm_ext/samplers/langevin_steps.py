@@ -57,7 +57,7 @@ class LangevinSteps:
     ) -> StepInfo:
         """Calls ``move`` with a sampler and a state for every group of chains, and with the rows
         of the group; joins what it returns."""
-        with frozen(self.energy):
+        with frozen(self._function):
             return self._by_groups(state, n_steps, move)
 
     def _by_groups(
@@ -92,6 +92,11 @@ class LangevinSteps:
         sampler.step_size = part_of_step_size(self.step_size, rows, n_chains)
         sampler._divergence = report
         return sampler
+
+    @property
+    def _function(self) -> Energy | None:
+        """The energy or the score."""
+        return self.score if self.energy is None else self.energy
 
     def _watch(self, state: LangevinState) -> Watch:
         return Watch(self._divergence, "score" if self.energy is None else "energy", state)

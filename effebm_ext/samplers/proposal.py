@@ -29,7 +29,6 @@ from effebm_ext.samplers.langevin import Langevin
 from effebm_ext.samplers.langevin_steps import Energy
 from effebm_ext.samplers.state import LangevinState
 from effebm_ext.samplers.step_size import StepSize
-from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 from effebm_ext.scalars import as_positive
 
 # Added to the step where a drift is found outside of the steps, so that a random compressor draws
@@ -124,7 +123,6 @@ class LangevinProposal:
             energy, compile=compile, dtype=gradient_dtype, exact_energies=True
         )
         self._keeping_dtype = keeping_dtype(compressor)
-        self._warned_of_coupling = False
 
     @classmethod
     def of(cls, sampler: Langevin) -> LangevinProposal:
@@ -166,8 +164,6 @@ class LangevinProposal:
                 "x0: expected float32 or float64, as the rounding of shorter numbers is no part of "
                 f"a step's density, got {x0.dtype}"
             )
-        if not self._warned_of_coupling:
-            self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
         state = initial_state(x0, rng, energy_kwargs)
         energy, drift = self._cache(state)
         return CachedState(**vars(state), energy=energy, drift=drift)

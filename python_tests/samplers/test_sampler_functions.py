@@ -168,42 +168,6 @@ def test_labels_out_of_range_are_refused_by_name():
         sampler.sample(START, 1, energy_kwargs={"y": torch.tensor([0, 7, -1, 1])})
 
 
-# Modules that couple chains
-
-
-def modules():
-    linear = torch.nn.Linear(6, 6)
-    return {
-        "norm": torch.nn.Sequential(linear, torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 1)),
-        "dropout": torch.nn.Sequential(linear, torch.nn.Dropout(0.5), torch.nn.Linear(6, 1)),
-        "no drops": torch.nn.Sequential(linear, torch.nn.Dropout(0.0), torch.nn.Linear(6, 1)),
-        "rows": torch.nn.Sequential(linear, torch.nn.LayerNorm(6), torch.nn.Linear(6, 1)),
-    }
-
-
-@pytest.mark.parametrize("name", modules())
-@pytest.mark.parametrize("kind", [eff.Langevin, eff.MALA])
-def test_batch_statistics_and_dropout_in_training_are_warned_of_once(name, kind):
-    module = modules()[name]
-    sampler = kind(module, step_size=0.01)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        sampler.sample(START, 1)
-        sampler.sample(START, 1)
-        kind(module.eval(), step_size=0.01).sample(START, 1)
-    expected = {"norm": "1 (BatchNorm1d)", "dropout": "1 (Dropout)"}.get(name)
-    assert len(seen) == (expected is not None)
-    for warning in seen:
-        assert f"Sequential is in training mode with {expected}" in str(warning.message)
-        assert warning.filename == __file__
-
-
-def test_scores_and_norms_without_running_statistics_are_warned_of_too():
-    norm = torch.nn.BatchNorm1d(6, track_running_stats=False).eval()
-    with pytest.warns(RuntimeWarning, match="BatchNorm1d is in training mode with itself"):
-        eff.Langevin(score=norm, step_size=0.1).init(START)
-
-
 # Rounding
 
 
