@@ -31,8 +31,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from effebm_ext.calls import WithoutGraph
 from effebm_ext.chains.resampling import SCHEMES, resample
-from effebm_ext.energies import WithoutGraph, per_chain, warn_if_rounded
+from effebm_ext.energies import per_chain, warn_if_rounded
 from effebm_ext.log_weights import effective_size, log_of_mean
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState

@@ -30,6 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from effebm_ext.calls import evaluated
 from effebm_ext.losses.arguments import (
     Kwargs,
     Network,
@@ -140,7 +141,7 @@ def dsm(
     sigma, variance, weight = denoising_scales(sigma, base_sigma, x)
     x = x.detach()
     noisy = langevin_step(x, torch.zeros_like(x), 0.0, noise_std=sigma, rng=rng)
-    s = as_score(score(noisy, **(energy_kwargs or {})), x)
+    s = as_score(evaluated(score, noisy, **(energy_kwargs or {})), x)
     noise = (noisy.to(s.dtype) - x.to(s.dtype)).reshape(len(x), -1)
     residual = s + noise / torch.as_tensor(variance, dtype=s.dtype, device=s.device).reshape(-1, 1)
     loss = _factor(x, scaled) * (weight * residual.square().sum(1)).mean()

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, frozen
+from effebm_ext.calls import WithoutGraph
+from effebm_ext.energies import frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip, as_bounds
 from effebm_ext.ops.checks import check_shrinks

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, frozen, like_state, per_chain
+from effebm_ext.calls import WithoutGraph
+from effebm_ext.energies import frozen, like_state, per_chain
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import compute_dtype, increment_version
