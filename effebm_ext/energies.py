@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from effebm_ext.calls import as_leaf, evaluated
+from effebm_ext.shown import short
 from effebm_ext.train_mode import warn_if_rows_are_coupled
 from effebm_ext.transforms import check_outside_torch_func
 from effebm_ext.warn import warn
@@ -108,6 +109,9 @@ def _frozen(function: object) -> Iterator[None]:
 @dataclasses.dataclass(frozen=True)
 class _ScoreOf:
     energy: Callable[..., Tensor]
+
+    def __repr__(self) -> str:
+        return f"score_of({short(self.energy)})"
 
     def __call__(self, x: Tensor, **energy_kwargs: Any) -> Tensor:
         check_outside_torch_func("score_of")

@@ -16,6 +16,7 @@ from effebm_ext.batches import RowsByClass
 from effebm_ext.energies import NonFiniteError
 from effebm_ext.objectives import Chains, Objective
 from effebm_ext.samplers import LangevinState
+from effebm_ext.shown import as_call
 
 Hook = Callable[["Trainer"], dict[str, float]]
 
@@ -73,6 +74,8 @@ class Trainer:
         self.rows_by_class = None if labels is None else RowsByClass(labels)
         self.hook, self.hook_every = hook, hook_every
         self.iterations = 0
+
+    __repr__ = as_call
 
     @property
     def model(self) -> nn.Module:

@@ -13,6 +13,7 @@ from effebm_ext.losses.score_matching import dsm
 from effebm_ext.objectives.objective import Loss, Watched, chain_metrics
 from effebm_ext.rng import Key
 from effebm_ext.scalars import as_float, as_int, as_positive
+from effebm_ext.shown import as_call
 
 
 class Contrastive:
@@ -74,6 +75,8 @@ class Contrastive:
             raise ValueError(f"warm_up: expected 0 without a weight of denoising, got {warm_up}")
         self._moved = False
         self._seen: dict[str, Tensor] = {}
+
+    __repr__ = as_call
 
     @property
     def labels(self) -> Tensor | None:

@@ -8,6 +8,7 @@ from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.energies import energies_at
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.objectives.objective import Loss
+from effebm_ext.shown import as_call
 
 
 class Jarzynski:
@@ -37,6 +38,8 @@ class Jarzynski:
         self.energy = energy
         self.chains: WeightedWalkers = walkers
         self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
+
+    __repr__ = as_call
 
     @property
     def labels(self) -> Tensor | None:

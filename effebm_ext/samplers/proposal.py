@@ -30,6 +30,7 @@ from effebm_ext.samplers.langevin_steps import Energy
 from effebm_ext.samplers.state import LangevinState
 from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.scalars import as_positive
+from effebm_ext.shown import as_call
 
 # Added to the step where a drift is found outside of the steps, so that a random compressor draws
 # numbers for it that no proposal has seen.
@@ -123,6 +124,8 @@ class LangevinProposal:
             energy, compile=compile, dtype=gradient_dtype, exact_energies=True
         )
         self._keeping_dtype = keeping_dtype(compressor)
+
+    __repr__ = as_call
 
     @classmethod
     def of(cls, sampler: Langevin) -> LangevinProposal:

@@ -3,7 +3,6 @@
 import math
 import warnings
 
-import numpy as np
 import pytest
 import torch
 from helpers import assert_same_bits, normal
@@ -238,25 +237,3 @@ def test_the_wider_dtype_that_the_warning_asks_for_is_right():
     found = ais(lambda x: offset(1e8, torch.float64)(x.double())).forward
     log_z = 1.5 * math.log(2 * math.pi) - 1e8
     assert found.value == pytest.approx(log_z, abs=5 * found.error + 1e-6)
-
-
-# How samplers print
-
-
-def test_samplers_print_as_they_were_made():
-    net = MLPEnergy((6,), width=8, depth=1)
-    sampler = eff.Langevin(
-        net, step_size=0.1, compressor=eff.TopK(2), error_feedback=True, bounds=(-1, 1)
-    )
-    assert repr(sampler) == (
-        f"Langevin(energy=MLPEnergy, step_size=0.1, compressor={eff.TopK(2)!r}, "
-        "error_feedback=True, bounds=(-1.0, 1.0))"
-    )
-    assert repr(eff.Langevin(score=torch.neg, step_size=torch.full((3,), 0.1))) == (
-        "Langevin(score=neg, step_size=tensor of shape (3,))"
-    )
-    clip = eff.ClipNorm(2.0)
-    mala = eff.MALA(energy, step_size=np.float32(0.5), clip=clip, on_divergence="raise")
-    assert repr(mala) == (
-        f"MALA(energy=energy, step_size=0.5, clip={eff.ClipNorm(2.0)!r}, on_divergence='raise')"
-    )
