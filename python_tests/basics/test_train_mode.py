@@ -27,7 +27,7 @@ def modules():
 
 @pytest.mark.parametrize("name", modules())
 @pytest.mark.parametrize("kind", [eff.Langevin, eff.MALA])
-def test_batch_statistics_and_dropout_in_training_are_warned_of_once(name, kind):
+def test_samplers_warn_once_of_batch_statistics_and_dropout(name, kind):
     module = modules()[name]
     sampler = kind(module, step_size=0.01)
     with warnings.catch_warnings(record=True) as seen:
@@ -42,7 +42,7 @@ def test_batch_statistics_and_dropout_in_training_are_warned_of_once(name, kind)
         assert warning.filename == __file__
 
 
-def test_scores_and_norms_without_running_statistics_are_warned_of_too():
+def test_scores_and_norms_without_statistics_are_warned_of_too():
     norm = torch.nn.BatchNorm1d(6, track_running_stats=False).eval()
     with pytest.warns(RuntimeWarning, match="BatchNorm1d is in training mode with itself"):
         eff.Langevin(score=norm, step_size=0.1).sample(START, 1)
