@@ -3,6 +3,8 @@
 Every step is one fused pass over memory: compress the gradient, move, add noise, apply bounds.
 """
 
+import torch
+
 from effebm_ext import extension, losses  # noqa: F401  (extension first: it finds _C)
 from effebm_ext.energies import NonFiniteError
 from effebm_ext.limits import Clamp, ClipNorm, ClipValue, Reflect
@@ -17,9 +19,19 @@ from effebm_ext.ops.random_k import RandomK
 from effebm_ext.ops.stochastic_round import from_codes, stochastic_round
 from effebm_ext.ops.topk import TopK, topk_compress
 from effebm_ext.rng import Key
-from effebm_ext.samplers import MALA, Langevin
+from effebm_ext.samplers import MALA, Langevin, LangevinState, PackedTrajectory, Run, StepInfo
+from effebm_ext.samplers.cached import CachedState
 
 __version__ = "0.1.0"
+
+# Plain data, which torch.load(weights_only=True) may make.
+torch.serialization.add_safe_globals(
+    [
+        *(BlockSign, Clamp, ClipNorm, ClipValue, Key, NaturalCompression, RandomK, Reflect, TopK),
+        *(PackedEntries, PackedSigns, PackedTrajectory, PackedUpperBits),
+        *(CachedState, LangevinState, Run, StepInfo),
+    ]
+)
 
 __all__ = [
     "MALA",

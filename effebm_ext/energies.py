@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from effebm_ext.calls import as_leaf, evaluated
+from effebm_ext.shown import short
+from effebm_ext.train_mode import warn_if_rows_are_coupled
 from effebm_ext.transforms import check_outside_torch_func
 from effebm_ext.warn import warn
 
@@ -60,28 +64,36 @@ def energy_and_gradient(
     An energy may return ``(n,)`` or ``(n, 1)``; it gets ``energy_kwargs``, such as labels.
 
     Raises:
-        TypeError: the energy returns no tensor.
+        TypeError: the energy returns no floating-point tensor.
         ValueError: the energy returns another shape.
         RuntimeError: the energy does not depend on x; or a transform of torch.func is on.
     """
     check_outside_torch_func("energy_and_gradient")
     with torch.inference_mode(False), torch.enable_grad():
-        leaf, kwargs = _leaf(x, energy_kwargs)
+        leaf, kwargs = as_leaf(x, energy_kwargs)
         values = per_chain(energy(leaf, **kwargs), x.shape[0])
         (gradient,) = torch.autograd.grad(values.sum(), leaf)
     values = values.detach()
     return values.clone() if values._is_view() else values, gradient  # a view of x changes with x
 
 
-@contextlib.contextmanager
-def frozen(function: object) -> Iterator[None]:
+def frozen(function: object) -> contextlib.AbstractContextManager[None]:
     """Makes the parameters of a module ask for no gradient inside the block, so that the gradient
     with respect to x keeps fewer activations and takes less time.
 
     Functions that are not modules stay as they are. The same parameters must not be trained on
     another thread meanwhile. Blocks may be nested, and graphs that were built before can be
     differentiated after the block.
+
+    Samplers and AIS move all chains in such blocks, so this is where a warning tells of a module in
+    training mode whose chains depend on one another.
     """
+    warn_if_rows_are_coupled(function)
+    return _frozen(function)
+
+
+@contextlib.contextmanager
+def _frozen(function: object) -> Iterator[None]:
     held: list[nn.Parameter] = []
     if isinstance(function, nn.Module):
         held = [p for p in function.parameters() if p.requires_grad and p.is_leaf]
@@ -94,35 +106,21 @@ def frozen(function: object) -> Iterator[None]:
             parameter.requires_grad_()
 
 
-class WithoutGraph:
-    """Calls functions of ``x`` ``(n, *event)``, energies or scores, without building a graph.
+@dataclasses.dataclass(frozen=True)
+class _ScoreOf:
+    energy: Callable[..., Tensor]
 
-    A function that turns out to use autograd for itself is called once more with grad mode on. From
-    then on every function is called with grad mode on at once.
-    """
+    def __repr__(self) -> str:
+        return f"score_of({short(self.energy)})"
 
-    def __init__(self) -> None:
-        self._enable_grad = False
-
-    def __call__(
-        self,
-        function: Callable[..., Tensor],
-        x: Tensor,
-        energy_kwargs: Mapping[str, Any] | None = None,
-    ) -> Tensor:
-        """Returns ``function(x, **energy_kwargs)``."""
-        if not self._enable_grad:
-            try:
-                with torch.no_grad():
-                    return function(x.detach(), **(energy_kwargs or {}))
-            except RuntimeError as error:
-                if "does not require grad" not in str(error):
-                    raise
-                self._enable_grad = True
-        with torch.inference_mode(False), torch.enable_grad():
-            leaf, kwargs = _leaf(x, energy_kwargs)
-            values = function(leaf, **kwargs)
-        return values.detach() if isinstance(values, Tensor) else values
+    def __call__(self, x: Tensor, **energy_kwargs: Any) -> Tensor:
+        check_outside_torch_func("score_of")
+        differentiated = torch.is_grad_enabled()
+        with torch.enable_grad():
+            leaf = x if x.requires_grad else x.view_as(x).requires_grad_()  # keeps a tangent
+            values = per_chain(self.energy(leaf, **energy_kwargs), len(leaf))
+            (gradient,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
+        return -gradient
 
 
 def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -130,41 +128,29 @@ def score_of(energy: Callable[..., Tensor]) -> Callable[..., Tensor]:
     energy's keyword arguments. The score can be differentiated again, with respect to x if it
     requires grad and with respect to the parameters, unless it is called under
     ``torch.no_grad()``. It raises RuntimeError inside the transforms of torch.func."""
-
-    def score(x: Tensor, **energy_kwargs: Any) -> Tensor:
-        check_outside_torch_func("score_of")
-        differentiated = torch.is_grad_enabled()
-        with torch.enable_grad():
-            leaf = x if x.requires_grad else x.view_as(x).requires_grad_()  # keeps a tangent
-            values = per_chain(energy(leaf, **energy_kwargs), len(leaf))
-            (gradient,) = torch.autograd.grad(values.sum(), leaf, create_graph=differentiated)
-        return -gradient
-
-    return score
+    return _ScoreOf(energy)
 
 
-def _leaf(x: Tensor, energy_kwargs: Mapping[str, Any] | None) -> tuple[Tensor, dict[str, Any]]:
-    """Returns a leaf of autograd with the values of x, and keyword arguments for autograd."""
-    kwargs = {name: for_autograd(value) for name, value in (energy_kwargs or {}).items()}
-    return for_autograd(x.detach()).requires_grad_(), kwargs
+def energies_at(
+    energy: Callable[..., Tensor], x: Tensor, energy_kwargs: Mapping[str, Any] | None = None
+) -> Tensor:
+    """Returns energies ``(n,)`` at ``x`` ``(n, *event)``, with a graph of the parameters unless
+    grad mode is off. The energy may use autograd for itself.
 
-
-def for_autograd(value: Any) -> Any:
-    """Returns a value that autograd can save: a copy of a tensor made in inference mode."""
-    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+    Raises:
+        TypeError, ValueError: as :func:`per_chain`.
+    """
+    return per_chain(evaluated(energy, x, **(energy_kwargs or {})), len(x))
 
 
 def per_chain(values: Tensor, n_chains: int) -> Tensor:
     """Returns energies as ``(n_chains,)``, also if they came as ``(n_chains, 1)``.
 
     Raises:
-        TypeError: they are not a tensor.
+        TypeError: they are not a floating-point tensor.
         ValueError: they have another shape.
     """
-    if not isinstance(values, Tensor):
-        raise TypeError(
-            "energy: expected a tensor of one value per chain, got " + type(values).__name__
-        )
+    check_floating(values, "energy")
     if values.shape not in ((n_chains,), (n_chains, 1)):
         raise ValueError(
             f"energy: expected one value per chain, shape ({n_chains},), "
@@ -173,16 +159,21 @@ def per_chain(values: Tensor, n_chains: int) -> Tensor:
     return values.reshape(n_chains)
 
 
+def check_floating(values: Any, name: str) -> None:
+    """Raises unless a network has returned a floating-point tensor."""
+    if not isinstance(values, Tensor) or not values.is_floating_point():
+        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name}: expected a floating-point tensor, got {kind}")
+
+
 def like_state(score: Tensor, x: Tensor) -> Tensor:
     """Returns a score at ``x`` in x's dtype, as networks under autocast give shorter numbers.
 
     Raises:
-        TypeError: the score is not a tensor of floating-point numbers.
+        TypeError: the score is not a floating-point tensor.
         ValueError: the score has another shape than x.
     """
-    if not isinstance(score, Tensor) or not score.is_floating_point():
-        kind = score.dtype if isinstance(score, Tensor) else type(score).__name__
-        raise TypeError(f"score: expected a tensor of floating-point numbers, got {kind}")
+    check_floating(score, "score")
     if score.shape != x.shape:
         raise ValueError(
             f"score: expected the shape of x, {tuple(x.shape)}, got {tuple(score.shape)}"

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, energy_and_gradient, for_autograd, per_chain
+from effebm_ext.calls import WithoutGraph, for_autograd
+from effebm_ext.energies import energy_and_gradient, per_chain
 from effebm_ext.warn import warn
 
 _SHORTER = (torch.bfloat16, torch.float16)

@@ -11,6 +11,7 @@ from torch import Tensor
 from effebm_ext import _C
 from effebm_ext.reference import canonical_sum, sqrt
 from effebm_ext.scalars import as_float, as_positive
+from effebm_ext.shown import as_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class ClipValue:
 
     limit: float
     code: ClassVar[int] = _C.CLIP_VALUE
+
+    __repr__ = as_call
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "limit", as_positive(self.limit, "limit"))
@@ -55,6 +58,8 @@ class ClipNorm:
     limit: float
     code: ClassVar[int] = _C.CLIP_NORM
 
+    __repr__ = as_call
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "limit", as_positive(self.limit, "limit"))
 
@@ -85,6 +90,8 @@ class _Interval:
 
     lower: float
     upper: float
+
+    __repr__ = as_call
 
     def __post_init__(self) -> None:
         try:

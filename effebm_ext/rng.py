@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.scalars import as_int
+from effebm_ext.shown import as_call
 from effebm_ext.transforms import is_transformed
 
 # Purposes of the contract. The ops use noise, 0, besides.
@@ -50,6 +51,8 @@ class Key:
     seed: int
     offset: int = 0
     first_chain: int = 0
+
+    __repr__ = as_call
 
     def __post_init__(self) -> None:
         ranges = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from effebm_ext.batches import RowsByClass
 from effebm_ext.energies import NonFiniteError
 from effebm_ext.objectives import Chains, Objective
 from effebm_ext.samplers import LangevinState
+from effebm_ext.shown import as_call
 
 Hook = Callable[["Trainer"], dict[str, float]]
 
@@ -72,6 +74,8 @@ class Trainer:
         self.rows_by_class = None if labels is None else RowsByClass(labels)
         self.hook, self.hook_every = hook, hook_every
         self.iterations = 0
+
+    __repr__ = as_call
 
     @property
     def model(self) -> nn.Module:
@@ -135,14 +139,15 @@ class Trainer:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that changes while training, for a checkpoint. A compiled energy is
-        saved as the module that was compiled, so that other energies can load it."""
+        """Returns everything that changes while training, for a checkpoint. Energies that
+        torch.compile or DataParallel wraps, and averages of them, are saved by the names that they
+        have without, so that every trainer can load them."""
         return {
             "iterations": self.iterations,
-            "energy": _unwrapped(self.energy).state_dict(),
+            "energy": _saved(self.energy),
             "optimizer": self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "ema": None if self.ema is None else self.ema.state_dict(),
+            "ema": None if self.ema is None else _saved(self.ema),
             "generator": self.generator.get_state(),
             "chains": None if self.chains is None else self.chains.state_dict(),
         }
@@ -156,13 +161,12 @@ class Trainer:
         """
         if self.chains is not None:
             self.chains.load_state_dict(state["chains"])
-        as_is = state["energy"].keys() == self.energy.state_dict().keys()
-        (self.energy if as_is else _unwrapped(self.energy)).load_state_dict(state["energy"])
+        _load(self.energy, state["energy"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict(state["schedule"])
         if self.ema is not None:
-            self.ema.load_state_dict(state["ema"])
+            _load(self.ema, state["ema"])
         self.generator.set_state(state["generator"])
         self.iterations = state["iterations"]
 
@@ -185,8 +189,32 @@ class Trainer:
         return batch, labels
 
 
-def _unwrapped(energy: nn.Module) -> nn.Module:
-    """Returns the module inside torch.compile or DataParallel, whose parameters have no prefix."""
-    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-    inner = energy.module if isinstance(energy, parallel) else getattr(energy, "_orig_mod", None)
-    return energy if inner is None else _unwrapped(inner)
+def _saved(module: nn.Module) -> dict[str, Any]:
+    """Returns the state of a module by the names that it has without :func:`_plain`'s wrappers."""
+    state = module.state_dict()
+    return _renamed(state, {name: _plain(module, name) for name in state})
+
+
+def _load(module: nn.Module, saved: dict[str, Any]) -> None:
+    """Reverses :func:`_saved`, whatever is wrapped in the module; the module's own names do too."""
+    names = {_plain(module, name): name for name in module.state_dict()}
+    module.load_state_dict(_renamed(copy.copy(saved), names))
+
+
+def _renamed(state: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Renames in place, so that torch's notes of versions stay with the state."""
+    for name in list(state):
+        state[names.get(name, name)] = state.pop(name)
+    return state
+
+
+def _plain(module: nn.Module | None, name: str) -> str:
+    """Returns the name of a tensor of a module without the parts that are due to torch.compile,
+    DataParallel and DistributedDataParallel."""
+    parts = []
+    for part in name.split("."):
+        parallel = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+        if part != "_orig_mod" and not (parallel and part == "module"):
+            parts.append(part)
+        module = getattr(module, part, None)  # a tensor or an extra state may be no attribute
+    return ".".join(parts)

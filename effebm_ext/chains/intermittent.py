@@ -8,6 +8,7 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 from effebm_ext.scalars import as_int
+from effebm_ext.shown import as_call
 
 
 class IntermittentChains:
@@ -33,6 +34,8 @@ class IntermittentChains:
             raise ValueError(f"rest: expected at least 0, got {rest}")
         self.chains, self.period, self.rest = chains, period, rest
         self.calls = 0
+
+    __repr__ = as_call
 
     @property
     def sampler(self) -> Sampler[Any]:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from effebm_ext.energies import energy_and_gradient, per_chain
+from effebm_ext.energies import energies_at, energy_and_gradient, per_chain
 from effebm_ext.ops.checks import compute_dtype
 
 
@@ -124,7 +124,7 @@ def beta_move(
         rates = [(g * d).sum() for g, d in zip(gradients, increments, strict=True)]
         (gradient,) = torch.autograd.grad(torch.stack(rates).sum(), leaf, materialize_grads=True)
     with torch.no_grad():
-        old_energy = per_chain(old(x, **kwargs), len(x))
+        old_energy = energies_at(old, x, kwargs)
     return Move(-gradient, _change(old_energy, energy.detach()))
 
 

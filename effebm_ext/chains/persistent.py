@@ -10,6 +10,7 @@ from torch import Tensor
 from effebm_ext.chains.restart import Restart
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
+from effebm_ext.shown import as_call
 
 
 class PersistentChains:
@@ -36,6 +37,8 @@ class PersistentChains:
     ) -> None:
         self.sampler, self.restart = sampler, restart
         self.state: LangevinState = sampler.init(x0, rng=rng, energy_kwargs=energy_kwargs)
+
+    __repr__ = as_call
 
     @property
     def x(self) -> Tensor:

@@ -16,6 +16,7 @@ from effebm_ext.rng import Rng
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
 from effebm_ext.samplers.state import is_per_chain
 from effebm_ext.scalars import as_int
+from effebm_ext.shown import as_call, short
 
 
 class ReplayBuffer:
@@ -73,6 +74,8 @@ class ReplayBuffer:
         parts = [x0] if isinstance(x0, Tensor) else _parts(x0, size, n_chains)
         self.buffer: LangevinState = self._filled(size, parts, rng, dict(energy_kwargs or {}))
         self.state: LangevinState = self._taken(torch.arange(n_chains))
+
+    __repr__ = as_call
 
     @property
     def x(self) -> Tensor:
@@ -151,6 +154,9 @@ def _with_one_step_size(sampler: Sampler[Any]) -> Sampler[Any]:
 @dataclasses.dataclass(frozen=True)
 class _OneForAll:
     schedule: Callable[[int], float | Tensor]
+
+    def __repr__(self) -> str:
+        return short(self.schedule)
 
     def __call__(self, step: int) -> float | Tensor:
         return _one(self.schedule(step))

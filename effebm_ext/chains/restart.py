@@ -10,6 +10,7 @@ from torch import Tensor
 
 from effebm_ext.samplers import LangevinState
 from effebm_ext.scalars import as_float
+from effebm_ext.shown import as_call
 
 
 def _keep_all(n: int) -> dict[str, Tensor]:
@@ -35,6 +36,8 @@ class Restart:
     fresh: Callable[[int], Tensor]
     generator: torch.Generator
     fresh_kwargs: Callable[[int], dict[str, Tensor]] = _keep_all  # no lambda: it can be pickled
+
+    __repr__ = as_call
 
     def __post_init__(self) -> None:
         self.probability = as_float(self.probability, "probability")

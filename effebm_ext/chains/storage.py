@@ -12,6 +12,7 @@ from effebm_ext.limits import Clamp
 from effebm_ext.ops.stochastic_round import check_limits, from_codes, stochastic_round
 from effebm_ext.rng import ROUNDING, STORAGE, Key
 from effebm_ext.samplers import LangevinState
+from effebm_ext.shown import as_call
 
 State = TypeVar("State", bound=LangevinState)
 
@@ -47,6 +48,8 @@ class Storage:
     dtype: torch.dtype | None = None
     limits: Clamp | tuple[float, float] | None = None
     device: torch.device | str | None = None
+
+    __repr__ = as_call
 
     def __post_init__(self) -> None:
         if self.dtype is not None and self.dtype not in _RESIDUALS:

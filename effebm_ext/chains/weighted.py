@@ -31,8 +31,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from effebm_ext.calls import WithoutGraph
 from effebm_ext.chains.resampling import SCHEMES, resample
-from effebm_ext.energies import WithoutGraph, per_chain, warn_if_rounded
+from effebm_ext.energies import per_chain, warn_if_rounded
 from effebm_ext.log_weights import effective_size, log_of_mean
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState
@@ -40,6 +41,7 @@ from effebm_ext.samplers.cached import CachedState
 from effebm_ext.samplers.divergence import Divergence, OnDivergence
 from effebm_ext.samplers.proposal import LangevinProposal
 from effebm_ext.scalars import as_float, as_int
+from effebm_ext.shown import as_call
 
 _ADVICE = (
     "They have left the support of the density, or overflowed: take a smaller step_size or clip=, "
@@ -142,6 +144,8 @@ class WeightedWalkers:
         self.log_weights = self._without_nan(log_weights)
         self._log_z_before = 0.0  # the part of log Z that resampling took out of the weights
         self._moved, self._first = moved or len(x0), 0
+
+    __repr__ = as_call
 
     @property
     def weights(self) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from effebm_ext.calls import for_autograd
 from effebm_ext.energies import frozen, warn_if_rounded
 from effebm_ext.evaluation.annealed_move import Point, annealed_move
 from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
@@ -167,8 +168,10 @@ def annealed_by_class(
     labels_up = torch.arange(len(n_chains), device=samples.device).repeat_interleave(counts)
     spread = torch.arange(_PILOT_CHAINS, device=samples.device) * len(labels_up) // _PILOT_CHAINS
 
+    @torch.inference_mode(False)  # the energy is differentiated
     def walk(y: Tensor) -> _Walk:  # units of the base make the base a standard normal
-        return _Walk(lambda z: energy(mean + std * z, y), generator)
+        shift, scale, classes = map(for_autograd, (mean, std, y))
+        return _Walk(lambda z: energy(shift + scale * z, classes), generator)
 
     pilot, way_up, way_down = walk(labels_up[spread]), walk(labels_up), walk(labels)
     noise_stds = pilot.pilot(pilot.normal(_PILOT_CHAINS, mean), betas)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from effebm_ext.energies import check_floating
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.scalars import as_float
 
@@ -73,13 +74,6 @@ def positive_per_row(value: Any, name: str, x: Tensor) -> float | Tensor:
 def widened(values: Tensor) -> Tensor:
     """Returns float64 values as they are and all others in float32."""
     return values.to(compute_dtype(values.dtype))
-
-
-def check_floating(values: Any, name: str) -> None:
-    """Raises unless a network has returned a floating-point tensor."""
-    if not isinstance(values, Tensor) or not values.is_floating_point():
-        kind = values.dtype if isinstance(values, Tensor) else type(values).__name__
-        raise TypeError(f"{name}: expected a floating-point tensor, got {kind}")
 
 
 def as_score(values: Tensor, x: Tensor) -> Tensor:

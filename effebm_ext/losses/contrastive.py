@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from effebm_ext.losses.arguments import check_floating, widened
+from effebm_ext.energies import check_floating
+from effebm_ext.losses.arguments import widened
 from effebm_ext.scalars import as_float
 
 _SUM_TOLERANCE = 0.01  # weights of 16 bits add up to one within less

@@ -38,7 +38,6 @@ from effebm_ext.losses.arguments import (
     Network,
     as_score,
     check_data,
-    check_floating,
     positive,
     widened,
 )
@@ -113,7 +112,7 @@ def fd_ssm_vr(
     check_data(x)
     epsilon = positive(epsilon, "epsilon")
     pair = perturbed_pair(x.detach(), epsilon, rng=rng).x
-    scores = evaluate(score, pair, energy_kwargs, concatenated=concatenated)
+    scores = evaluate(score, pair, "score", energy_kwargs, concatenated=concatenated)
     plus, minus = (as_score(values, x) for values in scores)
     forward, backward = widened(pair).reshape(2, len(x), -1)
     v = (forward - backward) / 2
@@ -175,8 +174,7 @@ def _energies(
 ) -> tuple[Tensor, torch.dtype]:
     """Returns energies ``(m, n)`` at ``parts`` ``(m, n, *event)``, in float32 or wider, and the
     dtype that they had before. ``of_scores`` names the loss that takes a score instead."""
-    values = evaluate(energy, parts, energy_kwargs, concatenated=concatenated)
-    check_floating(values, "energy")
+    values = evaluate(energy, parts, "energy", energy_kwargs, concatenated=concatenated)
     m, n = parts.shape[:2]
     if values.shape not in ((m, n), (m, n, 1)):
         raise ValueError(

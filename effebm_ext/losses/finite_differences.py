@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from effebm_ext.calls import evaluated
+from effebm_ext.energies import check_floating
 from effebm_ext.ops.checks import compute_dtype
 from effebm_ext.scalars import as_float, as_int
+from effebm_ext.train_mode import warn_if_rows_are_coupled
 
 _LARGEST_RELATIVE_ERROR = 0.1
 _warned: set[tuple[str, int]] = set()
@@ -62,7 +65,7 @@ def directional_derivative(
         raise ValueError(f"nodes: expected {order + 1} different finite numbers, got {nodes}")
     if v.shape != x.shape:
         raise ValueError(f"v: expected the shape of x, {tuple(x.shape)}, got {tuple(v.shape)}")
-    values = evaluate(f, torch.stack([x + gamma * v for gamma in nodes]))
+    values = evaluate(f, torch.stack([x + gamma * v for gamma in nodes]), "f")
     values = values.to(compute_dtype(values.dtype))
     # This is the last row of the inverse of a Vandermonde matrix, in closed form.
     beta = [1 / math.prod(g - other for other in nodes if other != g) for g in nodes]
@@ -75,6 +78,7 @@ def directional_derivative(
 def evaluate(
     network: Callable[..., Tensor],
     parts: Tensor,
+    name: str,
     network_kwargs: Mapping[str, Any] | None = None,
     *,
     concatenated: bool = True,
@@ -84,29 +88,36 @@ def evaluate(
     Args:
         network: maps ``(rows, *event)`` to ``(rows, *values)``.
         parts: m versions of a batch.
+        name: how errors call the network.
         network_kwargs: keyword arguments of the network. Tensors whose first axis is n are values
             per row and are repeated for every version.
         concatenated: make one forward pass of all ``m * n`` rows; else m passes of n rows, each
             made again in the backward pass, which then holds the memory of one pass at a time.
 
     Raises:
+        TypeError: the network returns no floating-point tensor.
         ValueError: the network returns another number of rows.
     """
+    warn_if_rows_are_coupled(network)
     m, n = parts.shape[:2]
     kwargs = dict(network_kwargs or {})
     if not concatenated:
-        values = [checkpoint(network, part, use_reentrant=False, **kwargs) for part in parts]
-        return torch.stack([_checked(value, n) for value in values])
-    for name, value in kwargs.items():
+        values = [
+            checkpoint(evaluated, network, part, use_reentrant=False, **kwargs) for part in parts
+        ]
+        return torch.stack([_checked(value, n, name) for value in values])
+    for key, value in kwargs.items():
         if isinstance(value, Tensor) and value.shape[:1] == (n,):
-            kwargs[name] = value.repeat(m, *[1] * (value.dim() - 1))
-    return _checked(network(parts.flatten(0, 1), **kwargs), m * n).unflatten(0, (m, n))
+            kwargs[key] = value.repeat(m, *[1] * (value.dim() - 1))
+    together = evaluated(network, parts.flatten(0, 1), **kwargs)
+    return _checked(together, m * n, name).unflatten(0, (m, n))
 
 
-def _checked(values: Tensor, rows: int) -> Tensor:
+def _checked(values: Tensor, rows: int, name: str) -> Tensor:
+    check_floating(values, name)
     if values.shape[:1] != (rows,):
         raise ValueError(
-            f"network: expected a value for each of {rows} rows, got shape {tuple(values.shape)}"
+            f"{name}: expected a value for each of {rows} rows, got shape {tuple(values.shape)}"
         )
     return values
 

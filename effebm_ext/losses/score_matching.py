@@ -30,6 +30,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from effebm_ext.calls import evaluated
 from effebm_ext.losses.arguments import (
     Kwargs,
     Network,
@@ -43,6 +44,7 @@ from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.langevin_step import langevin_step
 from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.rng import Rng
+from effebm_ext.train_mode import warn_if_rows_are_coupled
 
 
 class ScoreMatchingLoss(NamedTuple):
@@ -139,7 +141,7 @@ def dsm(
     sigma, variance, weight = denoising_scales(sigma, base_sigma, x)
     x = x.detach()
     noisy = langevin_step(x, torch.zeros_like(x), 0.0, noise_std=sigma, rng=rng)
-    s = as_score(score(noisy, **(energy_kwargs or {})), x)
+    s = as_score(evaluated(score, noisy, **(energy_kwargs or {})), x)
     noise = (noisy.to(s.dtype) - x.to(s.dtype)).reshape(len(x), -1)
     residual = s + noise / torch.as_tensor(variance, dtype=s.dtype, device=s.device).reshape(-1, 1)
     loss = _factor(x, scaled) * (weight * residual.square().sum(1)).mean()
@@ -171,6 +173,7 @@ def _factor(x: Tensor, scaled: bool) -> float:
 def _score_at(score: Network, x: Tensor, energy_kwargs: Kwargs) -> tuple[Tensor, Tensor]:
     """Returns the data as a leaf, and the score there ``(n, d)``."""
     check_data(x)
+    warn_if_rows_are_coupled(score)
     leaf = x.detach().requires_grad_()
     return leaf, as_score(score(leaf, **(energy_kwargs or {})), x)
 

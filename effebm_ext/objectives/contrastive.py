@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
-from effebm_ext.energies import per_chain, score_of
+from effebm_ext.energies import energies_at, per_chain, score_of
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.losses.score_matching import dsm
 from effebm_ext.objectives.objective import Loss, Watched, chain_metrics
 from effebm_ext.rng import Key
 from effebm_ext.scalars import as_float, as_int, as_positive
+from effebm_ext.shown import as_call
 
 
 class Contrastive:
@@ -75,6 +76,8 @@ class Contrastive:
         self._moved = False
         self._seen: dict[str, Tensor] = {}
 
+    __repr__ = as_call
+
     @property
     def labels(self) -> Tensor | None:
         """The labels of the chains. If a class were rarer among them than in the data, its energy
@@ -95,7 +98,7 @@ class Contrastive:
             metrics = {"denoising_loss": denoising, "data_energy": data_energy.mean()}
             return Loss(self.denoising * denoising, _detached(metrics))
         state = self.chains.state
-        sample_energy = per_chain(self.energy(state.x, **state.energy_kwargs), len(state.x))
+        sample_energy = energies_at(self.energy, state.x, state.energy_kwargs)
         loss, gap = contrastive_divergence(data_energy, sample_energy, energy_l2=self.energy_l2)
         metrics = {
             "energy_gap": gap,
@@ -111,7 +114,7 @@ class Contrastive:
     def _of_data(self, data: Tensor, labels: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
         """Returns the energies of the data, and the denoising loss if it has a weight."""
         if not isinstance(self.chains, IntermittentChains):
-            return per_chain(self.energy(data, **labels), len(data)), None
+            return energies_at(self.energy, data, labels), None
         energy = Watched(self.energy)
         rng = self.key.at(self.chains.calls)
         loss, _ = dsm(score_of(energy), data, self.sigma, energy_kwargs=labels, rng=rng)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from effebm_ext.chains.weighted import WeightedWalkers
-from effebm_ext.energies import per_chain
+from effebm_ext.energies import energies_at
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.objectives.objective import Loss
+from effebm_ext.shown import as_call
 
 
 class Jarzynski:
@@ -38,6 +39,8 @@ class Jarzynski:
         self.chains: WeightedWalkers = walkers
         self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
 
+    __repr__ = as_call
+
     @property
     def labels(self) -> Tensor | None:
         """None: weighted walkers have no classes."""
@@ -52,8 +55,8 @@ class Jarzynski:
         x, weights = self.chains.walkers.x, self.chains.weights
         if bool((weights == 0).any()):  # an energy there may be infinite
             x, weights = x[weights != 0], weights[weights != 0]
-        data_energy = per_chain(self.energy(data, **labels), len(data))
-        sample_energy = per_chain(self.energy(x), len(x))
+        data_energy = energies_at(self.energy, data, labels)
+        sample_energy = energies_at(self.energy, x)
         loss, gap = contrastive_divergence(
             data_energy, sample_energy, energy_l2=self.energy_l2, weights=weights
         )

@@ -15,6 +15,7 @@ from effebm_ext.losses import ScoreMatchingLoss
 from effebm_ext.losses.arguments import positive
 from effebm_ext.objectives.objective import Loss, Watched, chain_metrics
 from effebm_ext.rng import Key
+from effebm_ext.shown import as_call
 
 _LOSSES: dict[str, Callable[..., ScoreMatchingLoss]] = {
     "sm": losses.sm,
@@ -85,6 +86,8 @@ class ScoreMatching:
         self.sigma_end = None if sigma_end is None else positive(sigma_end, "sigma_end")
         self._sample_energy: Tensor | None = None
         self._seen: dict[str, Tensor] = {}
+
+    __repr__ = as_call
 
     @property
     def labels(self) -> Tensor | None:

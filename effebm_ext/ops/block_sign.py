@@ -22,6 +22,7 @@ from effebm_ext.ops.compressor import (
 from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
 from effebm_ext.reference import canonical_sum
 from effebm_ext.scalars import as_int
+from effebm_ext.shown import as_call
 from effebm_ext.transforms import is_transformed
 
 Offsets = Sequence[int] | np.ndarray | Tensor
@@ -91,10 +92,7 @@ class BlockSign(FusedCompressor):
         object.__setattr__(self, "block_size", block_size)
         object.__setattr__(self, "block_offsets", offsets)
 
-    def __repr__(self) -> str:
-        if self.block_offsets is None:
-            return f"BlockSign({self.block_size})"
-        return f"BlockSign(block_offsets={self.block_offsets})"
+    __repr__ = as_call
 
     @classmethod
     def parse(cls, text: str) -> BlockSign:

@@ -13,6 +13,7 @@ from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.compressor import CompressorArguments, FusedCompressor
 from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
 from effebm_ext.scalars import as_float, as_int
+from effebm_ext.shown import as_call
 
 
 def checked_k(k: Any, dim: int) -> int:
@@ -47,6 +48,8 @@ class KeepsEntries(FusedCompressor):
                 raise ValueError(f"ratio: expected 0 < ratio <= 1, got {ratio}")
         object.__setattr__(self, "k", k)
         object.__setattr__(self, "ratio", ratio)
+
+    __repr__ = as_call
 
     @classmethod
     def size_of(cls, text: str) -> dict[str, Any]:

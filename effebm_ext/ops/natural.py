@@ -18,6 +18,7 @@ from effebm_ext.ops.packing import PackedUpperBits, check_packable, pack_upper_b
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
 from effebm_ext.scalars import as_int
+from effebm_ext.shown import as_call
 
 _MOST_BITS = 22  # below the 23 of float32
 
@@ -50,6 +51,8 @@ class NaturalCompression(FusedCompressor):
     is_random = True
 
     mantissa_bits: int = 0
+
+    __repr__ = as_call
 
     def __post_init__(self) -> None:
         bits = as_int(self.mantissa_bits, "mantissa_bits")

@@ -17,6 +17,7 @@ from effebm_ext.ops.checks import (
     compute_dtype,
     row_size,
 )
+from effebm_ext.shown import as_call
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -84,6 +85,8 @@ class PackedSigns(Packed):
     block_size: int
     block_offsets: Tensor | None
 
+    __repr__ = as_call
+
     def unpack(self) -> Tensor:
         """As :meth:`Packed.unpack`."""
         c = _SIGNS_UNPACK(
@@ -121,6 +124,8 @@ class PackedEntries(Packed):
     indices: Tensor
     event_shape: tuple[int, ...]
 
+    __repr__ = as_call
+
     def unpack(self) -> Tensor:
         """As :meth:`Packed.unpack`."""
         c = self.values.new_zeros(len(self.values), *self.event_shape)
@@ -151,6 +156,8 @@ class PackedUpperBits(Packed):
     bits: Tensor
     dtype: torch.dtype
     event_shape: tuple[int, ...]
+
+    __repr__ = as_call
 
     def unpack(self) -> Tensor:
         """As :meth:`Packed.unpack`."""

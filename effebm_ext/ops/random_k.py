@@ -13,6 +13,7 @@ from effebm_ext.ops.compressor import COMPRESS, NO_KEY, CompressorArguments, Key
 from effebm_ext.ops.entries import KeepsEntries
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
+from effebm_ext.shown import as_call
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -51,6 +52,8 @@ class RandomK(KeepsEntries):
         if not isinstance(unbiased, bool):
             raise TypeError(f"unbiased: expected a bool, got {type(unbiased).__name__}")
         object.__setattr__(self, "unbiased", unbiased)
+
+    __repr__ = as_call
 
     @classmethod
     def parse(cls, text: str) -> RandomK:

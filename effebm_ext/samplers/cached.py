@@ -11,6 +11,7 @@ from torch import Tensor
 
 from effebm_ext.ops.packing import Packed
 from effebm_ext.samplers.state import LangevinState
+from effebm_ext.shown import as_call
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,6 +31,8 @@ class CachedState(LangevinState):
 
     energy: Tensor = dataclasses.field(kw_only=True)
     drift: CachedDrift = dataclasses.field(kw_only=True)
+
+    __repr__ = as_call
 
     def mapped(self, function: Callable[[Tensor], Tensor]) -> Self:
         """Does what :meth:`LangevinState.mapped` does, for the drift too."""

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, frozen
+from effebm_ext.calls import WithoutGraph
+from effebm_ext.energies import frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip, as_bounds
 from effebm_ext.ops.checks import check_shrinks
@@ -23,7 +24,6 @@ from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
 from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
 from effebm_ext.samplers.step_size import StepSize, as_step_size
-from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 from effebm_ext.samplers.trajectory import PackedTrajectory, check_packable
 from effebm_ext.scalars import as_float, as_int
 
@@ -144,15 +144,11 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.captured = CapturedSteps() if cuda_graph else None
         self._divergence = Divergence(on_divergence, _ADVICE)
         self._without_graph = WithoutGraph()
-        self._warned_of_coupling = False
 
     def init(
         self, x0: Tensor, *, rng: Rng = None, energy_kwargs: Mapping[str, Any] | None = None
     ) -> LangevinState:
         """Returns a state as :meth:`Sampler.init` does; the residual starts at zero."""
-        if not self._warned_of_coupling:
-            function = self.score if self.energy is None else self.energy
-            self._warned_of_coupling = warn_if_chains_are_coupled(function)
         return initial_state(
             x0,
             rng,
@@ -230,7 +226,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             packed = PackedTrajectory(
                 state.x.clone(), state.key, self.bounds, self.stochastic_rounding, thin
             )
-            with frozen(self.energy):
+            with frozen(self._function):
                 info = self._record_(state, n_steps, thin, packed)
             return Run(state.x, packed, info)
         kept = state.x.new_empty(n_steps // thin, *state.x.shape)

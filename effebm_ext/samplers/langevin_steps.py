@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from effebm_ext.energies import WithoutGraph, frozen, like_state, per_chain
+from effebm_ext.calls import WithoutGraph
+from effebm_ext.energies import frozen, like_state, per_chain
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import compute_dtype, increment_version
@@ -57,7 +58,7 @@ class LangevinSteps:
     ) -> StepInfo:
         """Calls ``move`` with a sampler and a state for every group of chains, and with the rows
         of the group; joins what it returns."""
-        with frozen(self.energy):
+        with frozen(self._function):
             return self._by_groups(state, n_steps, move)
 
     def _by_groups(
@@ -92,6 +93,11 @@ class LangevinSteps:
         sampler.step_size = part_of_step_size(self.step_size, rows, n_chains)
         sampler._divergence = report
         return sampler
+
+    @property
+    def _function(self) -> Energy | None:
+        """The energy or the score."""
+        return self.score if self.energy is None else self.energy
 
     def _watch(self, state: LangevinState) -> Watch:
         return Watch(self._divergence, "score" if self.energy is None else "energy", state)

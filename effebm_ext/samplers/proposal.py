@@ -29,8 +29,8 @@ from effebm_ext.samplers.langevin import Langevin
 from effebm_ext.samplers.langevin_steps import Energy
 from effebm_ext.samplers.state import LangevinState
 from effebm_ext.samplers.step_size import StepSize
-from effebm_ext.samplers.train_mode import warn_if_chains_are_coupled
 from effebm_ext.scalars import as_positive
+from effebm_ext.shown import as_call
 
 # Added to the step where a drift is found outside of the steps, so that a random compressor draws
 # numbers for it that no proposal has seen.
@@ -124,7 +124,8 @@ class LangevinProposal:
             energy, compile=compile, dtype=gradient_dtype, exact_energies=True
         )
         self._keeping_dtype = keeping_dtype(compressor)
-        self._warned_of_coupling = False
+
+    __repr__ = as_call
 
     @classmethod
     def of(cls, sampler: Langevin) -> LangevinProposal:
@@ -166,8 +167,6 @@ class LangevinProposal:
                 "x0: expected float32 or float64, as the rounding of shorter numbers is no part of "
                 f"a step's density, got {x0.dtype}"
             )
-        if not self._warned_of_coupling:
-            self._warned_of_coupling = warn_if_chains_are_coupled(self.energy)
         state = initial_state(x0, rng, energy_kwargs)
         energy, drift = self._cache(state)
         return CachedState(**vars(state), energy=energy, drift=drift)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from effebm_ext.limits import Clamp
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.divergence import OnDivergence
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
 from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.scalars import as_int
+from effebm_ext.shown import as_call
 
 State = TypeVar("State", bound=LangevinState)
 
@@ -34,14 +33,7 @@ class Sampler(ABC, Generic[State]):
     step_size: StepSize
     on_divergence: OnDivergence = "keep"
 
-    def __repr__(self) -> str:
-        """Returns the call that makes the sampler, without arguments that have their defaults."""
-        shown = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
-            value = getattr(self, name, parameter.default)
-            if isinstance(value, Tensor) or value != parameter.default:
-                shown.append(f"{name}={_short(value)}")
-        return f"{type(self).__name__}({', '.join(shown)})"
+    __repr__ = as_call
 
     @abstractmethod
     def init(
@@ -131,13 +123,3 @@ def checked_thin(thin: int, n_steps: int) -> int:
     if not 1 <= thin <= max(1, n_steps):
         raise ValueError(f"thin: expected 1 <= thin <= {n_steps}, got {thin}")
     return thin
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"tensor of shape {tuple(value.shape)}"
-    if isinstance(value, Clamp):
-        return repr((value.lower, value.upper))
-    if isinstance(value, nn.Module):
-        return type(value).__name__
-    return getattr(value, "__name__", None) or repr(value)

@@ -12,6 +12,7 @@ from torch import Tensor
 from effebm_ext.ops.checks import row_size
 from effebm_ext.rng import Key
 from effebm_ext.samplers.trajectory import PackedTrajectory
+from effebm_ext.shown import as_call
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,6 +44,8 @@ class LangevinState:
     step: int = 0
     energy_kwargs: dict[str, Any] = dataclasses.field(default_factory=dict)
     start: Tensor | None = None
+
+    __repr__ = as_call
 
     def clone(self) -> Self:
         """Returns a copy that shares only the energy_kwargs that all chains share."""

@@ -14,6 +14,7 @@ from effebm_ext.ops.packing import Packed
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import step_along
 from effebm_ext.rng import Key
+from effebm_ext.shown import as_call
 
 T = TypeVar("T")
 
@@ -41,6 +42,8 @@ class PackedTrajectory:
     drifts: list[Packed] = dataclasses.field(default_factory=list)
     step_sizes: list[float | Tensor] = dataclasses.field(default_factory=list)
     noise_stds: list[float | Tensor | None] = dataclasses.field(default_factory=list)
+
+    __repr__ = as_call
 
     def append(
         self, drift: Packed, step_size: float | Tensor, noise_std: float | Tensor | None

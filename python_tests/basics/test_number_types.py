@@ -77,9 +77,9 @@ def test_block_offsets_may_be_any_sequence(listed):
 def test_what_is_kept_is_a_number_of_python():
     key = eff.Key(np.int64(5), np.uint64(7), torch.tensor(3)).at(np.int8(100))
     assert repr(key) == "Key(seed=5, offset=107, first_chain=3)"
-    assert repr(eff.BlockSign(np.prod([8, 8]))) == "BlockSign(64)"
-    assert repr(eff.TopK(np.int64(2))) == "TopK(k=2, ratio=None)"
-    assert repr(eff.TopK(ratio=np.float32(0.25))) == "TopK(k=None, ratio=0.25)"
+    assert repr(eff.BlockSign(np.prod([8, 8]))) == "BlockSign(block_size=64)"
+    assert repr(eff.TopK(np.int64(2))) == "TopK(k=2)"
+    assert repr(eff.TopK(ratio=np.float32(0.25))) == "TopK(ratio=0.25)"
     assert repr(eff.ClipValue(np.float32(0.5))) == "ClipValue(limit=0.5)"
     assert repr(eff.Reflect(np.array(-1.0), torch.tensor(2))) == "Reflect(lower=-1.0, upper=2.0)"
 

@@ -274,7 +274,7 @@ def test_data_get_no_gradient_and_are_left_alone(name):
         (lambda x: losses.dsm(Mixture().score, x, 0.0), "sigma: expected a finite number > 0, got"),
         (lambda x: losses.fd_dsm(Mixture(), x, 0.1, base_sigma=-0.1), "base_sigma: .* got -0.1"),
         (lambda x: losses.fd_ssm(lambda x: x, x), r"energy: expected one value per row"),
-        (lambda x: losses.fd_ssm(lambda x: x.sum(), x), "network: expected a value for each of"),
+        (lambda x: losses.fd_ssm(lambda x: x.sum(), x), "energy: expected a value for each of"),
         (lambda x: losses.fd_ssm_vr(Mixture(), x), r"score: expected the shape of x, \(40, 5\)"),
     ],
 )

@@ -16,11 +16,10 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.weighted import WeightedWalkers
-from effebm_ext.objectives import Contrastive
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.trainer import make_trainer
-from effebm_ext.training import NonFiniteError, Trainer
+from effebm_ext.training import NonFiniteError
 
 KEY = eff.Key(4)
 POINTS = Dataset("points", normal(50, 2), False)
@@ -229,33 +228,3 @@ def test_walkers_of_nan_are_told_of_or_end_the_run():
     sampler = eff.Langevin(Walled(0.0), step_size=0.1, on_divergence="raise")
     with pytest.raises(ValueError, match=r"sampler: expected on_divergence='keep', .*'raise'"):
         WeightedWalkers(sampler, torch.zeros(2, 2), torch.zeros(2))
-
-
-@pytest.mark.parametrize(
-    "wrap", [torch.nn.DataParallel, lambda m: torch.compile(m, backend="eager")]
-)
-def test_a_wrapped_energy_is_saved_as_what_it_wraps(wrap):
-    def trainer(energy):
-        sampler = eff.Langevin(energy, step_size=0.1)
-        return Trainer(
-            energy,
-            torch.optim.SGD(energy.parameters(), lr=0.1),
-            Contrastive(energy, PersistentChains(sampler, normal(4, 2), rng=KEY), langevin_steps=1),
-            POINTS.x,
-            batch_size=4,
-            generator=torch.Generator().manual_seed(0),
-        )
-
-    torch.manual_seed(0)
-    net = torch.nn.Linear(2, 1)
-    wrapped, plain = trainer(wrap(net)), trainer(torch.nn.Linear(2, 1))
-    wrapped.iteration()
-    saved = wrapped.state_dict()
-    assert set(saved["energy"]) == {"weight", "bias"}
-    plain.load_state_dict(saved)
-    assert torch.equal(plain.energy.weight, net.weight)
-    wrapped.load_state_dict(plain.state_dict())
-    with_prefix = {**saved, "energy": wrapped.energy.state_dict()}  # as saved before
-    assert set(with_prefix["energy"]) != {"weight", "bias"}
-    wrapped.load_state_dict(with_prefix)
-    assert plain.iteration() == wrapped.iteration()

@@ -3,7 +3,6 @@
 import math
 import warnings
 
-import numpy as np
 import pytest
 import torch
 from helpers import assert_same_bits, normal
@@ -140,9 +139,13 @@ def test_an_energy_may_use_autograd_for_itself():
         (lambda x: x[:, :1], ValueError, r"score: expected the shape of x, \(4, 6\), got \(4, 1\)"),
         (lambda x: x.T, ValueError, r"score: expected the shape of x, \(4, 6\), got \(6, 4\)"),
         (lambda x: x.sum(1), ValueError, r"score: expected the shape of x, .* got \(4,\)"),
-        (lambda x: None, TypeError, "score: expected a tensor of floating-point .* got NoneType"),
-        (lambda x: (x,), TypeError, "score: expected a tensor of floating-point .* got tuple"),
-        (lambda x: x.int(), TypeError, r"score: expected a tensor .* got torch\.int32"),
+        (lambda x: None, TypeError, "score: expected a floating-point tensor, got NoneType"),
+        (lambda x: (x,), TypeError, "score: expected a floating-point tensor, got tuple"),
+        (
+            lambda x: x.int(),
+            TypeError,
+            r"score: expected a floating-point tensor, got torch\.int32",
+        ),
     ],
 )
 def test_scores_of_another_shape_or_kind_are_refused(score, error, message):
@@ -159,49 +162,13 @@ def test_an_energy_that_is_no_tensor_is_refused(value):
         with pytest.raises(TypeError) as caught:
             sampler.sample(START, 1)
         kind = type(value).__name__
-        assert str(caught.value) == f"energy: expected a tensor of one value per chain, got {kind}"
+        assert str(caught.value) == f"energy: expected a floating-point tensor, got {kind}"
 
 
 def test_labels_out_of_range_are_refused_by_name():
     sampler = eff.Langevin(lambda x, y: class_energy(x[:, :3], y), step_size=0.1)
     with pytest.raises(RuntimeError, match=r"y: expected labels 0 to 2, got .* is -1, .* 7"):
         sampler.sample(START, 1, energy_kwargs={"y": torch.tensor([0, 7, -1, 1])})
-
-
-# Modules that couple chains
-
-
-def modules():
-    linear = torch.nn.Linear(6, 6)
-    return {
-        "norm": torch.nn.Sequential(linear, torch.nn.BatchNorm1d(6), torch.nn.Linear(6, 1)),
-        "dropout": torch.nn.Sequential(linear, torch.nn.Dropout(0.5), torch.nn.Linear(6, 1)),
-        "no drops": torch.nn.Sequential(linear, torch.nn.Dropout(0.0), torch.nn.Linear(6, 1)),
-        "rows": torch.nn.Sequential(linear, torch.nn.LayerNorm(6), torch.nn.Linear(6, 1)),
-    }
-
-
-@pytest.mark.parametrize("name", modules())
-@pytest.mark.parametrize("kind", [eff.Langevin, eff.MALA])
-def test_batch_statistics_and_dropout_in_training_are_warned_of_once(name, kind):
-    module = modules()[name]
-    sampler = kind(module, step_size=0.01)
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always")
-        sampler.sample(START, 1)
-        sampler.sample(START, 1)
-        kind(module.eval(), step_size=0.01).sample(START, 1)
-    expected = {"norm": "1 (BatchNorm1d)", "dropout": "1 (Dropout)"}.get(name)
-    assert len(seen) == (expected is not None)
-    for warning in seen:
-        assert f"Sequential is in training mode with {expected}" in str(warning.message)
-        assert warning.filename == __file__
-
-
-def test_scores_and_norms_without_running_statistics_are_warned_of_too():
-    norm = torch.nn.BatchNorm1d(6, track_running_stats=False).eval()
-    with pytest.warns(RuntimeWarning, match="BatchNorm1d is in training mode with itself"):
-        eff.Langevin(score=norm, step_size=0.1).init(START)
 
 
 # Rounding
@@ -270,25 +237,3 @@ def test_the_wider_dtype_that_the_warning_asks_for_is_right():
     found = ais(lambda x: offset(1e8, torch.float64)(x.double())).forward
     log_z = 1.5 * math.log(2 * math.pi) - 1e8
     assert found.value == pytest.approx(log_z, abs=5 * found.error + 1e-6)
-
-
-# How samplers print
-
-
-def test_samplers_print_as_they_were_made():
-    net = MLPEnergy((6,), width=8, depth=1)
-    sampler = eff.Langevin(
-        net, step_size=0.1, compressor=eff.TopK(2), error_feedback=True, bounds=(-1, 1)
-    )
-    assert repr(sampler) == (
-        f"Langevin(energy=MLPEnergy, step_size=0.1, compressor={eff.TopK(2)!r}, "
-        "error_feedback=True, bounds=(-1.0, 1.0))"
-    )
-    assert repr(eff.Langevin(score=torch.neg, step_size=torch.full((3,), 0.1))) == (
-        "Langevin(score=neg, step_size=tensor of shape (3,))"
-    )
-    clip = eff.ClipNorm(2.0)
-    mala = eff.MALA(energy, step_size=np.float32(0.5), clip=clip, on_divergence="raise")
-    assert repr(mala) == (
-        f"MALA(energy=energy, step_size=0.5, clip={eff.ClipNorm(2.0)!r}, on_divergence='raise')"
-    )
