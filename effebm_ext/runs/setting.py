@@ -16,6 +16,7 @@ from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
+from effebm_ext.rows import Rows
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
@@ -37,7 +38,7 @@ class Setting:
 
     config: CommonOptions
     energy: nn.Module
-    data: Tensor
+    data: Rows
     labels: Tensor | None
     generator: torch.Generator
     step_size: float | Callable[[int], float]
@@ -138,7 +139,7 @@ def on_divergence(config: CommonOptions) -> OnDivergence:
     return cast(OnDivergence, config.on_divergence)
 
 
-def gaussian_of(config: CommonOptions, data: Tensor) -> tuple[float, float]:
+def gaussian_of(config: CommonOptions, data: Rows) -> tuple[float, float]:
     """Returns mean and standard deviation of all elements of the data with their noise."""
     assert config.data_noise is not None  # the options are resolved
     return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)

@@ -14,7 +14,7 @@ import imports  # noqa: E402
 # Every room of the library imports from rooms before it only.
 ORDER = [
     *["_C", "source_digest", "extension", "scalars", "warn", "transforms", "reference", "rng"],
-    *["limits", "log_weights", "energies", "gradients", "batches", "networks"],
+    *["limits", "log_weights", "energies", "gradients", "rows", "batches", "networks"],
     *["ops", "samplers", "chains", "losses", "objectives", "evaluation", "training"],
     *["__init__", "runs", "__main__"],
 ]
