@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from effebm_ext.batches import RowsByClass
 from effebm_ext.energies import NonFiniteError
 from effebm_ext.objectives import Chains, Objective
+from effebm_ext.rows import Rows
 from effebm_ext.samplers import LangevinState
 from effebm_ext.shown import as_call
 
@@ -29,7 +30,8 @@ class Trainer:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
         optimizer: any torch optimiser of the energy's parameters.
         objective: what is minimised, with its chains (:mod:`effebm_ext.objectives`).
-        data: ``(n, *event)``, on the device of the energy.
+        data: ``(n, *event)``, on the device of the energy: a tensor, or rows that become float32
+            where they are taken (:class:`effebm_ext.rows.StoredRows`).
         batch_size: rows of data per iteration, drawn with replacement.
         data_noise: standard deviation of Gaussian noise added to the data.
         max_grad_norm: larger gradients of the parameters are scaled down to this norm.
@@ -52,7 +54,7 @@ class Trainer:
         energy: nn.Module,
         optimizer: torch.optim.Optimizer,
         objective: Objective,
-        data: Tensor,
+        data: Rows,
         *,
         batch_size: int,
         data_noise: float = 0.0,
@@ -92,7 +94,7 @@ class Trainer:
         """The state of the chains, or a state without chains if the objective has none."""
         if self.chains is not None:
             return self.chains.state
-        return LangevinState.without_chains(self.data, labelled=self.labels is not None)
+        return LangevinState.without_chains(self.data[:0], labelled=self.labels is not None)
 
     def iteration(self) -> dict[str, float]:
         """Makes one iteration and returns its metrics: the loss, the norm of its gradient, and the

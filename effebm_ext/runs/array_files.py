@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from effebm_ext.rows import Rows, pieces, pixels
+from effebm_ext.runs.files import MOVED
+
+_MAPPED = 2**28  # bytes of a file
 
 
 class Arrays(NamedTuple):
     """The content of a file.
 
     Attributes:
-        x: float32 ``(n, *event)``.
+        rows: float32 ``(n, *event)``.
         labels: int64 ``(n,)`` or None.
-        changes: what was changed in x, in words.
+        changes: what was changed in the rows, in words.
     """
 
-    x: Tensor
+    rows: Rows
     labels: Tensor | None
     changes: tuple[str, ...]
 
@@ -30,7 +35,8 @@ def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
 
     Arrays of pixels become images as networks take them: values of type uint8 are scaled from 0 to
     255 to [-1, 1], unless all are 0 or 1; images get an axis of channels, or have it moved to the
-    first place (:func:`with_channels_first`).
+    first place (:func:`with_channels_first`). They stay uint8 until rows are taken. A .npy file of
+    256 MiB and more is mapped into memory, and so must not change as long as its rows are used.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -39,13 +45,15 @@ def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
     """
     arrays = _load(path)
     array = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
-    x, changes = _values(path, array), []
-    if array.dtype == np.uint8 and array.max() > 1:
-        x = x / 127.5 - 1
+    values, changes = _values(path, array), []
+    is_pixels = values.dtype == torch.uint8
+    is_scaled = is_pixels and bool(values.max() > 1)
+    if is_scaled:
         changes.append("scaled from 0 to 255")
-    x, turned = with_channels_first(x, is_pixels=array.dtype == np.uint8)
-    y = _labels(path, arrays.get("y"), len(x)) if labels else None
-    return Arrays(x, y, (*changes, *turned))
+    values, turned = with_channels_first(values, is_pixels=is_pixels)
+    y = _labels(path, arrays.get("y"), len(values)) if labels else None
+    rows = pixels(values, scaled=is_scaled) if is_pixels else values
+    return Arrays(rows, y, (*changes, *turned))
 
 
 def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str]]:
@@ -65,9 +73,11 @@ def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
-        raise FileNotFoundError(f"data: no such file: {path}")
+        raise FileNotFoundError(f"data: no such file: {path}{MOVED}")
+    # Writes would go to a copy, but nothing writes: PyTorch warns of arrays that are read-only.
+    mode: Literal["c"] | None = "c" if path.stat().st_size >= _MAPPED else None
     try:
-        content = np.load(path, allow_pickle=False)
+        content = np.load(path, mmap_mode=mode, allow_pickle=False)
         arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # numpy's readers raise a dozen kinds
         raise ValueError(f"data: {path} is not a readable {path.suffix} file: {error}") from error
@@ -84,9 +94,11 @@ def _values(path: Path, array: np.ndarray) -> Tensor:
         raise ValueError(
             f"data: expected an array (n, *event) with n >= 1 in {path}, got shape {array.shape}"
         )
+    if array.dtype == np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(array))
     with np.errstate(over="ignore"):
         x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
-    bad = int((~torch.isfinite(x)).sum())
+    bad = sum(int((~torch.isfinite(piece)).sum()) for piece in pieces(x))
     if bad:
         raise ValueError(
             f"data: expected finite values in {path}, got {bad} that are not, as float32"

@@ -25,10 +25,10 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
 
 from effebm_ext.runs.bars import TrainingBars
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import SMALL_IMAGES, load
+from effebm_ext.runs.data import SMALL_IMAGES
 from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.summary import summary
-from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.runs.trainer import make_dataset, make_trainer
 
 _DEFAULTS = TrainConfig()
 NOT_LEARNED = 3  # the exit status of a run that ended and learned nothing; errors have 2
@@ -61,11 +61,11 @@ def cli(context: click.Context) -> None:
 @cli.command(epilog=_EXAMPLES)
 @cli_options.recipe
 @cli_options.config_options
-@cloup.option("--out", type=click.Path(path_type=Path), metavar="RUN",
+@cloup.option("--out", type=cli_options.PATH, metavar="RUN",
               group=cli_options.run_group, help="Write the run into this folder.")  # fmt: skip
 @cloup.option("--overwrite", is_flag=True, group=cli_options.run_group,
               help="Replace a run that is already there.")  # fmt: skip
-@cloup.option("--resume", type=click.Path(path_type=Path), metavar="RUN",
+@cloup.option("--resume", type=cli_options.PATH, metavar="RUN",
               group=cli_options.run_group,
               help="Go on with an interrupted run, by its own configuration.")  # fmt: skip
 @cli_options.config_file
@@ -100,7 +100,7 @@ def train(
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
     else:
         config = cli_options.configuration(context, options)
-    dataset = load(config.data, seed=config.seed, labels=config.conditional)
+    dataset = make_dataset(config)
     config = config.resolved(dataset.kind)
     trainer = make_trainer(config, dataset)
     if out is not None:

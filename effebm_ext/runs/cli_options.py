@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,18 @@ _DECLARED = {"integer": int, "integer range": int, "float": float, "boolean": bo
 # What a context knows the configuration file, its values and those of the recipe by:
 _FILE, _FILE_VALUES, _RECIPE_VALUES = "effebm_ext.config", "effebm_ext.file", "effebm_ext.recipe"
 
+
+class _Path(click.Path):
+    """A path; a leading ``~`` is the home folder, also where the shell leaves it in quotes."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        return super().convert(os.path.expanduser(value), parameter, context)
+
+
+PATH = _Path()
 speed_group, run_group = _GROUPS["Speed"], _GROUPS["Run"]
 
 
@@ -64,7 +77,7 @@ def _config_option(name: str, group: cloup.OptionGroup) -> Callable[[Command], C
 def config_file(command: Command) -> Command:
     """Gives a command the option ``--config``, whose file sets other options."""
     return cloup.option(
-        "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False,
+        "--config", type=PATH, is_eager=True, expose_value=False,
         callback=_read_config, metavar="FILE", group=run_group,
         help="Take options by their names from a TOML file, or from the config.json of a run to "
         "repeat it; flags on the command line win over the file.",

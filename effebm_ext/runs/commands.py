@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import textwrap
 from pathlib import Path
@@ -13,22 +14,22 @@ import numpy as np
 
 from effebm_ext.runs import plotting
 from effebm_ext.runs.bars import calls_bar, evaluation_bar
-from effebm_ext.runs.cli_options import threads
+from effebm_ext.runs.cli_options import PATH, threads
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
 from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.report import evaluate as evaluate_energy
+from effebm_ext.runs.trainer import make_dataset
 from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64
 
 
 @cloup.command()
-@cloup.argument("run", type=click.Path(path_type=Path),
+@cloup.argument("run", type=PATH,
                 help="Draw from the run in this folder, or from this checkpoint.")  # fmt: skip
-@cloup.option("--out", type=click.Path(path_type=Path), required=True,
+@cloup.option("--out", type=PATH, required=True,
               help="Write the samples as a .png picture or a .npy array (n, *event).")  # fmt: skip
 @cloup.option("--n", type=click.IntRange(min=1),
               help="Draw this many samples. [default: 64, at 0 steps at most all]")  # fmt: skip
@@ -95,8 +96,10 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 
 
 @cloup.command()
-@cloup.argument("run", type=click.Path(path_type=Path),
+@cloup.argument("run", type=PATH,
                 help="Evaluate the run in this folder.")  # fmt: skip
+@cloup.option("--data", metavar="SOURCE",
+              help="Take the data of the run from here, where they have moved to.")  # fmt: skip
 @cloup.option(
     "--ais-steps",
     type=click.IntRange(min=1),
@@ -111,15 +114,25 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
     "--seed", default=0, show_default=True, help="Draw the chains and the noise from this seed."
 )
 @threads()
-def evaluate(run: Path, ais_steps: int | None, ais_chains: int, ood: str | None, seed: int) -> None:
+def evaluate(
+    run: Path,
+    data: str | None,
+    ais_steps: int | None,
+    ais_chains: int,
+    ood: str | None,
+    seed: int,
+) -> None:
     """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
     model, folder = load_model(run), RunFolder(run, resume=True)
     if not os.access(run, os.W_OK):
         raise PermissionError(f"run: {run} cannot be written to, and evaluation.json belongs there")
-    config = model.config
-    dataset = load(config.data, seed=config.seed, labels=config.conditional)
+    config = model.config if data is None else dataclasses.replace(model.config, data=data)
+    dataset = make_dataset(config)
     if dataset.digest() != model.digest:
-        raise ValueError(f"data: {config.data} has changed since the run began")
+        fault = (
+            "has changed since the run began" if data is None else "holds other data than the run"
+        )
+        raise ValueError(f"data: {config.data} {fault}")
     n_steps = ais_steps or config.ais_steps or TrainConfig.ais_steps
     with evaluation_bar(model.energy, n_steps):
         evaluation = evaluate_energy(

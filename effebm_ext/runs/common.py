@@ -11,6 +11,8 @@ from effebm_ext.runs.chain_options import ChainOptions
 from effebm_ext.runs.data import TOYS
 from effebm_ext.runs.energy import OWN_FORM, check_energy
 from effebm_ext.runs.fields import option
+from effebm_ext.runs.image_folder import BACKGROUNDS
+from effebm_ext.runs.resizing import parse_size
 
 # Each schedule gives the remaining share of the learning rate when a share `done` of all iterations
 # is done.
@@ -41,6 +43,19 @@ class CommonOptions(ChainOptions):
         "images:FOLDER.",
         group="Data",
         metavar="SOURCE",
+    )
+    resize: str | None = option(
+        None,
+        "Cut the images of images:FOLDER to their middle and resize them to this height and width. "
+        "[default: they must have one size]",
+        group="Data",
+        metavar="[H|HxW]",
+    )
+    background: str = option(
+        "white",
+        "Let transparent pixels of images:FOLDER show this colour.",
+        group="Data",
+        names=BACKGROUNDS,
     )
     holdout: float = option(
         0.1, "Keep this share of the data from training, to evaluate on.", group="Data",
@@ -164,6 +179,8 @@ class CommonOptions(ChainOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.resize is not None:
+            parse_size(self.resize)
         check_energy(self.energy, self.width, self.depth)
         if self.evaluate_every and not self.ais_steps:
             raise ValueError(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES
+from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES, absolute
 from effebm_ext.runs.methods import METHODS, Method
 from effebm_ext.runs.options import parse_compressor
 
@@ -118,7 +118,8 @@ class TrainConfig(CommonOptions):
         return METHODS[self.objective]
 
     def resolved(self, kind: str) -> TrainConfig:
-        """Returns the configuration with a value for every option that a run chooses.
+        """Returns the configuration with a value for every option that a run chooses, and with an
+        absolute path of the data, so that the run can be used from every folder.
 
         Data of about unit scale get data noise of 0.3 if they are images, as the noise can be taken
         off images again, and 0 otherwise. The step size is 0.005 for points, 0.02 for small images
@@ -156,7 +157,7 @@ class TrainConfig(CommonOptions):
         if self.verbatim:
             chosen |= _VERBATIM
         missing = {name: value for name, value in chosen.items() if getattr(self, name) is None}
-        return dataclasses.replace(self, **missing) if missing else self
+        return dataclasses.replace(self, data=absolute(self.data), **missing)
 
     def step_sizes(self) -> float | Callable[[int], float]:
         """Returns the chains' step size for a sampler: a number, or a function of the step."""

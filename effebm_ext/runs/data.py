@@ -1,12 +1,13 @@
-"""Data sets as one float32 tensor ``(n, *event)``, with labels if they have any."""
+"""Data sets of float32 rows ``(n, *event)``, with labels if they have any."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
-import math
+import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ import torch
 from torch import Tensor
 
 from effebm_ext.rng import generator_for
+from effebm_ext.rows import Rows, StoredRows, pieces, pixels
 from effebm_ext.runs import image_files
 from effebm_ext.runs.array_files import read_arrays
+from effebm_ext.runs.image_folder import BACKGROUNDS
+from effebm_ext.runs.resizing import parse_size
+from effebm_ext.runs.toys import TOYS
 from effebm_ext.scalars import as_float, as_int
 
 POINTS, SMALL_IMAGES, IMAGES = KINDS = ("points", "small images", "images")
@@ -36,7 +41,8 @@ class Dataset:
 
     Attributes:
         name: the name of the data.
-        x: float32 ``(n, *event)``.
+        rows: float32 ``(n, *event)``: a tensor, or rows that are kept as they are stored and become
+            float32 where they are taken, ``rows[:100]``.
         is_image: whether an event is ``(channels, height, width)``.
         labels: int64 ``(n,)`` or None.
         n_classes: by default there is one class for each different label, and the labels are 0 to
@@ -49,7 +55,7 @@ class Dataset:
     """
 
     name: str
-    x: Tensor
+    rows: Rows
     is_image: bool
     labels: Tensor | None = None
     n_classes: int | None = None
@@ -58,9 +64,9 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.labels is None:
             return
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.x.shape[:1]:
+        if self.labels.dtype != torch.int64 or self.labels.shape != self.rows.shape[:1]:
             raise ValueError(
-                f"labels: expected int64 of shape ({len(self.x)},), got {self.labels.dtype} of "
+                f"labels: expected int64 of shape ({len(self.rows)},), got {self.labels.dtype} of "
                 f"shape {tuple(self.labels.shape)}"
             )
         classes = self.labels.unique()
@@ -78,6 +84,12 @@ class Dataset:
             )
 
     @property
+    def x(self) -> Tensor:
+        """All rows as one tensor, float32 ``(n, *event)``. It is a copy if they are stored in
+        another form."""
+        return self.rows[:]
+
+    @property
     def kind(self) -> str:
         """The kind of the data, by which a run chooses options; see :func:`kind_of`."""
         return kind_of(self.event_shape, is_image=self.is_image)
@@ -85,13 +97,19 @@ class Dataset:
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one sample."""
-        return tuple(self.x.shape[1:])
+        return tuple(self.rows.shape[1:])
 
     def digest(self) -> str:
         """Returns the SHA-256 of all values and labels, which identifies the data of a run."""
-        digest = hashlib.sha256(self.x.contiguous().numpy().tobytes())
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        digest = hashlib.sha256()
+        for piece in pieces(self.rows):
+            digest.update(piece.flatten().numpy().data)
         if self.labels is not None:
-            digest.update(self.labels.contiguous().numpy().tobytes())
+            digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
     def split(self, holdout: float, *, seed: int) -> tuple[Dataset, Dataset]:
@@ -106,13 +124,14 @@ class Dataset:
         holdout, seed = as_float(holdout, "holdout"), as_int(seed, "seed")
         if not 0 <= holdout < 1:
             raise ValueError(f"holdout: expected 0 <= holdout < 1, got {holdout}")
-        rows = torch.randperm(len(self.x), generator=generator_for("holdout", seed))
-        kept = int(holdout * len(self.x))
+        rows = torch.randperm(len(self.rows), generator=generator_for("holdout", seed))
+        kept = int(holdout * len(self.rows))
         return self._take(rows[kept:]), self._take(rows[:kept])
 
     def _take(self, rows: Tensor) -> Dataset:
         labels = None if self.labels is None else self.labels[rows]
-        return dataclasses.replace(self, x=self.x[rows], labels=labels)
+        stored = StoredRows(self.rows) if isinstance(self.rows, Tensor) else self.rows
+        return dataclasses.replace(self, rows=stored.select(rows), labels=labels)
 
 
 def digits() -> Dataset:
@@ -124,45 +143,17 @@ def digits() -> Dataset:
     return Dataset("digits", x, is_image=True, labels=torch.from_numpy(bunch.target).long())
 
 
-Points = tuple[np.ndarray, np.ndarray]  # (n, 2), and the mode of each as its label (n,)
-
-
-def eight_gaussians(n: int, rng: np.random.Generator) -> Points:
-    """Draws from eight Gaussians of standard deviation 0.1 on a circle of radius 1.5."""
-    mode = rng.integers(0, 8, n)
-    angle = mode * (math.pi / 4)
-    centres = 1.5 * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    return centres + 0.1 * rng.standard_normal((n, 2)), mode
-
-
-def two_moons(n: int, rng: np.random.Generator) -> Points:
-    """Draws from two interleaved half circles with Gaussian noise of 0.1; the upper one has label
-    1."""
-    upper = rng.integers(0, 2, n).astype(bool)
-    angle = math.pi * rng.random(n)
-    x = np.where(upper, np.cos(angle), 1.0 - np.cos(angle)) - 0.5
-    y = np.where(upper, np.sin(angle), 0.5 - np.sin(angle)) - 0.25
-    return np.stack([x, y], axis=1) + 0.1 * rng.standard_normal((n, 2)), upper
-
-
-def rings(n: int, rng: np.random.Generator) -> Points:
-    """Draws from two concentric circles of radius 0.75 and 1.5 with radial noise of 0.08; the outer
-    one has label 1."""
-    inner = rng.random(n) < 0.5
-    radius = np.where(inner, 0.75, 1.5) + 0.08 * rng.standard_normal(n)
-    angle = 2 * math.pi * rng.random(n)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1), ~inner
-
-
-TOYS: dict[str, Callable[[int, np.random.Generator], Points]] = {
-    "eight-gaussians": eight_gaussians,
-    "two-moons": two_moons,
-    "rings": rings,
-}
 _TOY_SAMPLES = 10_000
 
 
-def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
+def load(
+    source: str,
+    *,
+    seed: int = 0,
+    labels: bool = False,
+    resize: str | None = None,
+    background: str = "white",
+) -> Dataset:
     """Loads a data set by name (``digits``, or one of the toys in ``TOYS``) or from a file.
 
     ``mnist:FOLDER``, ``fashion-mnist:FOLDER``, ``cifar10:FOLDER`` and ``images:FOLDER`` read local
@@ -172,10 +163,12 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
     Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Pixels
     of type uint8 are scaled to [-1, 1], and channels on the last axis are moved to the first
-    (:func:`effebm_ext.runs.array_files.read_arrays`); ``changes`` of the result says so. Other
-    values are used as they are: scale them to a standard deviation of about one.
+    (:func:`effebm_ext.runs.array_files.read_arrays`). Other values are used as they are: scale them
+    to a standard deviation of about one. A large ``.npy`` file is read as its rows are needed, so
+    it must stay as it is.
 
-    Whatever the format, labels are 0 to K - 1 and each of them occurs.
+    ``changes`` of the result says what was changed. Whatever the format, labels are 0 to K - 1 and
+    each of them occurs.
 
     Args:
         source: the name, with a folder where it needs one, or the path of a .npy or .npz file; a
@@ -183,36 +176,45 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
         seed: any integer, for the toy data sets, which are drawn anew.
         labels: read the labels too: in a ``.npz`` file the array named ``y``, integers ``(n,)``;
             for images the sub-folders that they lie in. Digits and toys always have labels.
+        resize: for ``images:FOLDER``, the height and width that all images are brought to, ``H`` or
+            ``HxW``; None: they must have one size.
+        background: for ``images:FOLDER``, what transparent pixels show, ``white`` or ``black``.
 
     Raises:
         FileNotFoundError: there is no such file, or the folder lacks one.
         TypeError: seed is no integer.
         ValueError: the source is not a known name or a readable file; an array has fewer than two
             axes, no rows, no numbers, or values that are not finite; there are no labels, or not
-            the labels described.
+            the labels described; resize is no size, or is given for other data; background is no
+            such name.
 
     Warns:
         UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, or events
             with several axes are not images.
     """
     seed = as_int(seed, "seed")
+    size = None if resize is None else parse_size(resize)
+    if background not in BACKGROUNDS:
+        raise ValueError(f"background: expected {', '.join(BACKGROUNDS)}, got {background!r}")
+    source = absolute(source)
+    kind, _, folder = source.partition(":")
+    if size is not None and kind != "images":
+        raise ValueError(f"resize: expected none with {source}, as only images:FOLDER is resized")
     if source == "digits":
         return digits()
     if source in TOYS:
         points, modes = TOYS[source](_TOY_SAMPLES, np.random.default_rng(seed % 2**64))
         x = torch.from_numpy(points.astype(np.float32))
         return Dataset(source, x, is_image=False, labels=torch.from_numpy(modes).long())
-    kind, _, folder = source.partition(":")
-    path = Path(source).expanduser()
     if folder and kind in image_files.READERS:
-        pixels, y = image_files.READERS[kind](Path(folder).expanduser(), labels=labels)
-        half = np.iinfo(pixels.dtype).max / 2
-        x = torch.from_numpy(pixels.astype(np.float32) / half - 1.0)
-        dataset = Dataset(kind, x, True, None if y is None else torch.from_numpy(y))
-    elif path.suffix in (".npy", ".npz"):
-        x, classes, changes = read_arrays(path, labels=labels)
-        is_image = x.dim() == 4 and x.shape[1] in (1, 3)
-        dataset = Dataset(path.stem, x, is_image, classes, changes=changes)
+        options = {"size": size, "background": background} if kind == "images" else {}
+        found = image_files.READERS[kind](Path(folder), labels=labels, **options)
+        y = None if found.labels is None else torch.from_numpy(found.labels)
+        dataset = Dataset(kind, _scaled(found.pixels), True, y, changes=found.changes)
+    elif Path(source).suffix in (".npy", ".npz"):
+        rows, y, changes = read_arrays(Path(source), labels=labels)
+        is_image = len(rows.shape) == 4 and rows.shape[1] in (1, 3)
+        dataset = Dataset(Path(source).stem, rows, is_image, y, changes=changes)
     else:
         names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
         raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
@@ -221,8 +223,28 @@ def load(source: str, *, seed: int = 0, labels: bool = False) -> Dataset:
     return dataset
 
 
+def absolute(source: str) -> str:
+    """Returns the source with an absolute path, which means the same in every folder, and with the
+    home folder in the place of ``~``. Other sources stay as they are."""
+    kind, _, folder = source.partition(":")
+    if folder and kind in image_files.READERS:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(folder))}"
+    if source.endswith((".npy", ".npz")):
+        return os.path.abspath(os.path.expanduser(source))
+    return source
+
+
+def _scaled(values: np.ndarray) -> Rows:
+    if values.dtype == np.uint8:
+        return pixels(torch.from_numpy(np.require(values, requirements="W")))
+    x = values.astype(np.float32)
+    x /= np.iinfo(values.dtype).max / 2
+    x -= 1
+    return torch.from_numpy(x)
+
+
 def _doubts(dataset: Dataset) -> Iterator[str]:
-    std = float(dataset.x.std(correction=0))
+    std = float(dataset.rows.std(correction=0))
     if not 0.2 <= std <= 5:
         yield (
             f"expected values of standard deviation about 1, got {std:.3g}: scale them (pixels "

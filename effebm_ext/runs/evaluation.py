@@ -111,7 +111,9 @@ class Evaluation:
         middle = (self.cross_entropy_forward + self.cross_entropy_reverse) / 2
         figure = f"{self.bits_per_dimension(middle):.2f} bits per dimension, lower is better"
         gap = abs(self.gap)
-        if gap > max(_AGREE * self.gap_error, _CLOSE * self.dimensions):
+        if not math.isfinite(self.gap_error):
+            doubt = "one chain gives no error of the estimates"
+        elif gap > max(_AGREE * self.gap_error, _CLOSE * self.dimensions):
             doubt = f"the two estimates differ by {gap:.3g} nats"
         elif self.cautions():
             doubt = "see the caution below"
@@ -129,19 +131,17 @@ class Evaluation:
         lines = [
             self.verdict(),
             f"Cross-entropy of {self.rows()}{model if self.conditional else ''}: "
-            f"{low:.2f} ± {self.cross_entropy_forward_error:.2f} nats by AIS forward, "
-            f"{high:.2f} ± {self.cross_entropy_reverse_error:.2f} reverse "
+            f"{_figure(low, self.cross_entropy_forward_error)} nats by AIS forward, "
+            f"{_figure(high, self.cross_entropy_reverse_error)} reverse "
             f"({bits[0]} and {bits[1]} bits per dimension).",
         ]
         if self.conditional:
-            lines.append(
-                f"Given their labels: {self.cross_entropy_given_label_forward:.2f} ± "
-                f"{self.cross_entropy_given_label_forward_error:.2f} forward, "
-                f"{self.cross_entropy_given_label_reverse:.2f} ± "
-                f"{self.cross_entropy_given_label_reverse_error:.2f} reverse."
+            forward, reverse = (
+                _figure(nats, error) for _, nats, error in self._cross_entropies()[2:]
             )
+            lines.append(f"Given their labels: {forward} forward, {reverse} reverse.")
         lines.append(
-            f"The gap, {self.gap:.2f} ± {self.gap_error:.2f} nats, says how far to trust both; the "
+            f"The gap, {_figure(self.gap, self.gap_error)} nats, says how far to trust both; the "
             f"weights are worth {self.ess_forward:.0f} of {self.ais_chains} and "
             f"{self.ess_reverse:.0f} of {self.ais_chains_reverse} chains."
         )
@@ -153,14 +153,14 @@ class Evaluation:
         rows = [("", f"{'nats':>20}{'nats/dim':>12}{'bits/dim':>12}")]
         for name, nats, error in self._cross_entropies():
             per_dimension = f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
-            rows.append((name, f"{f'{nats:.3f} ± {error:.3f}':>20}{per_dimension}"))
+            rows.append((name, f"{_figure(nats, error, 3):>20}{per_dimension}"))
         mean = ", mean over classes" if self.conditional else ""
         for name, nats, error in (
             (f"gap{mean}", self.gap, self.gap_error),
             (f"log Z, forward{mean}", self.log_z_forward, self.log_z_forward_error),
             (f"log Z, reverse{mean}", self.log_z_reverse, self.log_z_reverse_error),
         ):
-            rows.append((name, f"{f'{nats:.3f} ± {error:.3f}':>20}"))
+            rows.append((name, f"{_figure(nats, error, 3):>20}"))
         for way, worth, chains in (
             ("forward", self.ess_forward, self.ais_chains),
             ("reverse", self.ess_reverse, self.ais_chains_reverse),
@@ -228,3 +228,9 @@ class Evaluation:
 
     def _virial(self) -> str:
         return f"{self.virial:.2f} ± {self.virial_error:.2f}"
+
+
+def _figure(value: float, error: float, digits: int = 2) -> str:
+    """Writes a figure with its standard error, which a single row does not have."""
+    known = f"{error:.{digits}f}" if math.isfinite(error) else "unknown"
+    return f"{value:.{digits}f} ± {known}"

@@ -76,7 +76,7 @@ class Gallery:
         labels = kwargs.get("y")
         return plotting.draw_progress(
             x,
-            self._dataset.x,
+            self._dataset.rows,
             is_image=is_image,
             labels=None if labels is None else labels.cpu(),
             title=f"chains after {trainer.iterations} iterations",

@@ -6,8 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
-from torch import Tensor
-
+from effebm_ext.rows import Rows
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.training import Trainer
 from effebm_ext.warn import warn
@@ -32,7 +31,7 @@ class Health:
         data: the data that the run trains on, ``(n, *event)``.
     """
 
-    def __init__(self, config: TrainConfig, data: Tensor) -> None:
+    def __init__(self, config: TrainConfig, data: Rows) -> None:
         self._config, self._dimensions = config, data[0].numel()
         self._data_std = math.hypot(float(data.std(correction=0)), config.data_noise)
         self._recent: deque[Means] = deque(maxlen=_WINDOW)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from effebm_ext.runs.files import Images, check_folder, listing
+from effebm_ext.runs.resizing import resized
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -38,22 +41,30 @@ _MODES = {
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _BLACK_IS_ZERO = 258, 262, 1  # tags of TIFF
 
 
-def read_images(folder: Path, *, labels: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads every image file in the folder and the folders below, in the order of their paths; all
-    must have one size.
+BACKGROUNDS = ("white", "black")
+
+
+def read_images(
+    folder: Path,
+    *,
+    labels: bool = False,
+    size: tuple[int, int] | None = None,
+    background: str = "white",
+) -> Images:
+    """Reads every image file in the folder and the folders below, in the order of their paths.
 
     Names that begin with a dot are passed over. The result is grey if all images are grey, else
     RGB. The orientation of EXIF is applied. Grey images of 16 bits keep their depth; if there are
     any, grey images of 8 bits are multiplied by 257, which keeps their share of the maximum.
-    Colours of 16 bits keep the high byte. Images with transparent pixels, with several frames, or
-    with numbers of unknown range (32 bits or floating point) are refused.
+    Colours of 16 bits keep the high byte. Transparent pixels show the background. Images with
+    several frames, or with numbers of unknown range (32 bits or floating point) are refused.
 
     Args:
         folder: where to look; links to other folders are followed.
         labels: number the sub-folders, in the order of their names: they are the classes.
-
-    Returns:
-        uint8 or uint16 ``(n, channels, height, width)``, and int64 ``(n,)`` or None.
+        size: bring all images to this height and width (:func:`effebm_ext.runs.resizing.resized`);
+            None: all must have one size.
+        background: ``white`` or ``black``.
 
     Raises:
         FileNotFoundError: there is no such folder, no image in it, or a link leads nowhere.
@@ -63,23 +74,36 @@ def read_images(folder: Path, *, labels: bool = False) -> tuple[np.ndarray, np.n
     paths = _image_paths(folder)
     classes = _classes_of(folder, paths) if labels else None
     images: list[np.ndarray] = []
+    n_composed = n_resized = 0
     for path in paths:
         try:
-            pixels = _read(path)
+            pixels, composed = _read(path, background)
+            as_read = pixels
+            if size is not None:
+                pixels = resized(as_read, size)
         except ImportError:  # Pillow is missing; the file is not the cause
             raise
         except Exception as error:  # Pillow's readers raise a dozen kinds
             raise ValueError(f"data: {path} is not a readable image: {error}") from error
         if images and pixels.shape[:2] != images[0].shape[:2]:
             expected, got = ("x".join(map(str, p.shape[1::-1])) for p in (images[0], pixels))
-            raise ValueError(f"data: expected images of one size, {expected}, got {got}: {path}")
+            raise ValueError(
+                f"data: expected images of one size, {expected}, got {got}: {path}; --resize "
+                "brings them to one"
+            )
         images.append(pixels)
-    return _stack(images), classes
+        n_composed += composed
+        n_resized += pixels is not as_read
+    changes = []
+    if n_composed:
+        changes.append(f"transparent pixels of {n_composed} put on {background}")
+    if n_resized and size is not None:
+        changes.append(f"the middle of {n_resized} resized to {size[0]} x {size[1]}")
+    return Images(_stack(images), classes, tuple(changes))
 
 
 def _image_paths(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"data: no such folder: {folder}")
+    check_folder(folder)
     paths: list[Path] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
@@ -94,7 +118,9 @@ def _image_paths(folder: Path) -> list[Path]:
         if not path.is_file():
             raise FileNotFoundError(f"data: expected a file, got a broken link or a device: {path}")
     if not paths:
-        raise FileNotFoundError(f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}")
+        raise FileNotFoundError(
+            f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}, got {listing(folder)}"
+        )
     return sorted(paths)
 
 
@@ -115,7 +141,7 @@ def _classes_of(folder: Path, paths: list[Path]) -> np.ndarray:
     return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Path, background: str) -> tuple[np.ndarray, bool]:
     from PIL import Image, ImageOps
 
     with Image.open(path) as image:
@@ -124,7 +150,7 @@ def _read(path: Path) -> np.ndarray:
             raise ValueError(f"expected one frame, got {frames}: save each as a file of its own")
         if image.mode.startswith("I;16"):
             _check_tiff(getattr(image, "tag_v2", {}))
-        return pixels_of(ImageOps.exif_transpose(image))
+        return pixels_of(ImageOps.exif_transpose(image), background)
 
 
 def _check_tiff(tags: dict[int, object]) -> None:
@@ -138,13 +164,13 @@ def _check_tiff(tags: dict[int, object]) -> None:
         )
 
 
-def pixels_of(image: Image.Image) -> np.ndarray:
-    """Returns the pixels of an image: uint8 or uint16 ``(height, width)`` if it is grey, else uint8
-    ``(height, width, 3)``. An image with a palette is grey if all of its colours are.
+def pixels_of(image: Image.Image, background: str = "white") -> tuple[np.ndarray, bool]:
+    """Returns the pixels of an image, uint8 or uint16 ``(height, width)`` if it is grey, else uint8
+    ``(height, width, 3)``, and whether some are transparent and show the background. An image with
+    a palette is grey if all of its colours are.
 
     Raises:
-        ValueError: its mode has no known range or is not among those that are read, or some of its
-            pixels are transparent.
+        ValueError: its mode has no known range or is not among those that are read.
     """
     kind = _MODES.get(image.mode)
     if kind is None:
@@ -155,25 +181,23 @@ def pixels_of(image: Image.Image) -> np.ndarray:
             "images as one .npy array (n, 1, height, width)"
         )
     if kind == "grey of 16 bits":
-        deep = np.asarray(image).astype(np.uint16)
-        _check_opaque(bool((deep == image.info.get("transparency", -1)).any()))
-        return deep
+        deep = np.array(image).astype(np.uint16)
+        clear = deep == image.info.get("transparency", -1)
+        deep[clear] = 65535 if background == "white" else 0
+        return deep, bool(clear.any())
+    composed = False
     if kind == "palette" or image.mode in ("LA", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA") if image.mode != "LA" else image
-        _check_opaque(image.getchannel("A").getextrema()[0] != 255)
+        from PIL import Image
+
+        over = image.convert("RGBA")
+        composed = over.getchannel("A").getextrema()[0] != 255
+        if composed:
+            image = Image.alpha_composite(Image.new("RGBA", over.size, background), over)
     if kind == "grey":
-        return np.asarray(image.convert("L"))
+        return np.asarray(image.getchannel("R") if composed else image.convert("L")), composed
     pixels = np.asarray(image.convert("RGB"))
     is_grey = kind == "palette" and bool((pixels == pixels[..., :1]).all())
-    return pixels[..., 0] if is_grey else pixels
-
-
-def _check_opaque(transparent: bool) -> None:
-    if transparent:
-        raise ValueError(
-            "it has transparent pixels, whose colour is undefined: put it on a background first "
-            "(PIL.Image.alpha_composite)"
-        )
+    return (pixels[..., 0] if is_grey else pixels), composed
 
 
 def _stack(images: list[np.ndarray]) -> np.ndarray:

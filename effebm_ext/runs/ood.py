@@ -33,12 +33,12 @@ def out_of_distribution(
         mean, std = x.mean(), x.std(correction=0)
         return lambda generator: mean + std * torch.randn(x.shape, generator=generator)
     other = load(source, seed=seed)
-    if other.x.shape[1:] != x.shape[1:]:
+    if other.event_shape != x.shape[1:]:
         raise ValueError(
             f"ood: expected events of shape {tuple(x.shape[1:])}, "
             f"got {other.event_shape} from {source!r}"
         )
-    return lambda generator: other.x[torch.randperm(len(other.x), generator=generator)]
+    return lambda generator: other.rows[torch.randperm(len(other.rows), generator=generator)]
 
 
 def _permuted(x: Tensor, generator: torch.Generator) -> Tensor:

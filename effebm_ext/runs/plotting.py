@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from effebm_ext.rows import Rows
+
 _GRID = 64  # images shown
 _POINTS = 2000
 _FRAMES = 60  # of an animation, at most
@@ -24,7 +26,7 @@ def save(path: Path, figure: Figure) -> None:
 
 
 def draw_samples(
-    samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None = None
+    samples: Tensor, data: Rows, *, is_image: bool, labels: Tensor | None = None
 ) -> Figure:
     """Draws a grid of images; for other samples it draws their first two coordinates, over the
     coordinates of data.
@@ -46,7 +48,7 @@ def draw_samples(
 
 
 def draw_progress(
-    samples: Tensor, data: Tensor, *, is_image: bool, labels: Tensor | None, title: str
+    samples: Tensor, data: Rows, *, is_image: bool, labels: Tensor | None, title: str
 ) -> Figure:
     """Draws what :func:`draw_samples` draws, under a title, with images beside images of the
     data."""
@@ -57,13 +59,13 @@ def draw_progress(
     figure = Figure(figsize=(12, 6))
     left, right = figure.subplots(1, 2)
     _show_images(left, samples, data, labels)
-    _show_images(right, data, data)
+    _show_images(right, data[:_GRID], data)
     left.set_title(title)
     right.set_title("data")
     return figure
 
 
-def _show_images(axes: Axes, images: Tensor, data: Tensor, labels: Tensor | None = None) -> None:
+def _show_images(axes: Axes, images: Tensor, data: Rows, labels: Tensor | None = None) -> None:
     """Shows a grid of images on the grey scale of the data, in the order of their classes."""
     if labels is not None:
         images = images[labels[:_GRID].argsort(stable=True)]
@@ -73,13 +75,14 @@ def _show_images(axes: Axes, images: Tensor, data: Tensor, labels: Tensor | None
     axes.axis("off")
 
 
-def _show_points(axes: Axes, samples: Tensor, data: Tensor) -> None:
+def _show_points(axes: Axes, samples: Tensor, data: Rows) -> None:
+    shown = None if samples[0].numel() == 1 else _POINTS
     for points, label in ((data, "data"), (samples, "samples")):
-        flat = points.flatten(1).numpy()
+        flat = points[:shown].flatten(1).numpy()
         if flat.shape[1] == 1:
             axes.hist(flat[:, 0], bins=80, density=True, histtype="step", label=label)
         else:
-            axes.scatter(flat[:_POINTS, 0], flat[:_POINTS, 1], s=3, label=label)
+            axes.scatter(flat[:, 0], flat[:, 1], s=3, label=label)
     axes.legend()
 
 

@@ -69,7 +69,8 @@ def evaluate(
         n_chains: the number of chains in each direction, shared out among the classes, with at
             least 8 for each.
         seed: the seed of the noise and the chains; the held-out rows do not depend on it.
-        two_sample: whether to compare samples of the model with the data, by MMD; needs two rows.
+        two_sample: whether to compare samples of the model with the data, by MMD, if there are two
+            rows or more.
         ood: data that the run should find unlikely, see :func:`out_of_distribution`.
 
     Raises:
@@ -88,11 +89,11 @@ def evaluate(
         raise ValueError("chains: expected finite values")
     classes = _Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
     train, held_out = classes.dataset.split(config.holdout, seed=config.seed)
-    rows = held_out if len(held_out.x) else train
-    draw_others = None if ood is None else out_of_distribution(ood, rows.x[:_ROWS], seed=seed)
-    data = noisy(rows.x[:_ROWS])
+    kept = held_out if len(held_out.rows) else train
+    draw_others = None if ood is None else out_of_distribution(ood, kept.rows[:_ROWS], seed=seed)
+    data = noisy(kept.rows[:_ROWS])
     energies = classes.energies(data)
-    base = gaussian_base(noisy(train.x[:_ROWS]))
+    base = gaussian_base(noisy(train.rows[:_ROWS]))
     shares = classes.shares(train)
     counts = _share_out(n_chains, shares)
     starts, from_data = classes.starts(counts, noisy)
@@ -104,7 +105,7 @@ def evaluate(
             n_steps=n_steps, n_chains=counts, generator=generator,
         )  # fmt: skip
     more: dict[str, Any] = {}
-    if two_sample:
+    if two_sample and len(data) > 1:
         some, samples = data[:_ROWS_OF_KERNEL], _in_proportion(runs, shares)
         test = kernel_two_sample(samples, some, generator=generator)
         more |= {
@@ -124,7 +125,7 @@ def evaluate(
             "log_z": mean_over_classes(log_z, shares),
         }
         if config.conditional:
-            of_rows = classes.positions(rows)[:_ROWS].to(energies.device)
+            of_rows = classes.positions(kept)[:_ROWS].to(energies.device)
             found["cross_entropy_given_label"] = labelled_cross_entropy(log_z, energies, of_rows)
         more |= {f"{name}_{way}": estimate.value for name, estimate in found.items()}
         more |= {f"{name}_{way}_error": estimate.error for name, estimate in found.items()}
@@ -136,7 +137,7 @@ def evaluate(
         )
     virial = _virial(classes.energy, torch.cat([run.samples for run in runs]), positions, base[0])
     return Evaluation(
-        held_out=len(held_out.x) > 0,
+        held_out=len(held_out.rows) > 0,
         n_data=len(data),
         dimensions=data[0].numel(),
         data_noise=noise_std,
@@ -171,7 +172,7 @@ class _Classes:
         labels: Tensor | None,
     ) -> None:
         if not config.conditional:
-            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset.x)).long())
+            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset.rows)).long())
             labels = torch.zeros(len(chains), device=chains.device).long()
         if dataset.labels is None or labels is None:
             raise ValueError("labels: expected those of data and chains, as the run is conditional")
@@ -214,8 +215,9 @@ class _Classes:
         for label, count in zip(self.labels.tolist(), counts, strict=True):
             start = self._chains[self._chain_labels == label][:count]
             if len(start) < min(2, count):
-                rows = self.dataset.x[self.dataset.labels == label]
-                start, from_data = noisy(rows[torch.arange(count) % len(rows)]), True
+                rows = (self.dataset.labels == label).nonzero().flatten()
+                rows = rows[torch.arange(count) % len(rows)]
+                start, from_data = noisy(self.dataset.rows[rows]), True
             starts.append(start)
         return starts, from_data
 

@@ -16,6 +16,7 @@ from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
+from effebm_ext.rows import Rows
 from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.starts import draw_starts
 from effebm_ext.samplers import Langevin
@@ -38,7 +39,7 @@ class Setting:
 
     config: CommonOptions
     energy: nn.Module
-    data: Tensor
+    data: Rows
     labels: Tensor | None
     generator: torch.Generator
     step_size: float | Callable[[int], float]
@@ -140,6 +141,6 @@ def on_divergence(config: CommonOptions) -> OnDivergence:
     return cast(OnDivergence, config.on_divergence)
 
 
-def gaussian_of(config: CommonOptions, data: Tensor) -> tuple[float, float]:
+def gaussian_of(config: CommonOptions, data: Rows) -> tuple[float, float]:
     """Returns mean and standard deviation of all elements of the data with their noise."""
     return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)

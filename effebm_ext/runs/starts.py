@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from effebm_ext.rows import Rows
+
 NOISE, UNIFORM, DATA = "noise", "uniform", "data"
 
 
 def draw_starts(
     init: str,
     bounds: tuple[float, float] | None,
-    data: Tensor,
+    data: Rows,
     n: int,
     generator: torch.Generator,
 ) -> Tensor:

@@ -17,9 +17,10 @@ def summary(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> str:
         dataset: all of the data.
         trainer: the trainer of the run, before its first iteration.
     """
-    n, n_train = len(dataset.x), len(trainer.data)
-    data = f"{n} {_kind(dataset)} in [{float(dataset.x.min()):.3g}, {float(dataset.x.max()):.3g}]"
-    data += f", std {float(dataset.x.std(correction=0)):.2g}"
+    rows = dataset.rows
+    n, n_train = len(rows), len(trainer.data)
+    data = f"{n} {_kind(dataset)} in [{float(rows.min()):.3g}, {float(rows.max()):.3g}]"
+    data += f", std {float(rows.std(correction=0)):.2g}"
     if dataset.changes:
         data += f" ({', '.join(dataset.changes)})"
     split = f"{n_train} to train on, {n - n_train} held out"

@@ -10,12 +10,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from effebm_ext.objectives import Objective
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data import Dataset, load
 from effebm_ext.runs.energy import energy_of
 from effebm_ext.runs.hook import cross_entropy_hook
 from effebm_ext.runs.setting import Setting, gaussian_of, langevin
 from effebm_ext.samplers import Langevin
 from effebm_ext.training import Hook, Trainer
+
+
+def make_dataset(config: TrainConfig) -> Dataset:
+    """Loads the data that a configuration describes, with their labels if the run is conditional.
+
+    Raises:
+        FileNotFoundError, ValueError: as :func:`effebm_ext.runs.data.load`.
+    """
+    return load(
+        config.data,
+        seed=config.seed,
+        labels=config.conditional,
+        resize=config.resize,
+        background=config.background,
+    )
 
 
 def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
@@ -40,7 +55,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     if config.conditional and dataset.labels is None:
         raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
     train = dataset.split(config.holdout, seed=config.seed)[0]
-    data, labels = train.x, train.labels if config.conditional else None
+    data, labels = train.rows, train.labels if config.conditional else None
     if labels is not None and len(labels.unique()) != dataset.n_classes:
         raise ValueError(
             f"holdout: expected data of all {dataset.n_classes} classes to train on, got "

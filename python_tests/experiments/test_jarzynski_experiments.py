@@ -113,5 +113,5 @@ def test_all_digits_arms_have_one_network_and_chains_of_cd_begin_at_the_data():
     assert torch.equal(persistent.chains.state.x, weights.chains.state.x)
     restarted.chains.advance(0)
     from_data = restarted.chains.state.x.flatten(1)
-    nearest = torch.cdist(from_data, restarted.data.flatten(1)).min(1).values
+    nearest = torch.cdist(from_data, restarted.data[:].flatten(1)).min(1).values
     assert abs(float(nearest.mean()) - 0.3 * 8) < 0.1

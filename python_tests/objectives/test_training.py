@@ -119,7 +119,7 @@ def test_a_non_finite_energy_stops_training_and_spares_the_parameters(bad):
     trainer = make_trainer(TINY, POINTS)
     trainer.iteration()
     before = [p.clone() for p in trainer.energy.parameters()]
-    trainer.data = torch.full_like(trainer.data, bad)
+    trainer.data = torch.full_like(trainer.data[:], bad)
     with pytest.raises(NonFiniteError, match=r"iteration 2: .* is (nan|inf|-inf)"):
         trainer.iteration()
     assert all(torch.equal(p, b) for p, b in zip(trainer.energy.parameters(), before, strict=True))

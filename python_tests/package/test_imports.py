@@ -14,8 +14,18 @@ import imports  # noqa: E402
 # Every room of the library imports from rooms before it only.
 ORDER = [
     *["_C", "source_digest", "extension", "scalars", "warn", "shown", "transforms", "reference"],
-    *["rng", "limits", "log_weights", "train_mode", "calls", "energies", "gradients", "batches"],
-    *["networks", "ops", "samplers", "chains", "losses", "objectives", "evaluation", "training"],
+    *["rng", "limits", "log_weights", "train_mode", "calls", "energies", "gradients", "rows"],
+    *[
+        "batches",
+        "networks",
+        "ops",
+        "samplers",
+        "chains",
+        "losses",
+        "objectives",
+        "evaluation",
+        "training",
+    ],
     *["__init__", "runs", "__main__"],
 ]
 LIBRARY = ORDER[: ORDER.index("__init__") + 1]

@@ -130,7 +130,7 @@ def bad_npy(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data", "missing.npy"], "data: no such file: missing.npy"),
+        (["--data", "missing.npy"], "missing.npy; if the data have moved, say"),
         (["--data", "nothing"], "data: expected digits"),
         (["--data", "BAD"], "data: expected finite values"),
         (["--data", "rings", "--compressor", "topk:3"], "k: expected 0 <= k <= 2"),

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 from helpers import named, normal
@@ -159,3 +160,21 @@ def test_the_verdict_says_whether_the_estimates_agree(forward, reverse, error, d
 def test_a_caution_takes_the_trust_away():
     got = with_figures(10.0, 10.1, 0.1, 2, virial=3.0)
     assert got.verdict().endswith("not to be trusted: see the caution below.")
+
+
+def test_one_row_has_no_error_and_is_evaluated(effebm, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([[1.0, -1.0]]))
+    run, few = tmp_path / "run", ["--ais-steps", 3, "--ais-chains", 8]
+    flags = ["--data", tmp_path / "x.npy", "--ais-steps", 3, "--out", run]
+    status, shown, _ = effebm(RUN[0], *RUN[3:], *flags)
+    assert (status, "1 training rows" in shown, "± unknown nats by AIS" in shown) == (0, True, True)
+    status, shown, _ = effebm("evaluate", run, *few)
+    assert (status, "MMD" in shown, "inf\n" in shown, "± inf" in shown) == (0, False, False, False)
+    assert shown.count("± unknown") == 2
+
+
+def test_estimates_of_one_chain_are_not_trusted():
+    got = evaluated(lambda x: x.square().sum(1) / 2, n_chains=1, n_steps=5)
+    assert math.isinf(got.gap_error)
+    assert "not to be trusted: one chain gives no error of the estimates" in got.verdict()
+    assert "inf" not in got.summary().partition("Caution")[0]

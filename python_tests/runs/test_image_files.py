@@ -72,6 +72,19 @@ def test_idx_files_where_torchvision_puts_them(tmp_path, kind, below):
     assert dataset.labels.tolist() == [1, 0, 1]
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_emnist_files_lie_on_their_side(tmp_path, suffix):
+    images = RNG.integers(0, 256, (3, 6, 5), dtype=np.uint8)
+    write_idx(tmp_path / f"emnist-digits-train-images-idx3-ubyte{suffix}", images)
+    for name, labels in (("digits", [1, 0, 1]), ("letters", [0, 1, 2])):
+        path = tmp_path / f"emnist-{name}-train-labels-idx1-ubyte{suffix}"
+        write_idx(path, np.array(labels, np.uint8))
+    dataset = load(f"mnist:{tmp_path}", labels=True)
+    check(dataset, images.swapaxes(1, 2)[:, None])
+    assert dataset.changes == ("rows and columns swapped",)
+    assert dataset.labels.tolist() == [1, 0, 1]
+
+
 def test_labels_come_from_the_folder_of_the_images(tmp_path):
     (tmp_path / "raw").mkdir()
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((2, 2, 2), np.uint8))
@@ -143,13 +156,20 @@ def one_batch(folder):
     (folder / "data_batch_1.bin").write_bytes(bytes(3073))
 
 
-def python_version(folder):
-    (folder / "cifar-10-batches-py").mkdir()
+def other_names(folder):
+    (folder / "cifar-100-python").mkdir()
+    (folder / "t10k-images-idx3-ubyte").touch()
 
 
-def emnist(folder):
-    for name in ("emnist-letters-train-images-idx3-ubyte", "emnist-mapping.txt"):
-        (folder / name).touch()
+def several_of_emnist(folder):
+    for name in ("digits", "letters"):
+        (folder / f"emnist-{name}-train-images-idx3-ubyte").touch()
+
+
+def label_of_cifar100(folder):
+    batches = records(1, 1, 1, 1, 1)
+    batches[2][0, 0] = 10
+    write_cifar10(folder, batches)
 
 
 @pytest.mark.parametrize(
@@ -157,12 +177,16 @@ def emnist(folder):
     [
         ("mnist", None, FileNotFoundError,
          "expected train-images-idx3-ubyte or .*gz in .* below it in raw or MNIST/raw, got an emp"),
-        ("mnist", emnist, FileNotFoundError,
-         r"got emnist-letters-train-images-idx3-ubyte, emnist-mapping\.txt$"),
+        ("mnist", other_names, FileNotFoundError,
+         r"got cifar-100-python/, t10k-images-idx3-ubyte$"),
+        ("mnist", several_of_emnist, ValueError,
+         "expected one emnist-.* got emnist-digits-train-images-idx3-ubyte, emnist-letters-"),
+        ("cifar10", label_of_cifar100, ValueError,
+         r"expected labels 0 to 9 in .*data_batch_3\.bin, got 10 to 10"),
         ("mnist", damaged_magic, ValueError, "is not an IDX file of images"),
         ("mnist", cut_short, ValueError, "expected 2 x 2 x 2 bytes of images in .* got 7"),
-        ("cifar10", None, FileNotFoundError, r"expected data_batch_1\.bin in"),
-        ("cifar10", python_version, FileNotFoundError, "got cifar-10-batches-py/$"),
+        ("cifar10", None, FileNotFoundError, r"expected data_batch_1\.bin or data_batch_1 in"),
+        ("cifar10", other_names, FileNotFoundError, "got cifar-100-python/, t10k-images"),
         ("cifar10", one_batch, FileNotFoundError, r"expected data_batch_2\.bin in"),
         ("cifar10", half_record, ValueError, "expected records of 3073 bytes .* got 3000"),
     ],

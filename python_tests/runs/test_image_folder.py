@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import load
 from effebm_ext.runs.image_folder import pixels_of
 
@@ -81,7 +82,7 @@ def test_pixels_by_mode(mode):
         with pytest.raises(ValueError, match=want):
             pixels_of(image)
         return
-    pixels = pixels_of(image)
+    pixels, _ = pixels_of(image)
     if isinstance(want, tuple):  # of one colour; the conversion rounds
         assert pixels.shape == (6, 5, 3)
         assert np.abs(pixels.astype(int) - want).max() <= 3
@@ -104,7 +105,7 @@ def test_pixels_by_mode(mode):
 def test_files_hold_the_same_pixels(tmp_path, suffix, mode):
     image, _ = MODES[mode]
     image.save(tmp_path / f"0.{suffix}")
-    pixels = pixels_of(image)
+    pixels, _ = pixels_of(image)
     want = scaled(pixels if pixels.ndim == 2 else planes(pixels)).reshape(1, -1, 6, 5)
     assert torch.equal(load(f"images:{tmp_path}").x, want)
 
@@ -179,11 +180,113 @@ def save_transparent(path, kind):
         Image.fromarray(COLOUR).save(path, transparency=tuple(COLOUR[4, 2].tolist()))
 
 
+@pytest.mark.parametrize("background", ["white", "black"])
 @pytest.mark.parametrize("kind", ["LA", "RGBA", "PA", "P", "P, by degrees", "I;16", "L", "RGB"])
-def test_transparent_pixels_are_refused(tmp_path, kind):
+def test_transparent_pixels_show_the_background(tmp_path, kind, background):
     save_transparent(tmp_path / "0.png", kind)
-    with pytest.raises(ValueError, match="it has transparent pixels, whose colour is undefined"):
+    data = load(f"images:{tmp_path}", background=background)
+    shown = 255 if background == "white" else 0
+    grey, colour = GREY.astype(float), COLOUR.astype(float)
+    chosen = np.array(COLOURS, float)[GREY // 64]
+    if kind == "I;16":
+        want = np.where(DEEP[4, 2] == DEEP, shown * 257, DEEP)
+    elif kind == "L":
+        want = np.where(GREY[4, 2] == GREY, shown, GREY)
+    elif kind == "RGB":
+        want = np.where((COLOUR[4, 2] == COLOUR).all(2, keepdims=True), shown, COLOUR)
+    elif kind == "P":
+        want = np.where(GREY[..., None] // 64 == 1, shown, chosen)
+    elif kind == "P, by degrees":
+        share = np.where(GREY[..., None] // 64 == 2, 200 / 255, 1)
+        want = share * chosen + (1 - share) * shown
+    else:
+        share = np.ones((6, 5))
+        share[2, 3] = 254 / 255
+        image = {"LA": grey, "RGBA": colour, "PA": chosen}[kind]
+        share = share.reshape(6, 5, *[1] * (image.ndim - 2))
+        want = share * image + (1 - share) * shown
+    scale = 32767.5 if kind == "I;16" else 127.5
+    want = want[None] if want.ndim == 2 else want.transpose(2, 0, 1)
+    assert data.x.shape == (1, *want.shape)
+    assert np.abs((data.x[0].numpy() + 1) * scale - want).max() <= (
+        0.51 if kind != "I;16" else 0.01
+    )
+    assert data.changes == (f"transparent pixels of 1 put on {background}",)
+
+
+def test_colours_under_transparent_pixels_do_not_show(tmp_path):
+    image = Image.new("RGBA", (5, 6), (137, 10, 20, 0))
+    image.putpixel((2, 3), (1, 2, 3, 255))
+    image.save(tmp_path / "0.png")
+    x = load(f"images:{tmp_path}").x[0]
+    assert torch.equal(x[:, 3, 2], torch.tensor([1, 2, 3]) / 127.5 - 1)
+    assert (x == 1).sum() == 3 * 29
+    with pytest.raises(ValueError, match="background: expected white, black, got 'grey'"):
+        load(f"images:{tmp_path}", background="grey")
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "16 bits"])
+def test_images_of_several_sizes_are_resized(tmp_path, kind):
+    def image(height, width, left, right):
+        """Two halves of a value each."""
+        top = {"grey": np.uint8, "colour": np.uint8, "16 bits": np.uint16}[kind]
+        pixels = np.full((height, width), left, top)
+        pixels[:, width // 2 :] = right
+        if kind == "16 bits":
+            pixels *= 257
+        return np.repeat(pixels[..., None], 3, 2) if kind == "colour" else pixels
+
+    for number, shape in enumerate([(16, 32), (64, 32), (48, 96)]):
+        Image.fromarray(image(*shape, 10, 250)).save(tmp_path / f"{number}.png")
+    with pytest.raises(ValueError, match=r"of one size, 32x16, got 32x64.*--resize brings"):
         load(f"images:{tmp_path}")
+    data = load(f"images:{tmp_path}", resize="16x32")
+    want = scaled(image(16, 32, 10, 250).astype(np.uint16 if kind == "16 bits" else np.uint8))
+    want = want[None] if want.dim() == 2 else want.permute(2, 0, 1)
+    assert torch.equal(data.x[0], want)  # of this size already
+    away = [*range(11), *range(21, 32)]  # from the edge between the halves, where the filter rings
+    for x in data.x[1:]:
+        torch.testing.assert_close(x[..., away], want[..., away], rtol=0, atol=0.02)
+    assert data.changes == ("the middle of 2 resized to 16 x 32",)
+    assert load(f"images:{tmp_path}", resize="8").x.shape[2:] == (8, 8)
+
+
+@pytest.mark.filterwarnings("ignore:.*standard deviation")
+def test_resizing_keeps_the_middle(tmp_path):
+    pixels = np.zeros((8, 24), np.uint8)
+    pixels[:, 8:16] = GREY[0, 0] | 1
+    Image.fromarray(pixels).save(tmp_path / "0.png")
+    x = load(f"images:{tmp_path}", resize="8").x
+    assert torch.equal(x, torch.full((1, 1, 8, 8), int(GREY[0, 0] | 1)) / 127.5 - 1)
+
+
+@pytest.mark.parametrize("text", ["", "x", "8x", "x8", "8x8x8", "-8", "8.0", "0", "8x0", "٣"])
+def test_sizes_that_are_none_are_refused(tmp_path, text):
+    for make in (lambda: load(f"images:{tmp_path}", resize=text), lambda: TrainConfig(resize=text)):
+        with pytest.raises(ValueError, match="resize: expected"):
+            make()
+
+
+def test_other_data_are_not_resized():
+    with pytest.raises(ValueError, match="resize: expected none with digits, as only images:FOL"):
+        load("digits", resize="16")
+
+
+def test_the_options_of_a_run_reach_its_images(effebm, tmp_path):
+    folder, run = tmp_path / "images", tmp_path / "run"
+    folder.mkdir()
+    for number, side in enumerate((12, 9, 20, 10)):
+        Image.new("LA", (side, 10), (0, 255 * (number % 2))).save(folder / f"{number}.png")
+    flags = ["--iterations", 1, "--ais-steps", 0, "--langevin-steps", 1, "--chains", 2]
+    flags += ["--data", f"images:{folder}", "--resize", "8", "--background", "black"]
+    status, shown, _ = effebm("train", *flags, "--holdout", 0, "--out", run)
+    assert status == 0
+    assert shown.startswith(
+        "4 images 1 x 8 x 8 in [-1, -1], std 0 (transparent pixels of 2 put on black, the middle "
+        "of 4 resized to 8 x 8)"
+    )
+    assert effebm("train", "--resume", run)[0] == 0
+    assert effebm("evaluate", run, "--ais-steps", 2, "--ais-chains", 2)[0] == 0
 
 
 def test_a_transparent_colour_that_no_pixel_has_is_none(tmp_path):
@@ -363,8 +466,10 @@ def test_what_is_missing_or_damaged_is_named(tmp_path, make, error, message):
         load(f"images:{tmp_path}", labels=True)
 
 
-def test_a_folder_without_images_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no image files"):
+def test_a_folder_without_images_is_named_with_what_it_has(tmp_path):
+    (tmp_path / "photo.jp2").touch()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"no image files .* got more/, photo\.jp2$"):
         load(f"images:{tmp_path}")
 
 
