@@ -15,6 +15,7 @@ import torch
 
 from effebm_ext.runs.config import TrainConfig, choices, option_group
 from effebm_ext.runs.fields import as_declared, declared_types, kind_of
+from effebm_ext.runs.run_files import FORMAT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -29,6 +30,19 @@ _GROUPS = {title: cloup.OptionGroup(title) for title in GROUPS}
 _TYPES = declared_types(TrainConfig)
 _DECLARED = {"integer": int, "integer range": int, "float": float, "boolean": bool}  # by click
 _FILE = "effebm_ext.config"  # what a context knows the configuration file by
+
+
+class _Folder(click.Path):
+    """A path that is not empty: an empty one, as of a variable that is not set, would be the
+    current folder."""
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        if not str(value):
+            self.fail("expected a folder, got an empty name", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+FOLDER = _Folder(path_type=Path)
 
 speed_group, run_group = _GROUPS["Speed"], _GROUPS["Run"]
 
@@ -91,6 +105,8 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is None:
         return
     content = _content(path)
+    if content.get("format") == FORMAT:
+        del content["format"]
     values = {name.replace("-", "_"): value for name, value in content.items()}
     if len(values) < len(content):
         raise ValueError(f"config: {path} has a name twice, with - and with _")

@@ -111,7 +111,7 @@ class TrainConfig(CommonOptions):
         and 0.01 for images. Chains are compressed by Block-Sign of 64. Compressors have error
         feedback, but for the unbiased Random-k. The rate of Adam falls by a cosine, and its
         gradient is bounded by a norm of 1. Methods choose their own options, and may choose others
-        differently.
+        differently. Toys and held-out rows come from the run's own seed.
 
         Args:
             kind: the kind of the data, :attr:`effebm_ext.runs.data.Dataset.kind`.
@@ -122,6 +122,7 @@ class TrainConfig(CommonOptions):
         if kind not in KINDS:
             raise ValueError(f"kind: expected {', '.join(KINDS)}, got {kind!r}")
         chosen: dict[str, Any] = {
+            "data_seed": self.seed,
             "langevin_steps": 20,
             "step_size": {POINTS: 0.005, SMALL_IMAGES: 0.02, IMAGES: 0.01}[kind],
             "data_noise": 0.0 if kind == POINTS else 0.3,

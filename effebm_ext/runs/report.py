@@ -87,7 +87,7 @@ def evaluate(
     if not bool(chains.isfinite().all()):
         raise ValueError("chains: expected finite values")
     classes = _Classes(config, dataset, energy, chains, labels)
-    train, held_out = classes.dataset.split(config.holdout, seed=config.seed)
+    train, held_out = classes.dataset.split(config.holdout, seed=config.seed_of_data)
     rows = held_out if len(held_out.x) else train
     draw_others = None if ood is None else out_of_distribution(ood, rows.x[:_ROWS], seed=seed)
     data = noisy(rows.x[:_ROWS])

@@ -39,7 +39,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     config = config.resolved(dataset.kind)
     if config.conditional and dataset.labels is None:
         raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
-    train = dataset.split(config.holdout, seed=config.seed)[0]
+    train = dataset.split(config.holdout, seed=config.seed_of_data)[0]
     data, labels = train.x, train.labels if config.conditional else None
     if labels is not None and len(labels.unique()) != dataset.n_classes:
         raise ValueError(

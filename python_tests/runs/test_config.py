@@ -69,7 +69,7 @@ def test_none_passes_only_where_it_is_declared():
                 "fd_epsilon", "energy_l2", "learning_rate_schedule", "optimizer",
                 "max_grad_norm", "buffer_device", "base", "width", "depth", "denoising_weight",
                 "warm_up",
-                "langevin_steps", "learning_rate"}  # fmt: skip
+                "langevin_steps", "learning_rate", "data_seed"}  # fmt: skip
     TrainConfig(**dict.fromkeys(optional))
     for name in fields - optional:
         with pytest.raises(TypeError, match=f"{name}: expected .*, got None"):
