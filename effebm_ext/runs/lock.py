@@ -138,8 +138,10 @@ def _has_ended(owner: dict[str, Any]) -> bool:
 
 
 def _began(process: int) -> str | None:
-    """Returns when a process began, in the ticks of Linux; None where this cannot be known."""
+    """Returns when a process began, in the ticks of Linux; None where this cannot be known, and for
+    a process that has ended and whose parent has not taken note yet."""
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in ("Z", "X") else fields[19]
     except (OSError, IndexError):
         return None

@@ -50,7 +50,8 @@ def restore(
     Raises:
         effebm_ext.runs.checkpoint.CheckpointError: the checkpoint is of another run, or has values
             that are not finite.
-        ValueError: the data have changed, or config changes what a run must keep.
+        ValueError: the data have changed; config changes what a run must keep, or asks for fewer
+            iterations than were made.
     """
     made = changes(configuration(content, path)[0], config)
     try:
@@ -66,6 +67,11 @@ def restore(
     checkpoint.check_finite(path, trainer.model)
     if changed_data:
         raise ValueError(f"data: {config.data} has changed since the run began")
+    if config.iterations < trainer.iterations:
+        raise ValueError(
+            f"iterations: expected at least {trainer.iterations}, which the run has made, "
+            f"got {config.iterations}"
+        )
     return made
 
 

@@ -44,6 +44,12 @@ def test_a_finished_run_is_prolonged(effebm, run):
     assert content(run)["history"] == [entry]
 
 
+def test_a_run_cannot_be_made_shorter_than_it_is(effebm, run):
+    status, _, message = effebm("train", "--resume", run, "--iterations", 5)
+    assert (status, "iterations: expected at least 6, which the run has" in message) == (2, True)
+    assert config(run)["iterations"] == 6
+
+
 def test_a_changed_learning_rate_follows_the_new_schedule(effebm, run):
     rate = ["--learning-rate", 0.004, "--learning-rate-schedule", "linear"]
     assert effebm("train", "--resume", run, *rate, "--iterations", 8)[0] == 0

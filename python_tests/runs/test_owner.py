@@ -76,6 +76,18 @@ def test_a_new_process_of_an_old_number_does_not_own_the_lock(tmp_path):
         pass
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="asks Linux for its state")
+def test_an_ended_process_that_nobody_waited_for_owns_nothing(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        stat = f"/proc/{process.pid}/stat"
+        began = open(stat).read().rpartition(")")[2].split()[19]  # noqa: SIM115
+        owned(tmp_path, process=process.pid, began=began)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with RunLock(tmp_path):
+            pass
+
+
 @pytest.mark.parametrize(
     ("content", "who"),
     [
