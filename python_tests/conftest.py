@@ -25,7 +25,7 @@ def effebm(monkeypatch, capsys):
     def run(*arguments, stop_after=None):
         seen = []
 
-        def update(bar):
+        def update(bar, n=1):
             seen.append(bar)
             if len(seen) == stop_after:
                 raise KeyboardInterrupt

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.progress import Progress
+from effebm_ext.runs.stopping import leave_terminal
 from effebm_ext.training import Trainer
 
 _DELAY = 1.0  # seconds before a bar of calls appears; what is done by then needs none
@@ -30,6 +31,7 @@ class TrainingBars:
         self._config, self._trainer = config, trainer
         self._progress = Progress(config, trainer)
         self._bars = contextlib.ExitStack()
+        self._seen = 0
 
     def __enter__(self) -> TrainingBars:
         bar = tqdm(total=self._config.iterations, unit="it", dynamic_ncols=True)
@@ -45,10 +47,18 @@ class TrainingBars:
         self._bars.__exit__(kind, error, where)
 
     def show(self, metrics: dict[str, float]) -> None:
-        """Shows the metrics of an iteration that has ended."""
-        self._bar.update()
+        """Shows the metrics of an iteration that has ended. A terminal that is gone ends no run."""
+        try:
+            self._show(metrics)
+        except OSError:
+            leave_terminal()
+
+    def _show(self, metrics: dict[str, float]) -> None:
+        iteration = int(metrics["iteration"])
+        self._bar.update(iteration - self._seen)  # the metrics of some may be missing
+        self._seen = iteration
         self._bar.set_postfix_str(self._progress.text(metrics), refresh=False)
-        if metrics["iteration"] == self._config.iterations and self._config.ais_steps:
+        if iteration == self._config.iterations and self._config.ais_steps:
             self._bar.close()
             self._bars.enter_context(evaluation_bar(self._trainer.model, self._config.ais_steps))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-CHECKPOINT = "checkpoint.pt"  # in the folder of a run
+from effebm_ext.runs.atomic_files import replacing
+
+CHECKPOINT, BEST = "checkpoint.pt", "best.pt"  # in the folder of a run
 _FORMAT = "effebm_ext checkpoint"
 _VERSION = 1
 _FOLDER = 0x10  # among the external attributes of a zip entry
@@ -26,20 +29,16 @@ def save(path: Path, content: dict[str, Any]) -> None:
     """Writes ``content`` (tensors, numbers, strings, lists, dicts) to ``path`` atomically.
 
     The file appears under its name only when all of it is on disk; an older file stays until then.
+
+    Raises:
+        effebm_ext.runs.atomic_files.DiskFullError: there is no room for the file.
     """
     payload = {"format": _FORMAT, "version": _VERSION, **content}
-    temporary = path.with_name(path.name + ".tmp")
     with_checksums = torch.serialization.get_crc32_options()
     torch.serialization.set_crc32_options(True)  # load() checks them
     try:
-        with open(temporary, "wb") as file:
+        with replacing(path, _size(payload)) as temporary, open(temporary, "wb") as file:
             torch.save(payload, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     finally:
         torch.serialization.set_crc32_options(with_checksums)
 
@@ -100,3 +99,12 @@ def _damaged_part(path: Path) -> str | None:
         if file.read(len(_END_RECORD)) != _END_RECORD:
             return "something was appended to it"
     return None
+
+
+def _size(content: Any) -> int:
+    """Returns the bytes of all tensors in ``content``."""
+    if isinstance(content, Tensor):
+        return content.nbytes
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    return sum(map(_size, content)) if isinstance(content, (list, tuple)) else 0

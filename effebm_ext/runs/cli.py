@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -24,14 +26,18 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     raise SystemExit(message) from error
 
 from effebm_ext.runs.bars import TrainingBars
+from effebm_ext.runs.changes import CHANGEABLE, flags
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import SMALL_IMAGES
 from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.run_files import CURVES, SAMPLES
+from effebm_ext.runs.stopping import Stopping
 from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_dataset, make_trainer
 
 _DEFAULTS = TrainConfig()
 NOT_LEARNED = 3  # the exit status of a run that ended and learned nothing; errors have 2
+INTERRUPTED = 128 + signal.SIGINT
 _SETTINGS = cloup.Context.settings(
     help_option_names=["-h", "--help"],
     max_content_width=100,
@@ -45,6 +51,7 @@ Examples:
   effebm train --recipe jem --data fashion-mnist:FOLDER --out runs/jem
   effebm train --data x.npy --energy mymodule:MyNetwork --compressor topk:0.1 --out runs/x
   effebm train --resume runs/digits
+  effebm train --resume runs/digits --iterations 6000 --learning-rate 0.0005
   effebm train --config runs/digits/config.json --seed 1 --out runs/digits-1
 """
 
@@ -61,13 +68,14 @@ def cli(context: click.Context) -> None:
 @cli.command(epilog=_EXAMPLES)
 @cli_options.recipe
 @cli_options.config_options
-@cloup.option("--out", type=cli_options.PATH, metavar="RUN",
+@cloup.option("--out", type=cli_options.FOLDER, metavar="RUN",
               group=cli_options.run_group, help="Write the run into this folder.")  # fmt: skip
 @cloup.option("--overwrite", is_flag=True, group=cli_options.run_group,
               help="Replace a run that is already there.")  # fmt: skip
-@cloup.option("--resume", type=cli_options.PATH, metavar="RUN",
+@cloup.option("--resume", type=cli_options.FOLDER, metavar="RUN",
               group=cli_options.run_group,
-              help="Go on with an interrupted run, by its own configuration.")  # fmt: skip
+              help="Go on with a run, from its last checkpoint or from the one that is given, by "
+              "its own configuration with the changes that are given.")  # fmt: skip
 @cli_options.config_file
 @cloup.option("--tensorboard", is_flag=True, group=cli_options.run_group,
               help="Write curves and samples for TensorBoard into RUN/tensorboard.")  # fmt: skip
@@ -83,46 +91,57 @@ def train(
 ) -> None:
     """Train an energy on data and write the run into a folder.
 
-    The exit status is 0, 2 for an error, 3 if the run ended and learned nothing, and 130 if it was
-    interrupted.
+    Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 let the run end its iteration, write a checkpoint and say
+    how to go on; a second one ends it at once.
+
+    The exit status is 0, 2 for an error, 3 if the run ended and learned nothing, 130 after Ctrl-C,
+    and 128 and the number of the signal after others.
     """
-    if resume is not None:
-        names = context.params.keys() - {"resume", "tensorboard"}
-        given = [
-            name for name in context.params if name in names and cli_options.is_given(context, name)
-        ]
-        if given:
-            flags = ", ".join("--" + name.replace("_", "-") for name in given)
-            raise ValueError(f"resume: the run has its own configuration; leave out {flags}")
-        folder = RunFolder(resume, resume=True, tensorboard=tensorboard)
-        config = folder.config()
-    elif out is None:
+    path = out if resume is None else resume
+    if path is None:
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
-    else:
-        config = cli_options.configuration(context, options)
-    dataset = make_dataset(config)
-    config = config.resolved(dataset.kind)
-    trainer = make_trainer(config, dataset)
-    if out is not None:
-        folder = RunFolder(out, overwrite=overwrite, tensorboard=tensorboard)
-    click.echo(f"{summary(config, dataset, trainer)}.")
-    with TrainingBars(config, trainer) as bars:
+    again = resume is not None
+    folder = RunFolder(path, overwrite=overwrite, resume=again, tensorboard=tensorboard)
+    with Stopping() as stopping:
         try:
-            if resume is not None:
-                folder.resume(dataset, trainer, progress=bars.show)
+            if again:
+                config = _changed(folder.config(), context, options)
             else:
-                folder.train(config, dataset, trainer, progress=bars.show)
-        except KeyboardInterrupt:
-            tqdm.write(f"effebm: go on with: effebm train --resume {folder.path}", file=sys.stderr)
-            raise
-    path = folder.path
-    pictures = [str(path / name) for name in ("samples.png", "curves.png")]
+                config = cli_options.configuration(context, options)
+            dataset = make_dataset(config)
+            config = config.resolved(dataset.kind)
+            trainer = make_trainer(config, dataset)
+            click.echo(f"{summary(config, dataset, trainer)}.")
+            with TrainingBars(config, trainer) as bars:
+                go = folder.resume if again else folder.train
+                go(config, dataset, trainer, progress=bars.show, stopping=stopping)
+        except KeyboardInterrupt as stop:
+            command = folder.how_to_go_on()
+            if command:
+                tqdm.write(f"effebm: go on with: {command}", file=sys.stderr)
+            _fail("interrupted", getattr(stop, "status", INTERRUPTED))
+    pictures = [str(folder.path / name) for name in (SAMPLES, CURVES)]
     shown = " and ".join(pictures if trainer.chains is not None else pictures[1:])
-    click.echo(f"The run is in {path}: look at {shown}.")
+    click.echo(f"The run is in {folder.path}: look at {shown}.")
     if folder.evaluation is not None:
         click.echo(folder.evaluation.summary())
     if folder.failures:
         _fail(f"nothing was learned: {folder.failures[0]}", status=NOT_LEARNED)
+
+
+def _changed(config: TrainConfig, context: click.Context, options: dict[str, Any]) -> TrainConfig:
+    """Returns the configuration of a run with the options that are given."""
+    given = [
+        name
+        for name in context.params
+        if name not in ("resume", "tensorboard") and cli_options.is_given(context, name)
+    ]
+    kept = [name for name in given if name not in CHANGEABLE]
+    if kept:
+        raise ValueError(
+            f"resume: the run keeps its own {flags(kept)}; what may change is {flags(CHANGEABLE)}"
+        )
+    return dataclasses.replace(config, **{name: options[name] for name in given})
 
 
 cli.add_command(sample)
@@ -158,8 +177,8 @@ def main() -> None:
             cli(standalone_mode=False)
     except click.ClickException as error:
         _fail(error.format_message())
-    except click.Abort:
-        _fail("interrupted", status=130)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("interrupted", status=INTERRUPTED)
     except KeyError as error:  # its text is only the key
         _fail(repr(error))
     except Exception as error:
@@ -170,7 +189,7 @@ def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     tqdm.write(f"effebm: warning: {message}", file=sys.stderr)  # leaves a progress bar intact
 
 
-def _fail(message: str, status: int = 2) -> None:
+def _fail(message: str, status: int = 2) -> NoReturn:
     click.echo(f"effebm: error: {message}", err=True)
     sys.exit(status)
 

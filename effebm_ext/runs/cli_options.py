@@ -17,6 +17,7 @@ import torch
 from effebm_ext.runs.config import TrainConfig, choices, option_group
 from effebm_ext.runs.fields import as_declared, declared_types, kind_of
 from effebm_ext.runs.recipes import RECIPES
+from effebm_ext.runs.run_files import FORMAT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -37,14 +38,22 @@ _FILE, _FILE_VALUES, _RECIPE_VALUES = "effebm_ext.config", "effebm_ext.file", "e
 class _Path(click.Path):
     """A path; a leading ``~`` is the home folder, also where the shell leaves it in quotes."""
 
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
     def convert(self, value: Any, parameter: Any, context: Any) -> Any:
         return super().convert(os.path.expanduser(value), parameter, context)
 
 
-PATH = _Path()
+class _Folder(_Path):
+    """A path that is not empty: an empty one, as of a variable that is not set, would be the
+    current folder."""
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        if not str(value):
+            self.fail("expected a folder, got an empty name", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+PATH, FOLDER = _Path(path_type=Path), _Folder(path_type=Path)
+
 speed_group, run_group = _GROUPS["Speed"], _GROUPS["Run"]
 
 
@@ -106,6 +115,8 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     if path is None:
         return
     content = _content(path)
+    if content.get("format") == FORMAT:
+        del content["format"]
     values = {name.replace("-", "_"): value for name, value in content.items()}
     if len(values) < len(content):
         raise ValueError(f"config: {path} has a name twice, with - and with _")

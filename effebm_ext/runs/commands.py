@@ -13,13 +13,15 @@ import cloup
 import numpy as np
 
 from effebm_ext.runs import plotting
+from effebm_ext.runs.atomic_files import replacing
 from effebm_ext.runs.bars import calls_bar, evaluation_bar
-from effebm_ext.runs.cli_options import PATH, threads
+from effebm_ext.runs.cli_options import FOLDER, PATH, threads
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.folder import save_evaluation
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.report import evaluate as evaluate_energy
+from effebm_ext.runs.run_files import EVALUATION
 from effebm_ext.runs.trainer import make_dataset
 from effebm_ext.training import NonFiniteError
 
@@ -27,7 +29,7 @@ _N_SAMPLES = 64
 
 
 @cloup.command()
-@cloup.argument("run", type=PATH,
+@cloup.argument("run", type=FOLDER,
                 help="Draw from the run in this folder, or from this checkpoint.")  # fmt: skip
 @cloup.option("--out", type=PATH, required=True,
               help="Write the samples as a .png picture or a .npy array (n, *event).")  # fmt: skip
@@ -60,8 +62,7 @@ def sample(
     than the run has chains, take steps enough to move copies of the chains apart."""
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"out: expected a .png or .npy file, got {out}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"out: no such folder: {out.parent}")
+    _check_writable(out)
     model = load_model(run)
     if n is None:
         n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(label))
@@ -70,17 +71,13 @@ def sample(
     lost = int((~x.flatten(1).isfinite().all(1)).sum())
     if lost:
         raise NonFiniteError(f"{lost} of {n} samples are not finite after {steps} steps")
-    temporary = out.with_name(f"{out.stem}.tmp{out.suffix}")
-    try:
-        if out.suffix == ".npy":
+    if out.suffix == ".npy":
+        with replacing(out, x.nbytes) as temporary:
             np.save(temporary, x.numpy())
-        else:
-            labels = model.labels(n, label)
-            figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
-            plotting.save(temporary, figure)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    else:
+        labels = model.labels(n, label)
+        figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
+        plotting.save(out, figure)
     shown = plotting.n_shown(x, is_image=model.is_image)
     only = f", which shows {shown} of them" if out.suffix == ".png" and shown < n else ""
     click.echo(f"{n} samples in {out}{only}: {_origin(model, n, steps, from_noise, label)}")
@@ -96,10 +93,13 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 
 
 @cloup.command()
-@cloup.argument("run", type=PATH,
-                help="Evaluate the run in this folder.")  # fmt: skip
+@cloup.argument("run", type=FOLDER,
+                help="Evaluate the run in this folder, or this checkpoint.")  # fmt: skip
 @cloup.option("--data", metavar="SOURCE",
               help="Take the data of the run from here, where they have moved to.")  # fmt: skip
+@cloup.option("--out", type=PATH, metavar="FILE",
+              help="Save the evaluation in this file. [default: RUN/evaluation.json; the "
+              "evaluation of a checkpoint is not saved]")  # fmt: skip
 @cloup.option(
     "--ais-steps",
     type=click.IntRange(min=1),
@@ -117,15 +117,17 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 def evaluate(
     run: Path,
     data: str | None,
+    out: Path | None,
     ais_steps: int | None,
     ais_chains: int,
     ood: str | None,
     seed: int,
 ) -> None:
-    """Tell how good a density a trained RUN (its folder) has learnt, on the data it held out."""
-    model, folder = load_model(run), RunFolder(run, resume=True)
-    if not os.access(run, os.W_OK):
-        raise PermissionError(f"run: {run} cannot be written to, and evaluation.json belongs there")
+    """Tell how good a density a trained RUN (its folder or checkpoint) has learnt, on the data it
+    held out."""
+    if out is not None:
+        _check_writable(out)
+    model = load_model(run)
     config = model.config if data is None else dataclasses.replace(model.config, data=data)
     dataset = make_dataset(config)
     if dataset.digest() != model.digest:
@@ -148,7 +150,22 @@ def evaluate(
             ood=ood,
         )
     click.echo(evaluation.table())
-    folder.save(evaluation)
+    if out is not None:
+        save_evaluation(out, evaluation)
+    elif run.is_dir() and os.access(run, os.W_OK):
+        save_evaluation(run / EVALUATION, evaluation)
+    elif run.is_dir():
+        click.echo(f"Nothing was saved, as {run} cannot be written to: --out FILE saves.", err=True)
+
+
+def _check_writable(out: Path) -> None:
+    """Refuses a file that cannot be written, before long work for it begins."""
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"out: no such folder: {out.parent}")
+    if out.is_dir():
+        raise IsADirectoryError(f"out: expected a file, {out} is a folder")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"out: {out.parent} cannot be written to")
 
 
 @cloup.command()

@@ -61,6 +61,12 @@ class CommonOptions(ChainOptions):
         0.1, "Keep this share of the data from training, to evaluate on.", group="Data",
         at_least=0, below=1,
     )  # fmt: skip
+    data_seed: int = option(
+        None,
+        "Choose the held-out rows, and draw the toys, from this seed. [default: the seed of the "
+        "run]",
+        group="Data",
+    )
     data_noise: float = option(
         None,
         "Add Gaussian noise of this standard deviation to the data. [default: 0.3 for images, "
@@ -172,9 +178,15 @@ class CommonOptions(ChainOptions):
     device: str = option(
         "cpu", "Keep the chains and the energy on this device.", group="Run", metavar="DEVICE"
     )
-    seed: int = option(0, "Draw everything random from this seed.", group="Run")
+    seed: int = option(0, "Draw everything else that is random from this seed.", group="Run")
     checkpoint_every: int = option(
         100, "Write a checkpoint once in this many iterations.", group="Run", above=0
+    )
+    keep_checkpoints: int = option(
+        1,
+        "Keep this many of the last checkpoints: the earlier ones lie in RUN/checkpoints.",
+        group="Run",
+        above=0,
     )
 
     def __post_init__(self) -> None:
@@ -186,8 +198,15 @@ class CommonOptions(ChainOptions):
             raise ValueError(
                 f"ais_steps: expected > 0 to evaluate every {self.evaluate_every} iterations, got 0"
             )
-        if not -(2**63) <= self.seed < 2**64:
-            raise ValueError(f"seed: expected a 64-bit integer, got {self.seed}")
+        for name in ("seed", "data_seed"):
+            seed = getattr(self, name)
+            if seed is not None and not -(2**63) <= seed < 2**64:
+                raise ValueError(f"{name}: expected a 64-bit integer, got {seed}")
+
+    @property
+    def seed_of_data(self) -> int:
+        """The option ``data_seed``, or the seed of the run if it is not given."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     @property
     def removable_noise(self) -> float:

@@ -126,7 +126,7 @@ class TrainConfig(CommonOptions):
         and 0.01 for images. Chains are compressed by Block-Sign of 64. Compressors have error
         feedback, but for the unbiased Random-k. The rate of Adam falls by a cosine, and its
         gradient is bounded by a norm of 1. Methods choose their own options, and may choose others
-        differently.
+        differently. Toys and held-out rows come from the run's own seed.
 
         Args:
             kind: the kind of the data, :attr:`effebm_ext.runs.data.Dataset.kind`.
@@ -139,6 +139,7 @@ class TrainConfig(CommonOptions):
         chosen: dict[str, Any] = {
             "iterations": 3000,
             "batch_size": 128,
+            "data_seed": self.seed,
             "langevin_steps": 20,
             "step_size_schedule": "iteration" if self.verbatim else "run",
             "step_size": {POINTS: 0.005, SMALL_IMAGES: 0.02, IMAGES: 0.01}[kind],

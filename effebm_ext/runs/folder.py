@@ -1,36 +1,41 @@
-"""The folder of a training run: configuration, environment, metrics, checkpoint, pictures."""
+"""The folder of a training run: configuration, environment, metrics, checkpoints, pictures."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import os
-import time
-from collections.abc import Callable, Iterator
+import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
-import torch
-
+from effebm_ext.runs import changes as changing
 from effebm_ext.runs import checkpoint
+from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.checkpoint import CHECKPOINT
+from effebm_ext.runs.checkpoints import Checkpoints
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
-from effebm_ext.runs.environment import environment
 from effebm_ext.runs.evaluation import Evaluation
-from effebm_ext.runs.gallery import PICTURES, Gallery
-from effebm_ext.runs.health import Health
+from effebm_ext.runs.lock import RunLock, check_unlocked
+from effebm_ext.runs.loop import Loop
 from effebm_ext.runs.metrics_log import read_metrics
 from effebm_ext.runs.report import evaluate
-from effebm_ext.runs.tensorboard_log import TensorBoardLog, check_installed, event_files
-from effebm_ext.training import NonFiniteError, Trainer
+from effebm_ext.runs.restoring import configuration, restore
+from effebm_ext.runs.run_files import (
+    CONFIG,
+    EARLIER,
+    EVALUATION,
+    METRICS,
+    holds_run,
+    read_config,
+    write_config,
+    written,
+)
+from effebm_ext.runs.stopping import Stopping
+from effebm_ext.runs.tensorboard_log import check_installed
+from effebm_ext.training import Trainer
 
-_CONFIG, _METRICS, _EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
-_ENVIRONMENT = "environment.json"
-_FILES = (_CONFIG, _ENVIRONMENT, _METRICS, CHECKPOINT, _EVALUATION, *PICTURES)
-_TENSORBOARD = "tensorboard"
-_SHOWN_DATA = 1000
+Progress = Callable[[dict[str, float]], None]
 
 
 class RunFolder:
@@ -39,16 +44,19 @@ class RunFolder:
     (:class:`effebm_ext.runs.health.Health`).
 
     Args:
-        path: the folder, which is created if necessary.
-        overwrite: replace the run that is already there.
+        path: the folder, which is created when a run begins. To resume, it may also be one of the
+            run's checkpoints, from which the run goes on; what came after it is given up.
+        overwrite: replace the run that is already there; no other file is removed.
         resume: continue the run that is already there.
         tensorboard: write curves and pictures for TensorBoard too, into a sub-folder of this name.
 
     Raises:
-        FileExistsError: path holds a run and neither overwrite nor resume is set, or path is a
-            file.
+        FileExistsError: path holds a run and neither overwrite nor resume is set, or it holds a
+            file of the name of a run's file and no run, or it is a file.
         FileNotFoundError: resume is set, and path holds no run.
+        effebm_ext.runs.lock.FolderInUseError: another process trains in path.
         ModuleNotFoundError: tensorboard is asked for and not installed.
+        ValueError: path is empty.
     """
 
     def __init__(
@@ -59,40 +67,39 @@ class RunFolder:
         resume: bool = False,
         tensorboard: bool = False,
     ) -> None:
+        if path == "":
+            raise ValueError(f"{'resume' if resume else 'out'}: expected a folder, got no name")
         path = Path(path)
         if tensorboard:
             check_installed()
+        self._from = path / CHECKPOINT
+        if resume and path.is_file():
+            self._from, path = path, _folder_of(path)
         if path.exists() and not path.is_dir():
             raise FileExistsError(f"out: expected a folder, {path} is a file")
-        held = any((path / name).exists() for name in _FILES)
-        if resume and not held:
+        if resume and not any((path / name).exists() for name in (CONFIG, CHECKPOINT)):
             raise FileNotFoundError(f"resume: {path} holds no run")
-        if held and not overwrite and not resume:
-            raise FileExistsError(
-                f"out: {path} already holds a run; choose another, --overwrite, or --resume it"
-            )
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
+        check_unlocked(path)
+        self.path, self._overwrite = path, overwrite
+        if not resume:
+            self._check_free()
+        self._begun = resume
         self.evaluation: Evaluation | None = None
         self.failures: list[str] = []
-        self._saved: int | None = None
         self._tensorboard = tensorboard
-        self._board: TensorBoardLog | None = None
 
     def config(self) -> TrainConfig:
-        """Returns the configuration of the run in the folder.
+        """Returns the configuration of the run in the folder: that of the checkpoint, with the
+        changes that were made in config.json since.
 
         Raises:
-            FileNotFoundError: the run was stopped before it had begun.
-            ValueError: config.json is not a configuration.
+            ValueError: config.json is not a configuration, or changes what a run must keep.
+            effebm_ext.runs.checkpoint.CheckpointError: the checkpoint is damaged.
         """
-        path = self.path / _CONFIG
-        try:
-            return TrainConfig(**json.loads(path.read_text()))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"resume: the run in {self.path} had not begun") from error
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"resume: {path} is not a configuration: {error}") from error
+        if not self._from.exists():
+            return read_config(self.path / CONFIG)
+        kept = configuration(checkpoint.load(self._from), self._from)
+        return changing.in_force(*kept, self.path)
 
     def train(
         self,
@@ -100,197 +107,141 @@ class RunFolder:
         dataset: Dataset,
         trainer: Trainer,
         *,
-        progress: Callable[[dict[str, float]], None] = lambda metrics: None,
-    ) -> list[dict[str, float]]:
+        progress: Progress = lambda metrics: None,
+        stopping: Stopping | None = None,
+    ) -> None:
         """Runs all iterations; ``progress`` is called with the metrics of each. ``trainer`` is made
         from the same ``config`` and the whole ``dataset``; its held-out rows are evaluated.
+        ``stopping`` is entered by the caller, if signals shall end the run in good order.
 
         Raises:
             NonFiniteError: names the iteration and the last good checkpoint.
+            FileExistsError: another run was made in the folder meanwhile.
+            effebm_ext.runs.lock.FolderInUseError: another process trains in the folder.
+            effebm_ext.runs.atomic_files.DiskFullError: a file has no room.
+            effebm_ext.runs.stopping.Stopped: a signal came; the run has a checkpoint.
         """
-        config = config.resolved(dataset.kind)
-        start = time.monotonic()
-        seen = self._iteration(trainer)  # a run that fails at once does not replace an older run
-        (self.path / CHECKPOINT).unlink(missing_ok=True)  # first, since resuming looks for it
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
-        Gallery(self.path, config, dataset).clear()
-        for path in event_files(self.path / _TENSORBOARD):
-            path.unlink()
-        text = json.dumps(dataclasses.asdict(config), indent=2)
-        _replace(self.path / _CONFIG, text + "\n")
-        health = Health(config, trainer.data)
-        first = self._metrics(trainer, start, seen, health)
-        return self._run(config, dataset, trainer, [first], start, progress, health)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with RunLock(self.path):
+            self._check_free()
+            config = config.resolved(dataset.kind)
+            self._train(config, dataset, trainer, progress, stopping or Stopping())
 
     def resume(
         self,
+        config: TrainConfig,
         dataset: Dataset,
         trainer: Trainer,
         *,
-        progress: Callable[[dict[str, float]], None] = lambda metrics: None,
-    ) -> list[dict[str, float]]:
+        progress: Progress = lambda metrics: None,
+        stopping: Stopping | None = None,
+    ) -> None:
         """Continues from the last checkpoint, to the bit as if the run had not been interrupted, or
-        from the beginning if there is no checkpoint yet. ``trainer`` is made from :meth:`config`.
+        from the beginning if there is no checkpoint yet.
+
+        Args:
+            config: :meth:`config`, or this with changes of the options in
+                :data:`effebm_ext.runs.changes.CHANGEABLE`, which the run's history then tells.
+            dataset: the data of the run.
+            trainer: made from config and dataset.
+            progress: as in :meth:`train`.
+            stopping: as in :meth:`train`.
 
         Raises:
             CheckpointError: the checkpoint is damaged or belongs to another run.
-            ValueError: the data have changed since the run began.
-            NonFiniteError: as :meth:`train`.
+            ValueError: the data have changed since the run began, or config changes what a run must
+                keep.
+            NonFiniteError and others: as :meth:`train`.
         """
-        config = self.config().resolved(dataset.kind)
-        if not (self.path / CHECKPOINT).exists():
-            return self.train(config, dataset, trainer, progress=progress)
-        content = checkpoint.load(self.path / CHECKPOINT)
-        try:
-            digest = content["digest"]
-            trainer.load_state_dict(content["trainer"])
-            _check_optimizer(trainer.optimizer)
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"checkpoint: {self.path / CHECKPOINT} is not of this run: {error}"
-            ) from error
-        checkpoint.check_finite(self.path / CHECKPOINT, trainer.energy)
-        checkpoint.check_finite(self.path / CHECKPOINT, trainer.model)
-        if digest != dataset.digest():
-            raise ValueError(f"data: {config.data} has changed since the run began")
-        self._saved = trainer.iterations
-        history = read_metrics(self.path / _METRICS, trainer.iterations)
-        spent = history[-1]["seconds"] if history else 0.0
-        start, health = time.monotonic() - spent, Health(config, trainer.data)
-        return self._run(config, dataset, trainer, history, start, progress, health)
+        config, stopping = config.resolved(dataset.kind), stopping or Stopping()
+        with RunLock(self.path):
+            begin = self._go_on if self._from.exists() else self._train
+            begin(config, dataset, trainer, progress, stopping)
 
-    def _run(
+    def how_to_go_on(self) -> str:
+        """Returns the command that resumes the run; an empty string if it has not begun."""
+        if not self._begun:
+            return ""
+        return f"effebm train --resume {shlex.quote(str(self.path))}"
+
+    def _train(
         self,
         config: TrainConfig,
         dataset: Dataset,
         trainer: Trainer,
-        history: list[dict[str, float]],
-        start: float,
-        progress: Callable[[dict[str, float]], None],
-        health: Health,
-    ) -> list[dict[str, float]]:
-        """Runs the iterations that are not in ``history`` yet, up to the last."""
-        lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
-        _replace(self.path / _METRICS, lines)
-        for metrics in history:
-            health.look(metrics)
-            progress(metrics)
-        board: contextlib.AbstractContextManager[TensorBoardLog | None] = contextlib.nullcontext()
-        if self._tensorboard:
-            board = TensorBoardLog(self.path / _TENSORBOARD, history)
-        gallery = Gallery(self.path, config, dataset)
-        with (
-            open(self.path / _METRICS, "a") as log,
-            board as self._board,
-            _drawn_when_interrupted(gallery, trainer, history),
-        ):
-            while True:
-                done = trainer.iterations
-                if done % config.checkpoint_every == 0 and done != self._saved:
-                    self._save(config, dataset, trainer, log, gallery)
-                    gallery.draw_in_time(trainer, history)
-                if done >= config.iterations:
-                    break
-                seen = self._iteration(trainer)
-                history.append(self._metrics(trainer, start, seen, health))
-                log.write(json.dumps(history[-1]) + "\n")
-                health.look(history[-1])
-                progress(history[-1])
-                if self._board is not None:
-                    self._board.metrics(history[-1])
-            if trainer.iterations != self._saved:
-                self._save(config, dataset, trainer, log, gallery)
-        self.failures = health.failures()
-        gallery.draw(trainer, history)
-        gallery.animate()
+        progress: Progress,
+        stopping: Stopping,
+    ) -> None:
+        checkpoints = Checkpoints(self.path, config, dataset, dataset.digest(), history=[])
+        loop = Loop(self.path, config, dataset, trainer, checkpoints, progress, stopping)
+        with stopping.deferred():
+            first = loop.iteration()  # a run that fails at once does not replace an older run
+            for path in written(self.path):
+                if path.name != CONFIG:  # replaced, as a folder without it holds no run
+                    path.unlink()
+            write_config(self.path, config)
+            self._begun = True
+            self.failures = loop.run([first], tensorboard=self._tensorboard)
+        self._evaluate(config, dataset, trainer)
+
+    def _go_on(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        trainer: Trainer,
+        progress: Progress,
+        stopping: Stopping,
+    ) -> None:
+        content, digest = checkpoint.load(self._from), dataset.digest()
+        made = restore(trainer, config, digest, content, self._from)
+        history = list(content.get("history", []))
+        if made:
+            history.append(changing.entry(trainer.iterations, made))
+        checkpoints = Checkpoints(
+            self.path, config, dataset, digest, before=content, history=history
+        )
+        loop = Loop(self.path, config, dataset, trainer, checkpoints, progress, stopping)
+        with stopping.deferred():
+            if made or self._from != self.path / CHECKPOINT:
+                checkpoints.save(trainer)
+            write_config(self.path, config)
+            changing.write_history(self.path, history)
+            metrics = read_metrics(self.path / METRICS, trainer.iterations)
+            self.failures = loop.run(metrics, tensorboard=self._tensorboard)
+        self._evaluate(config, dataset, trainer)
+
+    def _evaluate(self, config: TrainConfig, dataset: Dataset, trainer: Trainer) -> None:
         if config.ais_steps:
             state = trainer.state
             labels = state.energy_kwargs.get("y")
-            self.save(evaluate(config, dataset, trainer.model, state.x, labels))
-        return history
+            self.evaluation = evaluate(config, dataset, trainer.model, state.x, labels)
+            save_evaluation(self.path / EVALUATION, self.evaluation)
 
-    def save(self, evaluation: Evaluation) -> None:
-        """Writes evaluation.json, in the place of an earlier one."""
-        self.evaluation = evaluation
-        text = json.dumps(dataclasses.asdict(evaluation), indent=2)
-        _replace(self.path / _EVALUATION, text + "\n")
-
-    @staticmethod
-    def _metrics(
-        trainer: Trainer, start: float, seen: dict[str, float], health: Health
-    ) -> dict[str, float]:
-        seconds = round(time.monotonic() - start, 3)
-        more = health.metrics(trainer)
-        return {"iteration": trainer.iterations, "seconds": seconds, **seen, **more}
-
-    def _save(
-        self,
-        config: TrainConfig,
-        dataset: Dataset,
-        trainer: Trainer,
-        log: TextIO,
-        gallery: Gallery,
-    ) -> None:
-        content = {
-            "config": dataclasses.asdict(config),
-            "event_shape": list(dataset.event_shape),
-            "n_classes": dataset.n_classes if config.conditional else None,
-            "is_image": dataset.is_image,
-            "data": dataset.x[:_SHOWN_DATA].clone(),
-            "digest": dataset.digest(),
-            "trainer": trainer.state_dict(),
-        }
-        if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
-            raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
-        log.flush()  # first, since the log must hold all iterations of the checkpoint
-        os.fsync(log.fileno())
-        if self._board is not None and trainer.chains is not None:
-            self._board.samples(gallery.figure(trainer), trainer.iterations)
-        _replace(self.path / _ENVIRONMENT, json.dumps(environment(trainer), indent=2) + "\n")
-        checkpoint.save(self.path / CHECKPOINT, content)
-        self._saved = trainer.iterations
-
-    def _iteration(self, trainer: Trainer) -> dict[str, float]:
-        try:
-            return trainer.iteration()
-        except NonFiniteError as error:
-            good = "there is no checkpoint yet"
-            if self._saved is not None:
-                path = self.path / CHECKPOINT
-                good = f"the last good checkpoint is {path} of iteration {self._saved}"
-            raise NonFiniteError(f"{error}; {good}") from error
+    def _check_free(self) -> None:
+        """Refuses a folder where a run would take the place of something else."""
+        there = written(self.path) if self.path.exists() else []
+        if not there:
+            return
+        if not holds_run(self.path):
+            raise FileExistsError(
+                f"out: {self.path} holds no run of effebm_ext, but {there[-1].name}, which a run "
+                "would replace; choose another folder"
+            )
+        if not self._overwrite:
+            raise FileExistsError(
+                f"out: {self.path} already holds a run; choose another, --overwrite, or --resume it"
+            )
 
 
-@contextlib.contextmanager
-def _drawn_when_interrupted(
-    gallery: Gallery, trainer: Trainer, history: list[dict[str, float]]
-) -> Iterator[None]:
-    """Draws the pictures of a run that is interrupted: it may have none yet."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        gallery.draw(trainer, history)
-        raise
+def save_evaluation(path: Path, evaluation: Evaluation) -> None:
+    """Writes an evaluation as JSON.
+
+    Raises:
+        effebm_ext.runs.atomic_files.DiskFullError: there is no room for the file.
+    """
+    write_text(path, json.dumps(dataclasses.asdict(evaluation), indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes a file so that it has all of its old or all of its new content whenever the process
-    ends."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
-
-
-def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Refuses a state that Adam would not miss before its next step."""
-    if not isinstance(optimizer, torch.optim.Adam):
-        return
-    for number, parameter in enumerate(p for g in optimizer.param_groups for p in g["params"]):
-        for name in ("exp_avg", "exp_avg_sq"):
-            shape = getattr(optimizer.state[parameter].get(name), "shape", None)
-            if shape != parameter.shape:
-                raise ValueError(
-                    f"optimizer: expected {name} of shape {tuple(parameter.shape)} for parameter "
-                    f"{number}, got {shape if shape is None else tuple(shape)}"
-                )
+def _folder_of(path: Path) -> Path:
+    """Returns the folder of the run that a checkpoint belongs to."""
+    return path.parent.parent if path.parent.name == EARLIER else path.parent

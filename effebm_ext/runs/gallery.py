@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from effebm_ext.energies import denoise
 from effebm_ext.runs import plotting
+from effebm_ext.runs.atomic_files import replacing
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.run_files import ANIMATION, CURVES, FRAMES, SAMPLES, numbered
 from effebm_ext.training import Trainer
 
-PICTURES = ("samples.png", "curves.png", "samples.gif")
-_FRAMES = "samples"  # the folder of the numbered pictures
 _SHARE = 0.05  # of a run's time that pictures may take while it trains
 
 
@@ -36,22 +36,16 @@ class Gallery:
         self._begun = time.monotonic()
         self._spent = 0.0
 
-    def clear(self) -> None:
-        """Removes the pictures of an earlier run."""
-        for name in PICTURES:
-            (self._path / name).unlink(missing_ok=True)
-        for frame in self._frames():
-            frame.unlink()
-
     def draw(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
         """Draws the chains and the curves as they are now."""
         begun = time.monotonic()
         if trainer.chains is not None:
-            plotting.save(self._path / "samples.png", self.figure(trainer))
-            frame = self._path / _FRAMES / f"{trainer.iterations:06d}.png"
+            plotting.save(self._path / SAMPLES, self.figure(trainer))
+            frame = self._path / FRAMES / f"{trainer.iterations:06d}.png"
             frame.parent.mkdir(exist_ok=True)
-            shutil.copyfile(self._path / "samples.png", frame)
-        plotting.save_curves(self._path / "curves.png", history)
+            with replacing(frame) as temporary:
+                shutil.copyfile(self._path / SAMPLES, temporary)
+        plotting.save_curves(self._path / CURVES, history)
         self._spent += time.monotonic() - begun
 
     def draw_in_time(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
@@ -62,9 +56,9 @@ class Gallery:
 
     def animate(self) -> None:
         """Makes the animation of all numbered pictures, if there are two or more."""
-        frames = self._frames()
+        frames = numbered(self._path, FRAMES)
         if len(frames) > 1:
-            plotting.save_animation(self._path / "samples.gif", frames)
+            plotting.save_animation(self._path / ANIMATION, frames)
 
     def figure(self, trainer: Trainer) -> Figure:
         """Draws the chains without the data noise, in the order of their classes if they have any,
@@ -81,6 +75,3 @@ class Gallery:
             labels=None if labels is None else labels.cpu(),
             title=f"chains after {trainer.iterations} iterations",
         )
-
-    def _frames(self) -> list[Path]:
-        return sorted((self._path / _FRAMES).glob("[0-9]*.png"))

@@ -6,29 +6,35 @@ import json
 from pathlib import Path
 from typing import Any
 
+from effebm_ext.warn import warn
+
 
 def read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
-    """Returns the metrics of the first ``iterations``; later iterations are made again.
-
-    Raises:
-        ValueError: there are fewer, or a line is not numbers by name.
-    """
-    lines = path.read_text().splitlines()[:iterations]
-    if len(lines) != iterations:
-        raise ValueError(f"resume: expected {iterations} lines in {path}, got {len(lines)}")
+    """Returns the metrics of the first ``iterations``; later iterations are made again. Lines that
+    are missing or damaged are left out with a warning, as a run goes on without them."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
     history: list[dict[str, float]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            history.append(_numbers(json.loads(line)))
-        except ValueError as error:
-            raise ValueError(f"resume: line {number} of {path} is damaged: {error}") from error
+    for line in lines:
+        metrics = _metrics(line)
+        last = history[-1]["iteration"] if history else 0
+        if metrics is not None and last < metrics["iteration"] <= iterations:
+            history.append(metrics)
+    missing = iterations - len(history)
+    if missing:
+        warn(
+            f"{path} lacks {missing} of {iterations} iterations, or has them damaged; the run goes "
+            "on, and its curves do without them"
+        )
     return history
 
 
-def _numbers(metrics: Any) -> dict[str, float]:
+def _metrics(line: bytes) -> dict[str, float] | None:
+    """Returns the numbers by name in a line; None if it is damaged."""
+    try:
+        metrics: Any = json.loads(line)
+    except ValueError:
+        return None
     if not isinstance(metrics, dict) or not {"iteration", "seconds"} <= metrics.keys():
-        raise ValueError("expected numbers by name, iteration and seconds among them")
-    for name, value in metrics.items():
-        if not isinstance(value, (int, float)):
-            raise ValueError(f"expected a number for {name}, got {value!r}")
-    return metrics
+        return None
+    numbers = all(isinstance(value, (int, float)) for value in metrics.values())
+    return metrics if numbers and isinstance(metrics["iteration"], int) else None

@@ -14,10 +14,11 @@ from torch.optim.swa_utils import AveragedModel
 from effebm_ext.energies import denoise
 from effebm_ext.rng import Key
 from effebm_ext.runs import checkpoint
+from effebm_ext.runs.changes import in_force
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import kind_of
 from effebm_ext.runs.energy import OwnEnergyError, energy_of, load_parameters
+from effebm_ext.runs.restoring import configuration
 from effebm_ext.runs.starts import NOISE, UNIFORM, draw_starts
 from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
@@ -196,21 +197,29 @@ class TrainedModel:
 
 
 def load_model(path: Path | str) -> TrainedModel:
-    """Loads the model of a run folder or of a checkpoint file.
+    """Loads the model of a run folder or of a checkpoint file. The model of a folder has the
+    changes that were made in its config.json since the last checkpoint.
 
     Raises:
         FileNotFoundError, effebm_ext.runs.checkpoint.CheckpointError: as checkpoint.load and
             checkpoint.check_finite.
+        ValueError: config.json is not a configuration, or changes what a run must keep.
         effebm_ext.runs.energy.OwnEnergyError: the run trained a class of one's own, which cannot be
             imported or used here. No other run imports anything.
     """
-    path = Path(path)
-    path = path / CHECKPOINT if path.is_dir() else path
+    path, folder = Path(path), None
+    if path.is_dir():
+        path, folder = path / CHECKPOINT, path
     content: dict[str, Any] = checkpoint.load(path)
+    config, kind = configuration(content, path)
+    model = _model(config, content, path)
+    if folder is not None:
+        model.config = in_force(config, kind, folder)
+    return model
+
+
+def _model(config: TrainConfig, content: dict[str, Any], path: Path) -> TrainedModel:
     try:
-        config = TrainConfig(**content["config"]).resolved(
-            kind_of(content["event_shape"], is_image=content["is_image"])
-        )
         base = (0.0, 1.0) if config.base == "gaussian" else None  # the checkpoint replaces it
         energy = energy_of(config, content["event_shape"], content["n_classes"], base)
         load_parameters(energy, content["trainer"]["energy"], config)

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from effebm_ext.rows import Rows
+from effebm_ext.runs.atomic_files import replacing
 
 _GRID = 64  # images shown
 _POINTS = 2000
@@ -21,8 +22,13 @@ _FRAME_TIME = 200, 2000  # milliseconds of a frame, and of the last
 
 
 def save(path: Path, figure: Figure) -> None:
-    """Saves a figure as a PNG file."""
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+    """Saves a figure as a PNG file.
+
+    Raises:
+        effebm_ext.runs.atomic_files.DiskFullError: there is no room for it.
+    """
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=120, bbox_inches="tight")
 
 
 def draw_samples(
@@ -107,7 +113,9 @@ def image_grid(images: Tensor) -> np.ndarray:
 
 
 def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
-    """Plots every metric against the iteration, one panel each."""
+    """Plots every metric against the iteration, one panel each; nothing without metrics."""
+    if not metrics:
+        return
     names = list(dict.fromkeys(name for m in metrics for name in m))
     names = [name for name in names if name not in ("iteration", "seconds")]
     figure = Figure(figsize=(7, 1.8 * len(names)))
@@ -133,4 +141,5 @@ def save_animation(path: Path, frames: Sequence[Path]) -> None:
     first, *others = [i if i.size == size else i.resize(size) for i in images]
     each, last = _FRAME_TIME
     times = [each] * len(others) + [last]
-    first.save(path, save_all=True, append_images=others, duration=times, loop=0)
+    with replacing(path) as temporary:
+        first.save(temporary, save_all=True, append_images=others, duration=times, loop=0)

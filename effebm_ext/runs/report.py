@@ -88,7 +88,7 @@ def evaluate(
     if not bool(chains.isfinite().all()):
         raise ValueError("chains: expected finite values")
     classes = _Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
-    train, held_out = classes.dataset.split(config.holdout, seed=config.seed)
+    train, held_out = classes.dataset.split(config.holdout, seed=config.seed_of_data)
     kept = held_out if len(held_out.rows) else train
     draw_others = None if ood is None else out_of_distribution(ood, kept.rows[:_ROWS], seed=seed)
     data = noisy(kept.rows[:_ROWS])

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from effebm_ext.runs.run_files import TENSORBOARD, numbered
+
 
 def check_installed() -> None:
     """Raises ModuleNotFoundError, which says what to install, if TensorBoard is missing."""
@@ -18,26 +20,22 @@ def check_installed() -> None:
         ) from error
 
 
-def event_files(folder: Path) -> list[Path]:
-    """Returns the event files in the folder, which need not exist."""
-    return list(folder.glob("events.out.tfevents.*"))
-
-
 class TensorBoardLog:
     """Writes event files into a folder, as a context manager.
 
     Args:
-        folder: the folder of the event files. Iterations after ``history`` are made again, and
+        folder: the folder of the event files. Iterations that come are perhaps made again, and
             TensorBoard no longer shows their earlier events (purge_step of SummaryWriter).
-        history: the metrics of all iterations so far; written if there are no event files yet.
+        history: the metrics of the iterations so far; written if there are no event files yet.
+        iterations: how many have been made; ``history`` may lack some.
     """
 
-    def __init__(self, folder: Path, history: Sequence[dict[str, float]]) -> None:
+    def __init__(self, folder: Path, history: Sequence[dict[str, float]], iterations: int) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import
 
-        known = len(history) if event_files(folder) else 0
-        self._writer = SummaryWriter(str(folder), purge_step=known + 1)
-        for metrics in history[known:]:
+        known = bool(numbered(folder.parent, TENSORBOARD))
+        self._writer = SummaryWriter(str(folder), purge_step=iterations + 1 if known else 1)
+        for metrics in history if not known else ():
             self.metrics(metrics)
 
     def metrics(self, metrics: dict[str, float]) -> None:

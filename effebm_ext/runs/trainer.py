@@ -26,7 +26,7 @@ def make_dataset(config: TrainConfig) -> Dataset:
     """
     return load(
         config.data,
-        seed=config.seed,
+        seed=config.seed_of_data,
         labels=config.conditional,
         resize=config.resize,
         background=config.background,
@@ -54,7 +54,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     config = config.resolved(dataset.kind)
     if config.conditional and dataset.labels is None:
         raise ValueError("conditional: expected data with labels, see load(..., labels=True)")
-    train = dataset.split(config.holdout, seed=config.seed)[0]
+    train = dataset.split(config.holdout, seed=config.seed_of_data)[0]
     data, labels = train.rows, train.labels if config.conditional else None
     if labels is not None and len(labels.unique()) != dataset.n_classes:
         raise ValueError(

@@ -304,9 +304,12 @@ def test_bad_toml_files_are_refused(effebm, tmp_path, content, message):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_resumed_run_takes_no_configuration_from_a_file(effebm, tmp_path):
+def test_a_resumed_run_takes_only_changes_from_a_file(effebm, tmp_path):
     run, file = tmp_path / "run", tmp_path / "run.toml"
     assert effebm("train", "--data", "rings", *TINY, "--out", run)[0] == 0
-    file.write_text("seed = 3")
+    file.write_text("seed = 3\nwidth = 8")
     status, _, error = effebm("train", "--config", file, "--resume", run)
-    assert (status, "leave out --seed" in error) == (2, True)
+    assert (status, "the run keeps its own --width; what may" in error) == (2, True)
+    file.write_text("seed = 3")
+    assert effebm("train", "--config", file, "--resume", run)[0] == 0
+    assert json.loads((run / "config.json").read_text())["seed"] == 3

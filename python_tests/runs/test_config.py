@@ -68,8 +68,8 @@ def test_none_passes_only_where_it_is_declared():
     optional = {"compressor", "error_feedback", "step_size", "step_size_end", "data_noise",
                 "fd_epsilon", "energy_l2", "learning_rate_schedule", "optimizer",
                 "max_grad_norm", "buffer_device", "base", "width", "depth", "denoising_weight",
-                "warm_up", "resize",
-                "langevin_steps", "learning_rate"}  # fmt: skip
+                "warm_up", "resize", "noise_std", "step_size_schedule", "iterations", "batch_size",
+                "langevin_steps", "learning_rate", "data_seed"}  # fmt: skip
     TrainConfig(**dict.fromkeys(optional))
     for name in fields - optional:
         with pytest.raises(TypeError, match=f"{name}: expected .*, got None"):

@@ -1,6 +1,7 @@
 """What an evaluation says where its figures cannot be trusted, and what it refuses early."""
 
 import dataclasses
+import json
 import math
 import os
 
@@ -9,11 +10,10 @@ import pytest
 import torch
 from helpers import named, normal
 
-from effebm_ext.runs import report
+from effebm_ext.runs import commands, report
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.evaluation import ClassEvaluation
-from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.report import evaluate
 
 CONFIG = TrainConfig(data="x", data_noise=0.0, holdout=0.5, ais_steps=200)
@@ -98,22 +98,57 @@ def test_what_is_not_to_be_had_is_refused_before_the_work(monkeypatch):
             evaluated(flat, ood=source)
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_the_work(effebm, tmp_path, monkeypatch):
-    run = tmp_path / "run"
+def only_readable(monkeypatch, folder):
+    """A folder that cannot be written to, for root too."""
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and (path, mode) != (folder, os.W_OK)
+    )
+
+
+def test_a_run_that_can_only_be_read_is_evaluated(effebm, tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "evaluation.json"
     assert effebm(*RUN, "--out", run)[0] == 0
-    monkeypatch.setattr(report, "annealed_by_class", lambda *_, **__: pytest.fail("too late"))
-    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
-    status, _, message = effebm("evaluate", run)
-    assert (status, f"run: {run} cannot be written to" in message) == (2, True)
+    only_readable(monkeypatch, run)
+    status, printed, message = effebm("evaluate", run, "--ais-steps", 2)
+    assert (status, "cross-entropy, forward" in printed) == (0, True)
+    assert f"Nothing was saved, as {run} cannot be written to: --out FILE saves" in message
+    assert effebm("evaluate", run, "--ais-steps", 2, "--out", out)[::2] == (0, "")
+    assert json.loads(out.read_text())["ais_steps"] == 2
+    assert not (run / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize("command", ["evaluate", "sample"])
+def test_an_out_that_cannot_be_written_is_refused_first(effebm, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(commands, "load_model", lambda run: pytest.fail("too late"))
+    only_readable(monkeypatch, tmp_path)
+    (tmp_path / "folder.npy").mkdir()
+    for out, expected in (
+        (tmp_path / "x.npy", f"out: {tmp_path} cannot be written to"),
+        (tmp_path / "none" / "x.npy", f"out: no such folder: {tmp_path / 'none'}"),
+        (tmp_path / "folder.npy", f"out: expected a file, {tmp_path / 'folder.npy'} is a folder"),
+    ):
+        status, _, message = effebm(command, tmp_path, "--out", out)
+        assert (status, expected in message) == (2, True)
+
+
+def test_a_checkpoint_is_evaluated_and_saved_where_asked(effebm, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "of_checkpoint.json"
+    assert effebm(*RUN, "--out", run)[0] == 0
+    command = ["evaluate", run / "checkpoint.pt", "--ais-steps", 2]
+    assert effebm(*command)[0] == 0
+    assert effebm(*command, "--out", out)[0] == 0
+    assert json.loads(out.read_text())["ais_steps"] == 2
+    assert not (run / "evaluation.json").exists()
 
 
 def test_the_figures_are_printed_before_they_are_saved(effebm, tmp_path, monkeypatch):
-    def full(folder, evaluation):
+    def full(path, evaluation):
         raise OSError("No space left on device")
 
     run = tmp_path / "run"
     assert effebm(*RUN, "--out", run)[0] == 0
-    monkeypatch.setattr(RunFolder, "save", full)
+    monkeypatch.setattr(commands, "save_evaluation", full)
     status, printed, message = effebm("evaluate", run, "--ais-steps", 2)
     assert status == 2
     assert "cross-entropy, forward" in printed

@@ -37,7 +37,7 @@ def test_the_help_of_train_comes_in_groups(effebm):
     found = sections(shown)
     own = [title for title in found if title.startswith("Only with objective ")]
     assert list(found) == [*cli_options.GROUPS, *own, "Other options"]
-    assert found["Data"] == ["data", "resize", "background", "holdout", "data_noise"]
+    assert found["Data"] == ["data", "resize", "background", "holdout", "data_seed", "data_noise"]
     assert {"out", "overwrite", "resume", "config", "tensorboard", "seed"} <= set(found["Run"])
     assert found["Only with objective jarzynski"] == [
         "adjusted", "moved_chains", "resampling", "resample_threshold",

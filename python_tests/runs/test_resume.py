@@ -83,11 +83,11 @@ def test_kills_at_random_moments():
     assert "all equal" in done.stdout
 
 
-@pytest.mark.parametrize("flag", [["--seed", "1"], ["--out", "x"], ["--overwrite"]])
+@pytest.mark.parametrize("flag", [["--chains", "5"], ["--out", "x"], ["--overwrite"]])
 def test_a_resumed_run_has_its_own_configuration(effebm, interrupted, flag):
     status, _, message = effebm("train", "--resume", interrupted(4), *flag)
     assert status == 2
-    assert f"resume: the run has its own configuration; leave out {flag[0]}" in message
+    assert f"resume: the run keeps its own {flag[0]}; what may change is --seed, " in message
 
 
 def test_what_holds_no_run_is_not_resumed(effebm, tmp_path):
@@ -102,24 +102,12 @@ def test_what_holds_no_run_is_not_resumed(effebm, tmp_path):
     [
         ("config.json", b"{", "config.json is not a configuration"),
         ("config.json", b'{"colour": 1}', "config.json is not a configuration"),
-        ("config.json", None, "had not begun"),
-        ("metrics.jsonl", b"{}\n", "expected 3 lines"),
-        ("metrics.jsonl", b"{\n{\n{\n", "line 1 of"),
-        ("metrics.jsonl", b"{}\n" * 3, "metrics.jsonl is damaged: expected numbers by name, itera"),
-        (
-            "metrics.jsonl",
-            b'{"iteration": 1, "seconds": 0}\n' + b'{"iteration": 2, "seconds": "long"}\n' * 2,
-            "metrics.jsonl is damaged: expected a number for seconds, got 'long'",
-        ),
         ("checkpoint.pt", b"PK", "truncated or not a checkpoint"),
     ],
 )
 def test_damaged_runs_are_refused(effebm, interrupted, name, content, expected):
     run = interrupted(4)
-    if content is None:
-        (run / name).unlink()
-    else:
-        (run / name).write_bytes(content)
+    (run / name).write_bytes(content)
     status, _, message = effebm("train", "--resume", run)
     assert status == 2
     assert expected in message

@@ -1,0 +1,244 @@
+"""Runs go on with changes: which, what they do, and what is kept of them."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from kill_and_resume import result
+
+from effebm_ext.runs import checkpoint
+from effebm_ext.runs.model import load_model
+
+RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
+       "--langevin-steps", 2, "--iterations", 6, "--checkpoint-every", 3, "--ais-steps", 0,
+       "--width", 8, "--depth", 1]  # fmt: skip
+
+
+@pytest.fixture
+def run(effebm, tmp_path):
+    """A run that has ended."""
+    assert effebm("train", *RUN, "--out", tmp_path / "run")[0] == 0
+    return tmp_path / "run"
+
+
+def content(run):
+    return checkpoint.load(run / "checkpoint.pt")
+
+
+def config(run):
+    return json.loads((run / "config.json").read_text())
+
+
+def edit(run, **values):
+    (run / "config.json").write_text(json.dumps({**config(run), **values}))
+
+
+def test_a_finished_run_is_prolonged(effebm, run):
+    assert effebm("train", "--resume", run, "--iterations", 9)[0] == 0
+    assert content(run)["trainer"]["iterations"] == 9
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 9
+    (entry,) = json.loads((run / "history.json").read_text())
+    assert (entry["iteration"], entry["changes"]) == (6, {"iterations": [6, 9]})
+    assert content(run)["history"] == [entry]
+
+
+def test_a_run_cannot_be_made_shorter_than_it_is(effebm, run):
+    status, _, message = effebm("train", "--resume", run, "--iterations", 5)
+    assert (status, "iterations: expected at least 6, which the run has" in message) == (2, True)
+    assert config(run)["iterations"] == 6
+
+
+def test_a_changed_learning_rate_follows_the_new_schedule(effebm, run):
+    rate = ["--learning-rate", 0.004, "--learning-rate-schedule", "linear"]
+    assert effebm("train", "--resume", run, *rate, "--iterations", 8)[0] == 0
+    trainer = content(run)["trainer"]
+    assert trainer["schedule"]["base_lrs"] == [0.004]
+    assert trainer["optimizer"]["param_groups"][0]["lr"] == 0.0  # of the last iteration
+    before = checkpoint.load(run / "checkpoint.pt")["trainer"]["energy"]
+    assert effebm("train", "--resume", run, "--iterations", 16)[0] == 0
+    rates = content(run)["trainer"]["optimizer"]["param_groups"][0]
+    assert rates["initial_lr"] == 0.004
+    assert any(not torch.equal(v, content(run)["trainer"]["energy"][k]) for k, v in before.items())
+
+
+def test_the_rate_after_a_change_is_that_of_its_iteration(effebm, run):
+    flags = ["--learning-rate", 0.004, "--iterations", 12, "--checkpoint-every", 1]
+    assert effebm("train", "--resume", run, *flags, stop_after=8)[0] == 130  # 6 are shown again
+    trainer = content(run)["trainer"]
+    share = 0.5 * (1 + math.cos(math.pi * trainer["iterations"] / 12))
+    assert trainer["iterations"] == 7
+    assert trainer["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.004 * share, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--seed", 7],
+        ["--step-size", 0.01, "--step-size-end", 0.002, "--langevin-steps", 3],
+        ["--clip", "norm:0.1", "--max-grad-norm", 0.01, "--on-divergence", "restart"],
+    ],
+    ids=str,
+)
+def test_a_changed_run_is_another_and_resumes_to_the_bit(effebm, run, tmp_path, flags):
+    longer = ["train", "--resume", run, "--iterations", 12]
+    whole, files = tmp_path / "run", {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()}
+
+    def again():
+        for name in ("history.json", "checkpoint.pt"):
+            (whole / name).unlink(missing_ok=True)
+        for name, octets in files.items():
+            (whole / name).write_bytes(octets)
+
+    assert effebm(*longer)[0] == 0
+    unchanged = result(run)
+    again()
+    assert effebm(*longer, *flags)[0] == 0
+    changed = result(run)
+    assert changed[0] != unchanged[0]
+    assert changed[1][:6] == unchanged[1][:6]
+    again()
+    assert effebm(*longer, *flags, stop_after=8)[0] == 130
+    assert effebm("train", "--resume", run)[0] == 0
+    assert result(run) == changed
+    assert len(json.loads((run / "history.json").read_text())) == 1
+
+
+@pytest.mark.parametrize("buffer", [[], ["--buffer-size", 9]])
+def test_a_new_seed_keeps_data_and_held_out_rows(effebm, tmp_path, buffer):
+    run = tmp_path / "run"
+    assert effebm("train", *RUN, *buffer, "--seed", 3, "--out", run)[0] == 0
+    assert effebm("train", "--resume", run, "--seed", 7, "--iterations", 9)[0] == 0
+    assert (config(run)["seed"], config(run)["data_seed"]) == (7, 3)
+    chains = content(run)["trainer"]["chains"]
+    assert chains["key"]["seed"] == 7
+    if buffer:
+        assert chains["buffer"]["key"]["seed"] == 7
+
+
+def test_what_shapes_a_run_is_refused_with_what_may_change(effebm, run):
+    before = (run / "checkpoint.pt").read_bytes()
+    for flags in (["--chains", 8], ["--objective", "dsm"], ["--holdout", 0.5], ["--data-seed", 1]):
+        status, _, message = effebm("train", "--resume", run, *flags)
+        assert status == 2
+        assert f"the run keeps its own {flags[0]}; what may change is --seed, --learn" in message
+    assert (run / "checkpoint.pt").read_bytes() == before
+    assert not (run / "history.json").exists()
+
+
+def test_step_sizes_stay_with_codes_that_depend_on_them(effebm, tmp_path):
+    run, buffer = tmp_path / "run", ["--buffer-size", 9, "--buffer-dtype", "uint8"]
+    assert effebm("train", *RUN, *buffer, "--out", run)[0] == 0
+    status, _, message = effebm("train", "--resume", run, "--step-size", 0.5)
+    assert (status, "cannot change with --buffer-dtype uint8" in message) == (2, True)
+
+
+def test_an_edit_of_config_json_is_a_change_like_a_flag(effebm, run):
+    edit(run, iterations=8, step_size=0.001)
+    assert effebm("train", "--resume", run)[0] == 0
+    (entry,) = json.loads((run / "history.json").read_text())
+    assert entry["changes"] == {"iterations": [6, 8], "step_size": [0.005, 0.001]}
+    assert content(run)["config"]["step_size"] == 0.001
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "evaluate"])
+def test_an_edit_that_a_run_cannot_take_is_named(effebm, run, tmp_path, command):
+    edit(run, holdout=0.5, compressor="topk:1")
+    arguments = {
+        "train": ["--resume", run],
+        "sample": [run, "--out", tmp_path / "x.npy"],
+        "evaluate": [run],
+    }[command]
+    status, _, message = effebm(command, *arguments)
+    assert status == 2
+    assert "holdout from 0.1 to 0.5" in message
+    assert "a run cannot change compressor from block-sign:2 to topk:1" in message
+    assert "config.json differs from the checkpoint" in message
+
+
+def test_sample_and_evaluate_go_by_the_configuration_in_force(effebm, run):
+    edit(run, step_size=0.25)
+    assert load_model(run).config.step_size == 0.25
+    assert load_model(run / "checkpoint.pt").config.step_size == 0.005
+
+
+def test_a_run_finds_its_data_at_another_path(effebm, tmp_path):
+    old, new, run = tmp_path / "old.npy", tmp_path / "new.npy", tmp_path / "run"
+    np.save(old, np.random.default_rng(0).standard_normal((50, 2)).astype("float32"))
+    assert effebm("train", *RUN, "--data", old, "--out", run)[0] == 0
+    old.rename(new)
+    status, _, message = effebm("train", "--resume", run)
+    assert (status, "data: no such file" in message) == (2, True)
+    assert effebm("train", "--resume", run, "--data", new)[0] == 0
+    assert effebm("evaluate", run, "--ais-steps", 2)[0] == 0
+    np.save(new, np.random.default_rng(1).standard_normal((50, 2)).astype("float32"))
+    status, _, message = effebm("train", "--resume", run, "--data", new)
+    assert (status, "has changed since the run began" in message) == (2, True)
+
+
+def test_a_run_that_diverged_is_told_what_to_try(effebm, tmp_path):
+    run = tmp_path / "a run"
+    flags = ["--step-size", 0.005, "--iterations", 30, "--energy", "mlp"]
+    assert effebm("train", *RUN, *flags, "--out", run, stop_after=4)[0] == 130
+    status, _, message = effebm("train", "--resume", run, "--step-size", 1e30)
+    assert status == 2
+    assert f"try effebm train --resume '{run}' --seed 1 --learning-rate 0.0005" in message
+    cure = ["--seed", 1, "--learning-rate", 0.0005, "--step-size", 0.005]
+    assert effebm("train", "--resume", run, *cure)[0] == 0
+
+
+def test_the_last_checkpoints_are_kept(effebm, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--checkpoint-every", 2, "--iterations", 9, "--keep-checkpoints", 3]
+    assert effebm("train", *RUN, *flags, "--out", run)[0] == 0
+    kept = sorted((run / "checkpoints").iterdir())
+    assert [path.name for path in kept] == ["000006.pt", "000008.pt"]
+    for path in kept:
+        assert checkpoint.load(path)["trainer"]["iterations"] == int(path.stem)
+    assert content(run)["trainer"]["iterations"] == 9
+    want = result(run)
+    assert effebm("train", "--resume", kept[0])[0] == 0
+    assert result(run) == want
+    assert effebm("train", "--resume", run, "--keep-checkpoints", 1)[0] == 0
+    assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_going_back_gives_up_what_came_after(effebm, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--checkpoint-every", 2, "--iterations", 8, "--keep-checkpoints", 9]
+    assert effebm("train", *RUN, *flags, "--out", run)[0] == 0
+    back = ["train", "--resume", run / "checkpoints" / "000004.pt", "--seed", 5]
+    assert effebm(*back, "--iterations", 5)[0] == 0
+    assert sorted(path.stem for path in (run / "checkpoints").iterdir()) == ["000002", "000004"]
+    assert content(run)["trainer"]["iterations"] == 5
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == 5
+    (entry,) = content(run)["history"]
+    assert entry["iteration"] == 4
+
+
+def test_the_best_checkpoint_is_kept(effebm, tmp_path):
+    run = tmp_path / "run"
+    flags = ["--evaluate-every", 1, "--ais-steps", 8, "--learning-rate", 0.05]
+    assert effebm("train", *RUN, *flags, "--out", run)[0] == 0
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    means = [(m["cross_entropy_forward"] + m["cross_entropy_reverse"]) / 2 for m in lines]
+    best = checkpoint.load(run / "best.pt")
+    assert best["best"] == min(means)
+    assert best["trainer"]["iterations"] == 1 + means.index(min(means))
+    assert content(run)["best"] == min(means)
+    assert load_model(run / "best.pt").config.learning_rate == 0.05
+
+
+def test_the_digest_of_the_data_is_computed_once(effebm, tmp_path, monkeypatch):
+    from effebm_ext.runs.data import Dataset
+
+    seen, digest = [], Dataset.digest
+
+    def counted(dataset):
+        seen.append(dataset)
+        return digest(dataset)
+
+    monkeypatch.setattr(Dataset, "digest", counted)
+    assert effebm("train", *RUN, "--checkpoint-every", 1, "--out", tmp_path / "run")[0] == 0
+    assert len(seen) == 1
