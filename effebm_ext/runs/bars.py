@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 import types
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 from tqdm import tqdm
@@ -17,6 +19,27 @@ from effebm_ext.training import Trainer
 
 _DELAY = 1.0  # seconds before a bar of calls appears; what is done by then needs none
 _WALKS = 3  # of an evaluation: its pilot run, forward and back
+_BETWEEN_LINES = 30.0  # seconds between two lines where there is no terminal
+_LINE = "{desc}{n_fmt} of {total_fmt}, {elapsed} gone, {remaining} to go, {rate_fmt}{postfix}"
+
+
+class _Lines:
+    """A stream that makes a line of its own of everything that a bar writes, as in a log file."""
+
+    def write(self, text: str) -> None:
+        if text.strip():
+            sys.stderr.write(f"{text.strip()}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _bar(total: int, *, quiet: bool, **options: Any) -> tqdm[None]:
+    """Makes a bar: one that moves in a terminal, and else a line in half a minute."""
+    if not sys.stderr.isatty():
+        options |= {"file": _Lines(), "bar_format": _LINE}
+        options |= {"mininterval": _BETWEEN_LINES, "maxinterval": _BETWEEN_LINES}
+    return tqdm(total=total, disable=quiet, dynamic_ncols=True, **options)
 
 
 class TrainingBars:
@@ -25,16 +48,17 @@ class TrainingBars:
     Args:
         config: the resolved configuration of the run.
         trainer: the trainer of the run.
+        quiet: show nothing.
     """
 
-    def __init__(self, config: TrainConfig, trainer: Trainer) -> None:
-        self._config, self._trainer = config, trainer
+    def __init__(self, config: TrainConfig, trainer: Trainer, *, quiet: bool = False) -> None:
+        self._config, self._trainer, self._quiet = config, trainer, quiet
         self._progress = Progress(config, trainer)
         self._bars = contextlib.ExitStack()
         self._seen = 0
 
     def __enter__(self) -> TrainingBars:
-        bar = tqdm(total=self._config.iterations, unit="it", dynamic_ncols=True)
+        bar = _bar(self._config.iterations, quiet=self._quiet, unit="it")
         self._bar = self._bars.enter_context(bar)
         return self
 
@@ -60,19 +84,22 @@ class TrainingBars:
         self._bar.set_postfix_str(self._progress.text(metrics), refresh=False)
         if iteration == self._config.iterations and self._config.ais_steps:
             self._bar.close()
-            self._bars.enter_context(evaluation_bar(self._trainer.model, self._config.ais_steps))
+            model, n_steps = self._trainer.model, self._config.ais_steps
+            self._bars.enter_context(evaluation_bar(model, n_steps, quiet=self._quiet))
 
 
-def evaluation_bar(energy: nn.Module, n_steps: int) -> contextlib.AbstractContextManager[None]:
+def evaluation_bar(
+    energy: nn.Module, n_steps: int, *, quiet: bool = False
+) -> contextlib.AbstractContextManager[None]:
     """Shows a bar while an energy is evaluated over ``n_steps`` temperatures inside the block."""
-    return calls_bar(energy, _WALKS * n_steps + n_steps // 10, "evaluation")
+    return calls_bar(energy, _WALKS * n_steps + n_steps // 10, "evaluation", quiet=quiet)
 
 
 @contextlib.contextmanager
-def calls_bar(energy: nn.Module, total: int, title: str) -> Iterator[None]:
+def calls_bar(energy: nn.Module, total: int, title: str, *, quiet: bool = False) -> Iterator[None]:
     """Shows a bar of the calls of an energy inside the block, of which there are about ``total``.
     The bar appears after a second and disappears at the end."""
-    counter = _Counter(total, title)
+    counter = _Counter(total, title, quiet)
     hook = energy.register_forward_hook(counter)
     try:
         yield
@@ -85,15 +112,15 @@ class _Counter:
     """Counts calls, and shows a bar of them after a second. There is no bar before, since tqdm
     draws every bar there is when it writes a warning."""
 
-    def __init__(self, total: int, title: str) -> None:
-        self._total, self._title = total, title
+    def __init__(self, total: int, title: str, quiet: bool) -> None:
+        self._total, self._title, self._quiet = total, title, quiet
         self._begun, self._calls = time.monotonic(), 0
         self._bar: tqdm[None] | None = None
 
     def __call__(self, *_: object) -> None:
         self._calls = min(self._calls + 1, self._total)
         if self._bar is None and time.monotonic() - self._begun >= _DELAY:
-            self._bar = tqdm(total=self._total, desc=self._title, dynamic_ncols=True, leave=False)
+            self._bar = _bar(self._total, quiet=self._quiet, desc=self._title, leave=False)
         if self._bar is not None:
             self._bar.update(self._calls - self._bar.n)
 

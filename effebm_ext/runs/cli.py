@@ -30,7 +30,7 @@ from effebm_ext.runs.changes import CHANGEABLE, flags
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data import SMALL_IMAGES
 from effebm_ext.runs.folder import RunFolder
-from effebm_ext.runs.run_files import CURVES, SAMPLES
+from effebm_ext.runs.run_files import REPORT
 from effebm_ext.runs.stopping import Stopping
 from effebm_ext.runs.summary import summary
 from effebm_ext.runs.trainer import make_dataset, make_trainer
@@ -79,6 +79,8 @@ def cli(context: click.Context) -> None:
 @cli_options.config_file
 @cloup.option("--tensorboard", is_flag=True, group=cli_options.run_group,
               help="Write curves and samples for TensorBoard into RUN/tensorboard.")  # fmt: skip
+@cloup.option("--quiet", is_flag=True, group=cli_options.run_group,
+              help="Print warnings and errors only.")  # fmt: skip
 @cli_options.threads(cli_options.speed_group)
 @click.pass_context
 def train(
@@ -87,6 +89,7 @@ def train(
     overwrite: bool,
     resume: Path | None,
     tensorboard: bool,
+    quiet: bool,
     **options: Any,
 ) -> None:
     """Train an energy on data and write the run into a folder.
@@ -111,8 +114,9 @@ def train(
             dataset = make_dataset(config)
             config = config.resolved(dataset.kind)
             trainer = make_trainer(config, dataset)
-            click.echo(f"{summary(config, dataset, trainer)}.")
-            with TrainingBars(config, trainer) as bars:
+            if not quiet:
+                click.echo(f"{summary(config, dataset, trainer)}.")
+            with TrainingBars(config, trainer, quiet=quiet) as bars:
                 go = folder.resume if again else folder.train
                 go(config, dataset, trainer, progress=bars.show, stopping=stopping)
         except KeyboardInterrupt as stop:
@@ -120,11 +124,10 @@ def train(
             if command:
                 tqdm.write(f"effebm: go on with: {command}", file=sys.stderr)
             _fail("interrupted", getattr(stop, "status", INTERRUPTED))
-    pictures = [str(folder.path / name) for name in (SAMPLES, CURVES)]
-    shown = " and ".join(pictures if trainer.chains is not None else pictures[1:])
-    click.echo(f"The run is in {folder.path}: look at {shown}.")
-    if folder.evaluation is not None:
-        click.echo(folder.evaluation.summary())
+    if not quiet:
+        click.echo(f"The run is in {folder.path}: look at {folder.path / REPORT} in a browser.")
+        if folder.evaluation is not None:
+            click.echo(folder.evaluation.summary())
     if folder.failures:
         _fail(f"nothing was learned: {folder.failures[0]}", status=NOT_LEARNED)
 
@@ -134,7 +137,7 @@ def _changed(config: TrainConfig, context: click.Context, options: dict[str, Any
     given = [
         name
         for name in context.params
-        if name not in ("resume", "tensorboard") and cli_options.is_given(context, name)
+        if name not in ("resume", "tensorboard", "quiet") and cli_options.is_given(context, name)
     ]
     kept = [name for name in given if name not in CHANGEABLE]
     if kept:

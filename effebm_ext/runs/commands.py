@@ -6,11 +6,13 @@ import dataclasses
 import os
 import textwrap
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
 import cloup
 import numpy as np
+from torch import Tensor
 
 from effebm_ext.runs import plotting
 from effebm_ext.runs.atomic_files import replacing
@@ -21,6 +23,7 @@ from effebm_ext.runs.folder import save_evaluation
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.report import evaluate as evaluate_energy
+from effebm_ext.runs.report_page import write_report
 from effebm_ext.runs.run_files import EVALUATION
 from effebm_ext.runs.trainer import make_dataset
 from effebm_ext.training import NonFiniteError
@@ -47,6 +50,8 @@ _N_SAMPLES = 64
     "--label", type=int, help="Draw samples of this class. [default: the classes of the chains]"
 )
 @cloup.option("--seed", type=int, help="Draw the noise of the steps from this seed. [default: 0]")
+@cloup.option("--animate", type=PATH, metavar="FILE.gif",
+              help="Write the samples on their way, as an animation.")  # fmt: skip
 @threads()
 def sample(
     run: Path,
@@ -57,17 +62,28 @@ def sample(
     denoise: bool,
     label: int | None,
     seed: int | None,
+    animate: Path | None,
 ) -> None:
     """Draw samples from a trained RUN (its folder or checkpoint). No two are the same: for more
     than the run has chains, take steps enough to move copies of the chains apart."""
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"out: expected a .png or .npy file, got {out}")
     _check_writable(out)
+    if animate is not None:
+        if animate.suffix != ".gif" or steps == 0:
+            raise ValueError(
+                f"animate: expected a .gif file and at least one step, got {animate}, {steps} steps"
+            )
+        _check_writable(animate)
     model = load_model(run)
     if n is None:
         n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(label))
+    frames: list[Tensor] = []
     with calls_bar(model.energy, steps, "sampling"):
-        x = model.sample(n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label)
+        x = model.sample(
+            n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label,
+            watch=None if animate is None else lambda x: frames.append(x.clone()),
+        )  # fmt: skip
     lost = int((~x.flatten(1).isfinite().all(1)).sum())
     if lost:
         raise NonFiniteError(f"{lost} of {n} samples are not finite after {steps} steps")
@@ -78,9 +94,20 @@ def sample(
         labels = model.labels(n, label)
         figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
         plotting.save(out, figure)
+    if animate is not None:
+        _animate(animate, model, frames)
     shown = plotting.n_shown(x, is_image=model.is_image)
     only = f", which shows {shown} of them" if out.suffix == ".png" and shown < n else ""
     click.echo(f"{n} samples in {out}{only}: {_origin(model, n, steps, from_noise, label)}")
+
+
+def _animate(path: Path, model: TrainedModel, frames: list[Tensor]) -> None:
+    with TemporaryDirectory() as folder:
+        pictures = [Path(folder, f"{k:03d}.png") for k in range(len(frames))]
+        for picture, x in zip(pictures, frames, strict=True):
+            figure = plotting.draw_samples(x, model.data, is_image=model.is_image)
+            plotting.save(picture, figure)
+        plotting.save_animation(path, pictures)
 
 
 def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: int | None) -> str:
@@ -154,6 +181,7 @@ def evaluate(
         save_evaluation(out, evaluation)
     elif run.is_dir() and os.access(run, os.W_OK):
         save_evaluation(run / EVALUATION, evaluation)
+        write_report(run)
     elif run.is_dir():
         click.echo(f"Nothing was saved, as {run} cannot be written to: --out FILE saves.", err=True)
 

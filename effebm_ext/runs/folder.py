@@ -20,6 +20,7 @@ from effebm_ext.runs.lock import RunLock, check_unlocked
 from effebm_ext.runs.loop import Loop
 from effebm_ext.runs.metrics_log import read_metrics
 from effebm_ext.runs.report import evaluate
+from effebm_ext.runs.report_page import write_report
 from effebm_ext.runs.restoring import configuration, restore
 from effebm_ext.runs.run_files import (
     CONFIG,
@@ -216,6 +217,7 @@ class RunFolder:
             labels = state.energy_kwargs.get("y")
             self.evaluation = evaluate(config, dataset, trainer.model, state.x, labels)
             save_evaluation(self.path / EVALUATION, self.evaluation)
+            write_report(self.path)
 
     def _check_free(self) -> None:
         """Refuses a folder where a run would take the place of something else."""

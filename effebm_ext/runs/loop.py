@@ -18,6 +18,7 @@ from effebm_ext.runs.data import Dataset
 from effebm_ext.runs.environment import environment
 from effebm_ext.runs.gallery import Gallery
 from effebm_ext.runs.health import Health
+from effebm_ext.runs.report_page import write_report
 from effebm_ext.runs.run_files import ENVIRONMENT, METRICS, TENSORBOARD
 from effebm_ext.runs.stopping import Stopped, Stopping
 from effebm_ext.runs.tensorboard_log import TensorBoardLog
@@ -106,6 +107,7 @@ class Loop:
             self._iterate(history, log.write, save)
             self._gallery.draw(self._trainer, history)
         self._gallery.animate()
+        write_report(self._path)
         return self._health.failures()
 
     def _iterate(
@@ -163,7 +165,6 @@ class Loop:
             yield
         except NonFiniteError as error:
             config, saved = self._config, self._checkpoints.saved
-            assert config.learning_rate is not None  # the configuration is resolved
             slower = f"--learning-rate {config.learning_rate / 2:.3g}"
             if saved is None:
                 cure = f"there is no checkpoint yet; try {slower} or a smaller --step-size"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,14 @@ from effebm_ext.runs import checkpoint
 from effebm_ext.runs.changes import in_force
 from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.copies import warn_of_copies, warn_of_repeats
 from effebm_ext.runs.energy import OwnEnergyError, energy_of, load_parameters
 from effebm_ext.runs.restoring import configuration
 from effebm_ext.runs.starts import NOISE, UNIFORM, draw_starts
 from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
+
+_WATCHED = 60  # times
 
 
 @dataclasses.dataclass
@@ -52,6 +55,7 @@ class TrainedModel:
         from_noise: bool = False,
         clean: bool = False,
         label: int | None = None,
+        watch: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Draws ``n`` samples ``(n, *event)``: chains of the run, or noise, moved by ``n_steps``
         steps; ``clean`` takes the data noise off them. In a conditional run they have the class
@@ -71,6 +75,8 @@ class TrainedModel:
             clean: take the noise that was added to the data off the samples, but not those of a run
                 with ``noise_std``.
             label: the class of the samples.
+            watch: called with the samples as they are at the start, up to 59 times on the way, and
+                at the end.
 
         Raises:
             ValueError: n or n_steps is out of its range; a seed is given for chains that do not
@@ -98,14 +104,19 @@ class TrainedModel:
         )
         if start.residual is not None:
             state.residual = start.residual
-        sampler.advance_(state, n_steps)
+        noise = self.config.removable_noise if clean else 0.0
+        for k in _parts(n_steps, 1 if watch is None else _WATCHED):
+            if watch is not None:
+                watch(denoise(self.energy, state.x, noise, state.energy_kwargs))
+            sampler.advance_(state, k)
         if n_steps == 0:
-            _warn_of_repeats(state.x)
+            warn_of_repeats(state.x)
         elif not from_noise:
-            self._warn_of_copies(state.x, labels, self.n_chains(label), n_steps)
-        if not clean:
-            return state.x
-        return denoise(self.energy, state.x, self.config.removable_noise, state.energy_kwargs)
+            warn_of_copies(state.x, labels, self.n_chains(label), self.state.x.mean(0), n_steps)
+        x = denoise(self.energy, state.x, noise, state.energy_kwargs)
+        if watch is not None:
+            watch(x)
+        return x
 
     def labels(self, n: int, label: int | None = None) -> Tensor | None:
         """Returns the labels of the samples of :meth:`sample`, int64 ``(n,)``; None if the run is
@@ -162,33 +173,6 @@ class TrainedModel:
             )
         if seed is not None:
             raise ValueError(f"seed: expected none at 0 steps, where no noise is added, got {seed}")
-
-    def _warn_of_copies(
-        self, x: Tensor, labels: Tensor | None, n_chains: int, n_steps: int
-    ) -> None:
-        """Warns if copies of chains still correlate. With k copies of each chain and a correlation
-        rho of copies within their class, n samples are worth n / (1 + (k - 1) rho) independent
-        ones for their mean."""
-        n = len(x)
-        if n <= n_chains:
-            return
-        labels = torch.zeros(n) if labels is None else labels
-        centred = x.flatten(1).double()
-        for y in labels.unique():
-            rows = labels == y
-            several = int(rows[:n_chains].sum()) > 1
-            centre = x[rows].mean(0) if several else self.state.x.mean(0)
-            centred[rows] -= centre.flatten()
-        one, other = centred[:-n_chains], centred[n_chains:]  # copies of the same chains
-        correlation = float((one * other).sum() / (one.norm() * other.norm()))
-        worth = n / (1 + (n / n_chains - 1) * max(correlation, 0.0))
-        if worth < n / 2:
-            warnings.warn(
-                f"{n} samples are copies of {n_chains} chains, and after {n_steps} steps copies of "
-                f"a chain still correlate by {correlation:.2f}: they are worth about {worth:.0f} "
-                "independent samples; more steps move them further apart",
-                stacklevel=3,
-            )
 
     def _at_the_end(self) -> TrainConfig:
         """Returns the configuration with the step size at which training ended."""
@@ -256,14 +240,11 @@ def _state(chains: dict[str, Any] | None, data: Tensor, n_classes: int | None) -
     )
 
 
-def _warn_of_repeats(x: Tensor) -> None:
-    n_distinct = len(x.unique(dim=0))
-    if n_distinct < len(x):
-        warnings.warn(
-            f"only {n_distinct} of {len(x)} samples are distinct, as walkers were resampled by "
-            "their weights; steps move the copies apart",
-            stacklevel=3,
-        )
+def _parts(n_steps: int, n_parts: int) -> list[int]:
+    """Shares steps out to at most so many parts; one part if there are no steps."""
+    ends = [n_steps * (k + 1) // n_parts for k in range(n_parts)]
+    parts = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    return [k for k in parts if k] or [0]
 
 
 def _generator(seed: int) -> torch.Generator:

@@ -129,7 +129,7 @@ def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
 
 
 def save_animation(path: Path, frames: Sequence[Path]) -> None:
-    """Saves pictures, one after the other, as a GIF of at most 60 frames; the last one stays
+    """Saves pictures, one after the other, as a GIF of at most 61 frames; the last one stays
     longest."""
     step = math.ceil(len(frames) / _FRAMES)
     shown = [*frames[:-1:step], frames[-1]]

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.evaluation import ClassEvaluation, Evaluation
 from effebm_ext.runs.recipes import recipe_of
+from effebm_ext.runs.run_files import (
+    ANIMATION,
+    CONFIG,
+    CURVES,
+    ENVIRONMENT,
+    EVALUATION,
+    FRAMES,
+    METRICS,
+    REPORT,
+    SAMPLES,
+    numbered,
+    read_config,
+)
 
-REPORT = "report.html"
 _STRIP = 6  # pictures of the chains over the iterations
 _TEMPLATE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string("""\
 <!doctype html>
@@ -78,31 +92,31 @@ def write_report(path: Path) -> Path:
 
     Raises:
         FileNotFoundError: the folder has no config.json.
+        ValueError: config.json is not a configuration.
     """
-    config = TrainConfig(**_json(path / "config.json"))
-    page = path / REPORT
-    evaluation = _evaluation(path / "evaluation.json")
-    frames = sorted((path / "samples").glob("[0-9]*.png"))
+    config, page = read_config(path / CONFIG), path / REPORT
+    evaluation = _evaluation(path / EVALUATION)
+    frames = numbered(path, FRAMES)
     shown = frames[:: max(1, -(-len(frames) // _STRIP))]
-    page.write_text(
+    write_text(
+        page,
         _TEMPLATE.render(
             name=path.resolve().name,
             about=_about(config, path),
             verdict=evaluation and evaluation.verdict(),
-            samples=_embedded(path / "samples.png"),
+            samples=_embedded(path / SAMPLES),
             strip=[(int(frame.stem), _embedded(frame)) for frame in shown],
-            animation=_embedded(path / "samples.gif"),
-            curves=_embedded(path / "curves.png"),
+            animation=_embedded(path / ANIMATION),
+            curves=_embedded(path / CURVES),
             evaluation=evaluation and evaluation.table(),
             tables=_tables(config, path),
         ),
-        encoding="utf-8",
     )
     return page
 
 
 def _about(config: TrainConfig, path: Path) -> str:
-    log = path / "metrics.jsonl"
+    log = path / METRICS
     lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
     last = json.loads(lines[-1]) if lines else {"iteration": 0, "seconds": 0.0}
     minutes = last["seconds"] / 60
@@ -114,10 +128,10 @@ def _about(config: TrainConfig, path: Path) -> str:
 
 def _tables(config: TrainConfig, path: Path) -> list[tuple[str, list[tuple[str, Any]]]]:
     """Returns the options that are not as they are by default, the others, and the environment."""
-    options = _json(path / "config.json")
+    options = dataclasses.asdict(config)
     changed = {k: v for k, v in options.items() if v != getattr(TrainConfig, k, None)}
     others = {k: v for k, v in options.items() if k not in changed}
-    environment = _json(path / "environment.json") if (path / "environment.json").exists() else {}
+    environment = _json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
     tables = [("Options chosen", changed), ("Other options", others), ("Environment", environment)]
     return [(title, list(rows.items())) for title, rows in tables if rows]
 

@@ -16,11 +16,12 @@ from effebm_ext.runs.config import TrainConfig
 CONFIG, METRICS, EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
 ENVIRONMENT, HISTORY = "environment.json", "history.json"
 SAMPLES, CURVES, ANIMATION = "samples.png", "curves.png", "samples.gif"
+REPORT = "report.html"
 FRAMES, EARLIER, TENSORBOARD = "samples", "checkpoints", "tensorboard"  # folders
 FORMAT = "effebm_ext run"  # what the field ``format`` of config.json says
 # The configuration is the last: while it is there, the folder holds a run.
 _FILES = (CHECKPOINT, BEST, METRICS, EVALUATION, ENVIRONMENT, HISTORY, SAMPLES, CURVES, ANIMATION,
-          CONFIG)  # fmt: skip
+          REPORT, CONFIG)  # fmt: skip
 _NUMBERED = {
     EARLIER: re.compile(r"\d{6,}\.pt"),
     FRAMES: re.compile(r"\d{6,}\.png"),

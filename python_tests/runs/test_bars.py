@@ -1,7 +1,5 @@
 """Bars show evaluations and samples too, which take minutes on images."""
 
-import functools
-
 import pytest
 import torch
 
@@ -27,13 +25,13 @@ def test_calls_are_counted_up_to_the_total(monkeypatch):
 
 
 def test_more_calls_than_were_expected_do_no_harm(capsys, monkeypatch):
-    monkeypatch.setattr(bars, "tqdm", functools.partial(bars.tqdm, mininterval=0))
+    monkeypatch.setattr(bars, "_BETWEEN_LINES", 0.0)
     monkeypatch.setattr(bars, "_DELAY", 0.0)
     energy = MLPEnergy((2,), width=4)
     with bars.calls_bar(energy, 2, "some calls"):
         for _ in range(5):
             energy(torch.zeros(1, 2))
-    assert "some calls: 100%" in capsys.readouterr().err
+    assert "some calls: 2 of 2" in capsys.readouterr().err
 
 
 def test_an_error_takes_the_hook_away():
@@ -59,6 +57,31 @@ def test_runs_show_their_evaluation(effebm, monkeypatch, tmp_path):
     picture = ["--out", tmp_path / "x.png"]
     assert "sampling:" in effebm("sample", tmp_path, "--steps", 5, *picture)[2]
     assert "sampling:" not in effebm("sample", tmp_path, *picture)[2]
+
+
+def test_where_there_is_no_terminal_there_are_lines(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(bars, "_BETWEEN_LINES", 0.0)
+    error = effebm("train", *RUN, "--ais-steps", 0, "--out", tmp_path)[2]
+    assert "\r" not in error
+    lines = error.splitlines()
+    assert [line.partition(",")[0] for line in lines[:3]] == ["0 of 2", "1 of 2", "2 of 2"]
+    assert "energy gap" in lines[2]
+
+
+def test_few_lines_are_written_into_a_log(effebm, tmp_path):
+    long = [*RUN[:-1], 50]
+    error = effebm("train", *long, "--ais-steps", 0, "--out", tmp_path)[2]
+    assert [line.partition(",")[0] for line in error.splitlines()] == ["0 of 50", "50 of 50"]
+
+
+def test_quiet_runs_print_warnings_and_errors_only(effebm, tmp_path):
+    status, shown, error = effebm(
+        "train", *RUN, "--ais-steps", 30, "--quiet", "--holdout", 0, "--out", tmp_path
+    )
+    assert (status, shown, error) == (0, "", "")
+    status, shown, error = effebm("train", *RUN, "--quiet", "--out", tmp_path)
+    assert (status, shown) == (2, "")
+    assert error.startswith("effebm: error: out: ")
 
 
 def test_runs_without_an_evaluation_show_none(effebm, tmp_path):

@@ -23,6 +23,7 @@ FILES = {
     "curves.png",
     "environment.json",
     "evaluation.json",
+    "report.html",
 }
 
 
@@ -31,7 +32,7 @@ def test_train_writes_the_whole_run_folder(effebm, tmp_path, data):
     out = tmp_path / "deep" / "run"
     status, printed, _ = effebm("train", "--data", data, *TINY, "--out", out)
     assert status == 0
-    assert f"look at {out / 'samples.png'}" in printed
+    assert f"look at {out / 'report.html'} in a browser" in printed
     assert {p.name for p in out.iterdir()} == FILES
     config = json.loads((out / "config.json").read_text())
     assert (config["data"], config["chains"], config["error_feedback"]) == (data, 8, True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import normal
+from PIL import Image
 
 from effebm_ext.rng import Key
 from effebm_ext.runs import checkpoint
@@ -199,3 +200,29 @@ def test_python_has_the_same_rules(run):
     plain = dataclasses.replace(model, n_classes=None)
     with pytest.raises(ValueError, match="label: expected none, the run is not conditional"):
         plain.n_chains(0)
+
+
+def test_samples_are_watched_on_their_way(run):
+    model, seen = load_model(run), []
+    x = model.sample(6, 7, seed=1, watch=lambda x: seen.append(x.clone()))
+    assert torch.equal(x, model.sample(6, 7, seed=1))
+    assert len(seen) == 8
+    for k in (1, 4, 7):
+        assert torch.equal(seen[k], model.sample(6, k, seed=1))
+    assert torch.equal(seen[0], model.sample(6, 0))
+    model.sample(6, 1000, watch=seen.append)
+    assert len(seen) == 8 + 61
+
+
+def test_an_animation_shows_the_samples_on_their_way(sample, tmp_path):
+    path = tmp_path / "x.gif"
+    assert sample("--steps", 5, "--animate", path)[0] == 0
+    with Image.open(path) as animation:
+        assert animation.n_frames == 6
+
+
+@pytest.mark.parametrize(("steps", "name"), [(0, "x.gif"), (5, "x.png")])
+def test_what_cannot_be_animated_is_refused(sample, tmp_path, steps, name):
+    status, _, _, error = sample("--steps", steps, "--animate", tmp_path / name)
+    assert status == 2
+    assert "animate: expected a .gif file and at least one step, got " in error
