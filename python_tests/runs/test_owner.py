@@ -182,7 +182,8 @@ def test_overwrite_removes_what_a_run_wrote_and_no_more(effebm, tmp_path):
     assert effebm("train", *TINY, "--iterations", 1, "--out", tmp_path, "--overwrite")[0] == 0
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"config.json", "environment.json", "metrics.jsonl", "checkpoint.pt",
-                    "samples.png", "curves.png", "report.html", "samples/000001.png", *own}  # fmt: skip
+                    "samples.png", "curves.png", "report.html", "samples/000001.png",
+                    *own}  # fmt: skip
 
 
 def test_a_run_without_its_format_is_known_by_its_options(effebm, tmp_path):
