@@ -158,7 +158,9 @@ class TrainConfig(CommonOptions):
         if self.verbatim:
             chosen |= _VERBATIM
         missing = {name: value for name, value in chosen.items() if getattr(self, name) is None}
-        return dataclasses.replace(self, data=absolute(self.data), **missing)
+        if absolute(self.data) != self.data:
+            missing["data"] = absolute(self.data)
+        return dataclasses.replace(self, **missing) if missing else self
 
     def step_sizes(self) -> float | Callable[[int], float]:
         """Returns the chains' step size for a sampler: a number, or a function of the step."""
