@@ -53,7 +53,7 @@ class Checkpoints:
             "event_shape": list(dataset.event_shape),
             "n_classes": dataset.n_classes if config.conditional else None,
             "is_image": dataset.is_image,
-            "data": dataset.x[:_SHOWN_DATA].clone(),
+            "data": dataset.rows[:_SHOWN_DATA].clone(),
             "digest": digest,
             "history": history,
         }
