@@ -1,0 +1,1 @@
+"""Training on images with the default options, beside other libraries."""

@@ -1,0 +1,60 @@
+"""The study of images, in its quick form, and its measures."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from helpers import normal
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from experiments.images.__main__ import main
+from experiments.images.crops import crops
+from experiments.images.measures import COMPONENTS, frechet, measure
+
+
+def test_the_quick_study_measures_ours(tmp_path):
+    done = CliRunner().invoke(
+        main, ["--quick", "--arm", "ours", "--arm", "no compression", "--out", str(tmp_path)]
+    )
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "results-0.json").read_text())["runs"]
+    assert [row["arm"] for row in rows] == ["ours", "no compression"]
+    for row in rows:
+        assert row["iterations"] == 2
+        assert 0.3 < row["spread"] < 3
+        assert row["distance"] > 0
+    assert (tmp_path / "ours-0.png").exists()
+    assert (tmp_path / "no-compression-0" / "report.html").exists()
+    assert "no compression" in done.output
+
+
+def test_crops_are_repeatable_images():
+    images = crops(3)
+    assert (images.shape, str(images.dtype)) == ((3, 3, 32, 32), "uint8")
+    assert (images == crops(3)).all()
+    assert not (images[0] == crops(3, seed=1)[0]).all()
+    assert images.std() > 20
+
+
+def test_the_distance_is_that_of_two_gaussians():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(200_000, 2, generator=generator, dtype=torch.float64)
+    b = 3 + 2 * torch.randn(200_000, 2, generator=generator, dtype=torch.float64)
+    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet(a, b) == pytest.approx(2 * 3**2 + 2 * (2 - 1) ** 2, rel=0.02)
+
+
+def test_samples_that_are_data_are_at_the_floor():
+    data = normal(500, 1, 8, 8)
+    found = measure(data[:64], data, normal(500, 1, 8, 8, seed=1))
+    assert found["distance"] == found["floor"]
+    assert found["spread"] == pytest.approx(1, abs=0.05)
+    far = measure(data[:64] + 1, data, normal(500, 1, 8, 8, seed=1))
+    assert far["distance"] > found["distance"] + 0.1 * COMPONENTS / 64
+    lost = measure(math.nan * data[:64], data, data)
+    assert (lost["finite"], lost["distance"]) == (False, None)
