@@ -12,6 +12,7 @@ from effebm_ext.runs.common import CommonOptions
 from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES, absolute
 from effebm_ext.runs.methods import METHODS, Method
 from effebm_ext.runs.options import parse_compressor
+from effebm_ext.runs.schedules import GeometricSteps
 
 # EFF-EBM's Algorithm 1 fixes these options; it leaves rates and step sizes open.
 _VERBATIM = {
@@ -112,6 +113,9 @@ class TrainConfig(CommonOptions):
                     f"must be samples of exp(-E), got {value}"
                 )
 
+    def __getstate__(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)  # without what is found from the options, functions too
+
     @functools.cached_property
     def method(self) -> Method:
         """The method of the objective."""
@@ -169,9 +173,9 @@ class TrainConfig(CommonOptions):
             return first
         if self.step_size_schedule == "iteration":
             n = self.langevin_steps
-            return lambda step: first * (last / first) ** (step % n / max(n - 1, 1))
-        steps = self.iterations // self.chains_move_every * self.langevin_steps
-        return lambda step: first * (last / first) ** min(step / steps, 1.0)
+            return GeometricSteps(first, last, max(n - 1, 1), period=n)
+        n = self.iterations // self.chains_move_every * self.langevin_steps
+        return GeometricSteps(first, last, n)
 
     @property
     def chains_move_every(self) -> int:

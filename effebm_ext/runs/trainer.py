@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -72,7 +74,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, config.learning_rate_share)
     ema = None
     if config.ema_decay:
-        ema = AveragedModel(energy, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        ema = AveragedModel(energy, multi_avg_fn=Average(config.ema_decay))
     adds_noise = config.method.adds_noise(config.method.own(config))
     setting = Setting(
         config, energy, data, labels, generator, config.step_sizes(), config.chains_move_every
@@ -110,6 +112,16 @@ def make_sampler(config: TrainConfig, energy: nn.Module) -> Langevin:
     configuration."""
     compressed = config.method.compresses_samples
     return langevin(config, energy, config.step_sizes(), compressed=compressed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Average:
+    """Updates a moving average of parameters, as torch's function, which cannot be pickled."""
+
+    decay: float
+
+    def __call__(self, averages: Any, parameters: Any, n_averaged: Any) -> None:
+        get_ema_multi_avg_fn(self.decay)(averages, parameters, n_averaged)
 
 
 def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:

@@ -1,0 +1,39 @@
+"""Step sizes of runs, and that the trainers of runs can be sent to other processes."""
+
+import copy
+import pickle
+
+import pytest
+import torch
+from helpers import assert_same_bits
+
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data import load
+from effebm_ext.runs.schedules import GeometricSteps
+from effebm_ext.runs.trainer import make_trainer
+
+
+def test_steps_fall_geometrically_and_stay():
+    sizes = GeometricSteps(0.8, 0.1, 3)
+    assert [sizes(k) for k in range(5)] == pytest.approx([0.8, 0.4, 0.2, 0.1, 0.1])
+
+
+def test_steps_may_begin_anew():
+    sizes = GeometricSteps(0.8, 0.2, 2, period=3)
+    assert [sizes(k) for k in range(6)] == pytest.approx([0.8, 0.4, 0.2] * 2)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_trainers_of_runs_can_be_copied(copied):
+    config = TrainConfig(
+        data="rings", energy="mlp", width=4, chains=4, batch_size=4, langevin_steps=2,
+        iterations=4, ema_decay=0.5, step_size_end=0.001, buffer_size=8, restart_probability=0.5,
+    )  # fmt: skip
+    trainer = make_trainer(config, load("rings"))
+    trainer.iteration()
+    other = copied(trainer)
+    for _ in range(2):
+        assert trainer.iteration() == other.iteration()
+    for a, b in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
+        assert_same_bits(a, b)
+    assert torch.equal(trainer.state.x, other.state.x)
