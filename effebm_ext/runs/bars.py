@@ -20,7 +20,7 @@ from effebm_ext.training import Trainer
 _DELAY = 1.0  # seconds before a bar of calls appears; what is done by then needs none
 _WALKS = 3  # of an evaluation: its pilot run, forward and back
 _BETWEEN_LINES = 30.0  # seconds between two lines where there is no terminal
-_LINE = "{desc}{n_fmt} of {total_fmt}, {elapsed} gone, {remaining} to go, {rate_fmt}{postfix}"
+_LINE = "{n_fmt} of {total_fmt}, {elapsed} gone, {remaining} to go, {rate_fmt}{postfix}"
 
 
 class _Lines:
@@ -34,10 +34,12 @@ class _Lines:
         sys.stderr.flush()
 
 
-def _bar(total: int, *, quiet: bool, **options: Any) -> tqdm[None]:
+def _bar(total: int, *, quiet: bool, title: str = "", **options: Any) -> tqdm[None]:
     """Makes a bar: one that moves in a terminal, and else a line in half a minute."""
-    if not sys.stderr.isatty():
-        options |= {"file": _Lines(), "bar_format": _LINE}
+    if sys.stderr.isatty():
+        options["desc"] = title
+    else:
+        options |= {"file": _Lines(), "bar_format": f"{title}: {_LINE}" if title else _LINE}
         options |= {"mininterval": _BETWEEN_LINES, "maxinterval": _BETWEEN_LINES}
     return tqdm(total=total, disable=quiet, dynamic_ncols=True, **options)
 
@@ -120,7 +122,7 @@ class _Counter:
     def __call__(self, *_: object) -> None:
         self._calls = min(self._calls + 1, self._total)
         if self._bar is None and time.monotonic() - self._begun >= _DELAY:
-            self._bar = _bar(self._total, quiet=self._quiet, desc=self._title, leave=False)
+            self._bar = _bar(self._total, quiet=self._quiet, title=self._title, leave=False)
         if self._bar is not None:
             self._bar.update(self._calls - self._bar.n)
 

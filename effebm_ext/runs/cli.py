@@ -66,8 +66,8 @@ def cli(context: click.Context) -> None:
 
 
 @cli.command(epilog=_EXAMPLES)
-@cli_options.recipe
 @cli_options.config_options
+@cli_options.recipe
 @cloup.option("--out", type=cli_options.FOLDER, metavar="RUN",
               group=cli_options.run_group, help="Write the run into this folder.")  # fmt: skip
 @cloup.option("--overwrite", is_flag=True, group=cli_options.run_group,

@@ -57,8 +57,8 @@ def test_an_objective_without_chains_trains_from_the_command_line(
     assert status == 0, error
     assert "report.html" in shown
     assert sorted(path.name for path in run.iterdir()) == [
-        "checkpoint.pt", "config.json", "curves.png", "environment.json", "evaluation.json",
-        "metrics.jsonl", "report.html",
+        "best.pt", "checkpoint.pt", "config.json", "curves.png", "environment.json",
+        "evaluation.json", "metrics.jsonl", "report.html",
     ]  # fmt: skip
     assert json.loads((run / "evaluation.json").read_text())["reverse_from_data"]
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
