@@ -1,5 +1,5 @@
-"""Kills training runs at random moments and resumes them; the results must equal, in every bit,
-those of a run that was left alone.
+"""Ends training runs at random moments, by SIGKILL, SIGINT or SIGTERM, and resumes them; the
+results must equal, in every bit, those of a run that was left alone.
 
     python python_tests/kill_and_resume.py --kills 200
 
@@ -43,6 +43,12 @@ RUNS = {
                  "--compressor", "topk:0.5"],
     "score matching": ["--objective", "fd-dsm", "--noise-end", "0.01"],
 }  # fmt: skip
+# The exit statuses that each signal may leave: a child has no handler of its own at its very start.
+SIGNALS = {
+    signal.SIGKILL: (-signal.SIGKILL,),
+    signal.SIGINT: (130,),
+    signal.SIGTERM: (143, -signal.SIGTERM),
+}
 MOST_KILLS = 8  # of one run, which on a machine that has become slower would never end
 MOST_SECONDS = 300  # of one child, which then says where it hangs
 
@@ -90,14 +96,19 @@ def finish(run: Path, options: list[str], draw: random.Random, seconds: float) -
         again = (run / "config.json").exists()  # else it was killed before it had begun
         start = ["--resume", str(run)] if again else ["--out", str(run), "--overwrite", *options]
         kill_after = draw.uniform(0, 0.5 * seconds) if kills < MOST_KILLS else None
-        status = train(start, kill_after)
+        kind = draw.choice(list(SIGNALS))
+        status = train(start, kill_after, kind)
         if status == 0:
             return kills
-        assert status == -signal.SIGKILL, f"{start} failed with {status}"
+        assert status in SIGNALS[kind], f"{start} failed with {status} at {kind!r}"
         kills += 1
 
 
-def train(arguments: list[str], kill_after: float | None = None) -> int:
+def train(
+    arguments: list[str],
+    kill_after: float | None = None,
+    kind: signal.Signals = signal.SIGKILL,
+) -> int:
     """The exit status of ``effebm train``, negative for the signal that ended it."""
     child = os.fork()
     if child == 0:
@@ -111,11 +122,15 @@ def train(arguments: list[str], kill_after: float | None = None) -> int:
         try:
             cli.main()
             status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        except KeyboardInterrupt:  # before cli.main handles it
+            status = 130
         finally:
             os._exit(status)
     if kill_after is not None:
         time.sleep(kill_after)
-        os.kill(child, signal.SIGKILL)
+        os.kill(child, kind)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
