@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may ignore it for a job
     # By default a lock of all processes, which a child that is killed while it draws its progress
     # bar would keep for ever.
     tqdm.set_lock(threading.RLock())

@@ -59,9 +59,9 @@ def test_nothing_is_left_out_of_the_published_algorithm():
 
 
 def test_step_sizes_begin_anew_in_every_iteration():
-    step_size = CONFIG.step_sizes()
+    step_size = CONFIG.resolved("points").step_sizes()
     assert [step_size(k) for k in range(6)] == pytest.approx([0.2, 0.1, 0.05] * 2)
-    one = dataclasses.replace(CONFIG, langevin_steps=1).step_sizes()
+    one = dataclasses.replace(CONFIG, langevin_steps=1).resolved("points").step_sizes()
     assert [one(0), one(1)] == [0.2, 0.2]
 
 

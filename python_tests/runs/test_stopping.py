@@ -22,6 +22,18 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 LONG = 300  # seconds to wait for what takes a second where nothing else runs
 
 
+@pytest.fixture(autouse=True)
+def none_is_ignored():
+    """Signals do what they do by default, also where nohup or a shell ignores some of them."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, usual)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def signalled(effebm, monkeypatch):
     """Runs the command line; signals come when its third iteration is shown."""
