@@ -10,6 +10,7 @@ from typing import Any
 
 from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.fields import flag
 from effebm_ext.runs.run_files import CONFIG, HISTORY, read_config
 
 # None of these changes the shape of what a checkpoint holds.
@@ -24,7 +25,7 @@ Changes = dict[str, list[Any]]  # the old and the new value by the name of an op
 
 def flags(names: tuple[str, ...] | list[str]) -> str:
     """Returns the names of options as the command line takes them."""
-    return ", ".join("--" + name.replace("_", "-") for name in names)
+    return ", ".join(map(flag, names))
 
 
 def changes(old: TrainConfig, new: TrainConfig) -> Changes:

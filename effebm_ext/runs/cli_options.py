@@ -15,7 +15,7 @@ import cloup
 import torch
 
 from effebm_ext.runs.config import TrainConfig, choices, option_group
-from effebm_ext.runs.fields import as_declared, declared_types, kind_of
+from effebm_ext.runs.fields import as_declared, declared_types, flag, kind_of
 from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.run_files import FORMAT
 
@@ -71,16 +71,16 @@ def config_options(command: Command) -> Command:
 
 def _config_option(name: str, group: cloup.OptionGroup) -> Callable[[Command], Command]:
     field = TrainConfig.__dataclass_fields__[name]
-    flag, kind = "--" + name.replace("_", "-"), kind_of(_TYPES[name])
+    declaration, kind = flag(name), kind_of(_TYPES[name])
     shape: dict[str, Any] = {"type": kind, "show_default": True}
     if kind is bool:  # a file may set what a flag has to take back
-        flag, shape = f"{flag}/--no-{flag[2:]}", {}
+        declaration, shape = f"{flag(name)}/{flag(f'no_{name}')}", {}
     elif field.metadata["metavar"]:
         shape["metavar"] = field.metadata["metavar"]
     elif choices(name):  # the configuration checks them, also those from a file
         shape["metavar"] = f"[{'|'.join(choices(name))}]"
     text = field.metadata["help"]
-    return cloup.option(flag, default=field.default, help=text, group=group, **shape)
+    return cloup.option(declaration, default=field.default, help=text, group=group, **shape)
 
 
 def config_file(command: Command) -> Command:

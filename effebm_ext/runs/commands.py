@@ -19,6 +19,7 @@ from effebm_ext.runs.atomic_files import replacing
 from effebm_ext.runs.bars import calls_bar, evaluation_bar
 from effebm_ext.runs.cli_options import FOLDER, PATH, threads
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.fields import flag
 from effebm_ext.runs.folder import save_evaluation
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.recipes import RECIPES
@@ -210,7 +211,6 @@ def recipes() -> None:
 
 def _flag(name: str, value: Any) -> str:
     """Returns an option as it is typed."""
-    flag = name.replace("_", "-")
     if isinstance(value, bool):
-        return f"--{'' if value else 'no-'}{flag}"
-    return f"--{flag} {value}"
+        return flag(name) if value else flag(f"no_{name}")
+    return f"{flag(name)} {value}"

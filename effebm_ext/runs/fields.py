@@ -47,6 +47,11 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def flag(name: str) -> str:
+    """Returns the name of an option as the command line takes it."""
+    return "--" + name.replace("_", "-")
+
+
 def check_options(options: Any) -> None:
     """Checks type, range and names of every field; numbers become Python's numbers.
 

@@ -80,7 +80,6 @@ def _adapted(
 ) -> dict[str, Any]:
     """Returns the state of a trainer as the changes ask for it."""
     first = config.learning_rate
-    assert first is not None  # the configuration is resolved
     rate = first * config.learning_rate_share(state["iterations"])
     groups = [{**g, "initial_lr": first, "lr": rate} for g in state["optimizer"]["param_groups"]]
     rates = {"base_lrs": [first] * len(groups), "_last_lr": [rate] * len(groups)}

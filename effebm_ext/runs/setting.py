@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, cast
@@ -18,7 +19,7 @@ from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
 from effebm_ext.rows import Rows
 from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.starts import draw_starts
+from effebm_ext.runs.starts import draw_starts, rows_of_starts
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
 
@@ -53,7 +54,11 @@ class Setting:
     def starts(self, n: int) -> Tensor:
         """Draws starts of chains, ``(n, *event)`` on the CPU."""
         config = self.config
-        return draw_starts(config.init, config.chain_bounds, self.data, n, self.generator)
+        return draw_starts(config.init, config.chain_bounds, self._rows, n, self.generator)
+
+    @functools.cached_property
+    def _rows(self) -> Rows:
+        return rows_of_starts(self.config.init, self.data)
 
     def labels_of_starts(self, n: int) -> dict[str, Tensor]:
         """Draws labels ``y`` as frequent as in the data; returns nothing if the run is not

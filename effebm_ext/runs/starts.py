@@ -16,7 +16,7 @@ NOISE, UNIFORM, DATA = "noise", "uniform", "data"
 def draw_starts(
     init: str,
     bounds: tuple[float, float] | None,
-    data: Rows,
+    rows: Rows,
     n: int,
     generator: torch.Generator,
 ) -> Tensor:
@@ -24,33 +24,36 @@ def draw_starts(
 
     Args:
         init: ``noise``, Gaussian noise of the mean and the standard deviation of all elements of
-            the data; ``uniform``, uniform noise within the bounds, or else within the range of the
-            data; ``data``, rows of the data; or the path of a .npy file, an array
-            ``(m, *event)`` of whose rows every start is one.
+            the rows; ``uniform``, uniform noise within the bounds, or else within the range of the
+            rows; otherwise every start is one of the rows.
         bounds: the limits of the chains, if they have any.
-        data: ``(k, *event)``.
+        rows: ``(k, *event)``, as :func:`rows_of_starts` returns them.
         n: the number of starts.
         generator: a CPU generator.
+    """
+    shape = (n, *rows.shape[1:])
+    if init == NOISE:
+        noise = torch.randn(shape, generator=generator)
+        return rows.mean() + rows.std(correction=0) * noise
+    if init == UNIFORM:
+        low, high = bounds or (float(rows.min()), float(rows.max()))
+        return low + (high - low) * torch.rand(shape, generator=generator)
+    return rows[torch.randint(len(rows), (n,), generator=generator)]
+
+
+def rows_of_starts(init: str, data: Rows) -> Rows:
+    """Returns the rows by which starts are drawn: those of the .npy file that ``init`` names, an
+    array ``(m, *event)``, or else the data ``(k, *event)``.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no finite numbers of the shape ``(m, *event)``, m > 0.
     """
-    shape = (n, *data.shape[1:])
-    if init == NOISE:
-        noise = torch.randn(shape, generator=generator)
-        return data.mean() + data.std(correction=0) * noise
-    if init == UNIFORM:
-        low, high = bounds or (float(data.min()), float(data.max()))
-        return low + (high - low) * torch.rand(shape, generator=generator)
-    rows = data if init == DATA else _rows_of_file(init, data.shape[1:])
-    return rows[torch.randint(len(rows), (n,), generator=generator)]
-
-
-def _rows_of_file(name: str, event_shape: torch.Size) -> Tensor:
-    path = Path(name).expanduser()
+    if init in (NOISE, UNIFORM, DATA):
+        return data
+    path, event_shape = Path(init).expanduser(), data.shape[1:]
     if not path.is_file():
-        raise FileNotFoundError(f"init: expected noise, uniform, data or a .npy file, got {name!r}")
+        raise FileNotFoundError(f"init: expected noise, uniform, data or a .npy file, got {init!r}")
     try:
         rows = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
     except (TypeError, ValueError) as error:

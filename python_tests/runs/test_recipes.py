@@ -14,7 +14,7 @@ from effebm_ext.runs.data import IMAGES, KINDS, Dataset, load
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.recipes import DEFAULTS, RECIPES, recipe_of
 from effebm_ext.runs.report import evaluate
-from effebm_ext.runs.starts import draw_starts
+from effebm_ext.runs.starts import draw_starts, rows_of_starts
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 
 TINY = ["--iterations", 1, "--ais-steps", 0, "--chains", 4, "--batch-size", 4]
@@ -133,18 +133,18 @@ def test_starts_may_be_data_or_rows_of_a_file(tmp_path):
     data, other = torch.arange(6.0).reshape(3, 2), -torch.arange(8.0).reshape(4, 2)
     np.save(tmp_path / "x.npy", other.numpy())
     for init, rows in (("data", data), (str(tmp_path / "x.npy"), other)):
-        x = draw_starts(init, None, data, 200, generator())
+        x = draw_starts(init, None, rows_of_starts(init, data), 200, generator())
         assert {tuple(row) for row in x.tolist()} == {tuple(row) for row in rows.tolist()}
 
 
 def test_a_file_of_starts_that_does_not_fit_is_refused(tmp_path):
     data = torch.zeros(3, 2)
     with pytest.raises(FileNotFoundError, match="init: expected noise, uniform, data or"):
-        draw_starts("nothing", None, data, 1, generator())
+        rows_of_starts("nothing", data)
     for bad in (np.zeros((4, 3)), np.zeros((0, 2)), np.full((4, 2), np.nan), np.array(["a", "b"])):
         np.save(tmp_path / "x.npy", bad)
         with pytest.raises(ValueError, match="init: "):
-            draw_starts(str(tmp_path / "x.npy"), None, data, 1, generator())
+            rows_of_starts(str(tmp_path / "x.npy"), data)
 
 
 def test_chains_keep_to_their_bounds_and_start_where_asked(effebm, tmp_path):
