@@ -24,7 +24,7 @@ def main() -> None:
     before = signal.getsignal(signal.SIGINT)
     if before is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
-    from effebm_ext.runs import cli
+    from effebm_ext.runs.command_line import cli
 
     signal.signal(signal.SIGINT, before)
     cli.main()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext.ops.compressor import Compressor
-from effebm_ext.runs.options import parse_compressor
+from effebm_ext.runs.options.parsing import parse_compressor
 
 OPS = ("plain", "block-sign:64", "topk:0.001", "topk:0.01", "topk:0.1", "topk:0.5")
 # Elements per thread: small enough for a core's own cache to hold their state and gradient, large

@@ -24,7 +24,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from effebm_ext.runs import checkpoint, cli
+from effebm_ext.runs.command_line import cli
+from effebm_ext.runs.folder import checkpoint
 
 COMMON = [
     "--data", "eight-gaussians", "--chains", "8", "--batch-size", "8", "--langevin-steps", "2",

@@ -8,11 +8,11 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES, absolute
+from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES, absolute
 from effebm_ext.runs.methods import METHODS, Method
-from effebm_ext.runs.options import parse_compressor
-from effebm_ext.runs.schedules import GeometricSteps
+from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.runs.options.parsing import parse_compressor
+from effebm_ext.runs.options.schedules import GeometricSteps
 
 # EFF-EBM's Algorithm 1 fixes these options; it leaves rates and step sizes open.
 _VERBATIM = {
@@ -59,9 +59,10 @@ def _with_own_options(kind: type[Config]) -> type[Config]:
 class TrainConfig(CommonOptions):
     """Everything a training run depends on; the command line's flags have the same names.
 
-    The options are the fields of :class:`effebm_ext.runs.common.CommonOptions` and the options that
-    only some objectives have, from their methods (:mod:`effebm_ext.runs.methods`). ``effebm train
-    --help`` says what each is for. An option of another objective must keep its default.
+    The options are the fields of :class:`effebm_ext.runs.options.common.CommonOptions` and the
+    options that only some objectives have, from their methods (:mod:`effebm_ext.runs.methods`).
+    ``effebm train --help`` says what each is for. An option of another objective must keep its
+    default.
 
     The step size of the chains goes geometrically from ``step_size`` to ``step_size_end`` (None: it
     stays) over the run or, by ``step_size_schedule``, in every iteration anew. ``verbatim`` is
@@ -133,7 +134,7 @@ class TrainConfig(CommonOptions):
         differently. Toys and held-out rows come from the run's own seed.
 
         Args:
-            kind: the kind of the data, :attr:`effebm_ext.runs.data.Dataset.kind`.
+            kind: the kind of the data, :attr:`effebm_ext.runs.data.dataset.Dataset.kind`.
 
         Raises:
             ValueError: there is no such kind.

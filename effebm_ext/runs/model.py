@@ -13,14 +13,14 @@ from torch.optim.swa_utils import AveragedModel
 
 from effebm_ext.energies import denoise
 from effebm_ext.rng import Key
-from effebm_ext.runs import checkpoint
-from effebm_ext.runs.changes import in_force
-from effebm_ext.runs.checkpoint import CHECKPOINT
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.copies import warn_of_copies, warn_of_repeats
-from effebm_ext.runs.energy import OwnEnergyError, energy_of, load_parameters
-from effebm_ext.runs.restoring import configuration
-from effebm_ext.runs.starts import NOISE, UNIFORM, draw_starts
+from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.folder.changes import in_force
+from effebm_ext.runs.folder.checkpoint import CHECKPOINT
+from effebm_ext.runs.folder.restoring import configuration
+from effebm_ext.runs.methods.starts import NOISE, UNIFORM, draw_starts
+from effebm_ext.runs.options.energy import OwnEnergyError, energy_of, load_parameters
 from effebm_ext.runs.trainer import make_sampler
 from effebm_ext.samplers import LangevinState
 
@@ -35,7 +35,7 @@ class TrainedModel:
     leaves free weigh the classes (:func:`effebm_ext.energies.class_energy`).
 
     ``data`` are some of the data ``(m, *event)``, for the scale of pictures. ``digest`` is the
-    digest of all data, see :meth:`effebm_ext.runs.data.Dataset.digest`.
+    digest of all data, see :meth:`effebm_ext.runs.data.dataset.Dataset.digest`.
     """
 
     config: TrainConfig
@@ -185,11 +185,11 @@ def load_model(path: Path | str) -> TrainedModel:
     changes that were made in its config.json since the last checkpoint.
 
     Raises:
-        FileNotFoundError, effebm_ext.runs.checkpoint.CheckpointError: as checkpoint.load and
+        FileNotFoundError, effebm_ext.runs.folder.checkpoint.CheckpointError: as checkpoint.load and
             checkpoint.check_finite.
         ValueError: config.json is not a configuration, or changes what a run must keep.
-        effebm_ext.runs.energy.OwnEnergyError: the run trained a class of one's own, which cannot be
-            imported or used here. No other run imports anything.
+        effebm_ext.runs.options.energy.OwnEnergyError: the run trained a class of one's own, which
+            cannot be imported or used here. No other run imports anything.
     """
     path, folder = Path(path), None
     if path.is_dir():

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import KINDS
+from effebm_ext.runs.data.dataset import KINDS
 
 # What a recipe is about; the data, the network, the length and the files are the user's own.
 _GROUPS = ("Objective", "Chains", "Optimiser", "")

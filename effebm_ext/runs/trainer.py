@@ -12,10 +12,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from effebm_ext.objectives import Objective
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
-from effebm_ext.runs.energy import energy_of
-from effebm_ext.runs.hook import cross_entropy_hook
-from effebm_ext.runs.setting import Setting, gaussian_of, langevin
+from effebm_ext.runs.data.dataset import Dataset, load
+from effebm_ext.runs.evaluation.hook import cross_entropy_hook
+from effebm_ext.runs.methods.setting import Setting, gaussian_of, langevin
+from effebm_ext.runs.options.energy import energy_of
 from effebm_ext.samplers import Langevin
 from effebm_ext.training import Hook, Trainer
 
@@ -24,7 +24,7 @@ def make_dataset(config: TrainConfig) -> Dataset:
     """Loads the data that a configuration describes, with their labels if the run is conditional.
 
     Raises:
-        FileNotFoundError, ValueError: as :func:`effebm_ext.runs.data.load`.
+        FileNotFoundError, ValueError: as :func:`effebm_ext.runs.data.dataset.load`.
     """
     return load(
         config.data,
@@ -44,14 +44,14 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         config: the configuration of the run.
         dataset: all of the data; the trainer sees the rows that are not held out.
         hook: called every ``config.evaluate_every`` iterations (never if that is 0); None: the
-            cross-entropy, :func:`effebm_ext.runs.hook.cross_entropy_hook`.
+            cross-entropy, :func:`effebm_ext.runs.evaluation.hook.cross_entropy_hook`.
 
     Raises:
         ValueError: the run is conditional and the data have no labels, or a class has all of its
             rows held out; the compressor does not fit the data (k > d), or the energy does not; the
             device is unknown or not available.
-        effebm_ext.runs.energy.OwnEnergyError: the class that ``config.energy`` names cannot be
-            imported or used.
+        effebm_ext.runs.options.energy.OwnEnergyError: the class that ``config.energy`` names cannot
+            be imported or used.
     """
     config = config.resolved(dataset.kind)
     if config.conditional and dataset.labels is None:

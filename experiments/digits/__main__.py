@@ -23,8 +23,8 @@ import torch
 import effebm_ext as eff
 from effebm_ext.energies import energy_and_gradient
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
-from effebm_ext.runs.report import evaluate
+from effebm_ext.runs.data.dataset import Dataset, load
+from effebm_ext.runs.evaluation.evaluate import evaluate
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 from effebm_ext.training import NonFiniteError, Trainer
 from experiments.common.records import Log, Row, environment

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from effebm_ext.runs import plotting
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
-from effebm_ext.runs.folder import RunFolder
-from effebm_ext.runs.metrics_log import read_metrics
+from effebm_ext.runs.data.dataset import Dataset, load
+from effebm_ext.runs.folder.metrics_log import read_metrics
 from effebm_ext.runs.model import load_model
+from effebm_ext.runs.showing import plotting
 from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.runs.training.run_folder import RunFolder
 from experiments.common.over_seeds import aligned
 from experiments.common.records import Row, environment, plain
 from experiments.images.crops import crops

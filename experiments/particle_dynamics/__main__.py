@@ -26,7 +26,7 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.objectives import Contrastive, ParticleDynamics
-from effebm_ext.runs.options import parse_compressor
+from effebm_ext.runs.options.parsing import parse_compressor
 from effebm_ext.training import NonFiniteError, Trainer
 from experiments.common.records import Log, Row, environment
 from experiments.particle_dynamics import report

@@ -18,8 +18,8 @@ from typing import Any
 import click
 from matplotlib.figure import Figure
 
-from effebm_ext.runs import plotting
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.showing import plotting
 from experiments.common.over_seeds import aligned, mean
 from experiments.common.records import Row, environment
 from experiments.score_matching import agreement as score_agreement

@@ -15,7 +15,7 @@ from effebm_ext import losses
 from effebm_ext.energies import score_of
 from effebm_ext.ops.perturb import perturbed_pair
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.trainer import make_trainer
 from experiments.common.records import Row
 

@@ -15,8 +15,8 @@ from effebm_ext.energies import denoise, score_of
 from effebm_ext.evaluation import auroc
 from effebm_ext.rng import generator_for
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
-from effebm_ext.runs.ood import out_of_distribution
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation.ood import out_of_distribution
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import Trainer
 from experiments.common.records import Row

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import click
 from torch import Tensor
 
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
 from experiments.common.over_seeds import aligned, mean, show, verdict
 from experiments.common.records import Row, environment, plain
 from experiments.short_numbers import digits, gaussian

@@ -11,7 +11,7 @@ import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import Trainer
 from experiments.common.records import Row

@@ -26,7 +26,7 @@ from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Contrastive
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.data.dataset import Dataset, load
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 from effebm_ext.training import Trainer
 from experiments.common.over_seeds import Mean, aligned, mean, show, verdict

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
 from experiments.common import over_seeds
 from experiments.digits import __main__ as digits
 from experiments.digits import report

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import dataclasses
 import itertools
 
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
 from experiments.weighted_walkers import gaussian_mixture as mixture
 from experiments.weighted_walkers import mala_mixing as mixing
 from experiments.weighted_walkers import weighted_digits as digits

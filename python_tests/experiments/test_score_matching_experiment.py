@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
 from experiments.score_matching import __main__ as score_matching
 from experiments.score_matching import agreement as score_agreement
 from experiments.score_matching import cost as score_cost

@@ -12,7 +12,7 @@ from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
 from effebm_ext.runs.trainer import make_trainer
 
 KEY = eff.Key(5)

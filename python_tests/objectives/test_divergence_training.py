@@ -17,7 +17,7 @@ from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import NonFiniteError
 

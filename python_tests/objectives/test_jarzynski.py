@@ -13,7 +13,7 @@ from effebm_ext.losses import contrastive_divergence
 from effebm_ext.networks import GaussianBase
 from effebm_ext.objectives import Jarzynski
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.data.dataset import Dataset, load
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 from effebm_ext.training import NonFiniteError, Trainer

@@ -26,7 +26,7 @@ from effebm_ext.energies import energy_and_gradient
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import ParticleDynamics
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.data.dataset import Dataset, load
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import Trainer
 

@@ -11,7 +11,7 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.methods import METHODS
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import NonFiniteError, Trainer

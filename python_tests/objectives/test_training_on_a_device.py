@@ -10,10 +10,10 @@ import torch
 from helpers import assert_same_bits, normal
 
 from effebm_ext.objectives.score_matching import METHODS as SCORE_MATCHING
-from effebm_ext.runs import checkpoint
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
-from effebm_ext.runs.environment import environment
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.folder.environment import environment
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.samplers import captured
 

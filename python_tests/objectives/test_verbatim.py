@@ -11,7 +11,7 @@ from kill_and_resume import result
 import effebm_ext as eff
 from effebm_ext.networks import make_energy
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import KINDS, Dataset
+from effebm_ext.runs.data.dataset import KINDS, Dataset
 from effebm_ext.runs.trainer import make_trainer
 
 DATA = Dataset("points", 3 * normal(60, 5), False)

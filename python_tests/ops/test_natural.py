@@ -9,7 +9,7 @@ from torch.func import jacfwd, jacrev, vmap
 
 import effebm_ext as eff
 from effebm_ext import _C
-from effebm_ext.runs.options import parse_compressor
+from effebm_ext.runs.options.parsing import parse_compressor
 
 KEY = eff.Key(-5, offset=3, first_chain=9)
 MANY = 40_000

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 import effebm_ext as eff
 from effebm_ext import _C
 from effebm_ext.ops.topk import topk_compress_reference
-from effebm_ext.runs.options import parse_compressor
+from effebm_ext.runs.options.parsing import parse_compressor
 
 TIES = torch.tensor([-2.0, -1.0, -0.0, 0.0, 1.0, 2.0], dtype=torch.float64)
 

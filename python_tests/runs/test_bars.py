@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from effebm_ext.networks import MLPEnergy
-from effebm_ext.runs import bars
+from effebm_ext.runs.command_line import bars
 
 RUN = ["--data", "rings", "--chains", 4, "--batch-size", 4, "--langevin-steps", 1]
 RUN = [*RUN, "--iterations", 2]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from kill_and_resume import result
 
-from effebm_ext.runs import checkpoint
+from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
@@ -231,7 +231,7 @@ def test_the_best_checkpoint_is_kept(effebm, tmp_path):
 
 
 def test_the_digest_of_the_data_is_computed_once(effebm, tmp_path, monkeypatch):
-    from effebm_ext.runs.data import Dataset
+    from effebm_ext.runs.data.dataset import Dataset
 
     seen, digest = [], Dataset.digest
 

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 import torch
 
-from effebm_ext.runs import checkpoint
+from effebm_ext.runs.folder import checkpoint
 
 CONTENT = {"x": torch.arange(5.0), "step": 3, "names": ["a", "b"], "none": None}
 

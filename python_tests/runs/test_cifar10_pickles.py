@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext.runs.data import load
+from effebm_ext.runs.data.dataset import load
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext.runs import checkpoint, commands
+from effebm_ext.runs.command_line import commands
+from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
 from effebm_ext.training import Trainer
 

@@ -47,7 +47,8 @@ def test_what_the_user_has_chosen_stays(environment, expected):
 def test_importing_the_library_changes_no_environment():
     code = (
         "import os; before = dict(os.environ); import effebm_command, effebm_ext; "
-        "import effebm_ext.runs.cli, effebm_ext.training; assert dict(os.environ) == before"
+        "import effebm_ext.runs.command_line.cli, effebm_ext.training; "
+        "assert dict(os.environ) == before"
     )
     run("-c", code)
 

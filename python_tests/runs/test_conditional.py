@@ -13,9 +13,9 @@ from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.energies import per_chain
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs.data.dataset import Dataset, load
 from effebm_ext.runs.model import load_model
-from effebm_ext.runs.plotting import draw_samples
+from effebm_ext.runs.showing.plotting import draw_samples
 from effebm_ext.runs.trainer import make_trainer
 
 CENTRES = torch.tensor([[-5.0, 0.0], [0.0, 5.0], [5.0, 0.0]])

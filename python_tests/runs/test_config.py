@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext.runs import checkpoint
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.folder import RunFolder
+from effebm_ext.runs.training.run_folder import RunFolder, checkpoint
 
 TINY = 'data = "rings"\nchains = 4\nlangevin-steps = 1\niterations = 2\nais-steps = 0\n'
 NO_RUN = 'objective = "none"'  # what a value that is taken by mistake would go on to

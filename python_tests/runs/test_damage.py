@@ -7,8 +7,10 @@ import pytest
 import torch
 from kill_and_resume import result
 
-from effebm_ext.runs import atomic_files, checkpoint, commands
+from effebm_ext.runs import atomic_files
 from effebm_ext.runs.atomic_files import DiskFullError, naming_a_full_disk, replacing
+from effebm_ext.runs.command_line import commands
+from effebm_ext.runs.folder import checkpoint
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
        "--langevin-steps", 2, "--iterations", 8, "--checkpoint-every", 3, "--ais-steps", 0,

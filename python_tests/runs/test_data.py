@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from effebm_ext.runs.data import TOYS, Dataset, load
+from effebm_ext.runs.data.dataset import TOYS, Dataset, load
 
 UNIT = np.array([[-1.0, 1.0], [1.0, -1.0]] * 2)  # of standard deviation one
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from effebm_ext.runs.folder import RunFolder
 from effebm_ext.runs.model import load_model
+from effebm_ext.runs.training.run_folder import RunFolder
 
 # Made by `effebm train --data two-moons --energy mlp --width 4 --depth 1 --chains 4 --batch-size 4
 # --langevin-steps 2 --iterations 4 --checkpoint-every 2 --ema-decay 0.5 --step-size-end 0.002

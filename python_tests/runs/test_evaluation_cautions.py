@@ -10,11 +10,12 @@ import pytest
 import torch
 from helpers import named, normal
 
-from effebm_ext.runs import commands, report
+from effebm_ext.runs.command_line import commands
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
-from effebm_ext.runs.evaluation import ClassEvaluation
-from effebm_ext.runs.report import evaluate
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation import evaluate as report
+from effebm_ext.runs.evaluation.evaluate import evaluate
+from effebm_ext.runs.evaluation.results import ClassEvaluation
 
 CONFIG = TrainConfig(data="x", data_noise=0.0, holdout=0.5, ais_steps=200)
 RUN = ["train", "--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 1,

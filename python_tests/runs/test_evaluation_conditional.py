@@ -18,8 +18,8 @@ from effebm_ext.evaluation import (
     negative_log_density,
 )
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
-from effebm_ext.runs.report import evaluate
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation.evaluate import evaluate
 
 CENTRES = torch.tensor([[-1.5, 0.0], [1.0, 1.0], [0.5, -1.5]])
 WIDTHS, OFFSETS = torch.tensor([0.4, 0.8, 0.6]), torch.tensor([3.0, -2.0, 0.5])

@@ -9,12 +9,12 @@ import pytest
 import torch
 from helpers import normal
 
-from effebm_ext.runs import checkpoint
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation.evaluate import evaluate
+from effebm_ext.runs.evaluation.ood import out_of_distribution
+from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
-from effebm_ext.runs.ood import out_of_distribution
-from effebm_ext.runs.report import evaluate
 from effebm_ext.runs.trainer import make_trainer
 
 POINTS = Dataset("points", normal(50, 2), is_image=False)

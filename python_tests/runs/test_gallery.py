@@ -4,9 +4,9 @@ import pytest
 import torch
 from PIL import Image
 
-from effebm_ext.runs import gallery, plotting
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.progress import Progress
+from effebm_ext.runs.showing import gallery, plotting
+from effebm_ext.runs.training.progress import Progress
 from effebm_ext.samplers import LangevinState
 
 RUN = ["--data", "digits", "--chains", 4, "--batch-size", 4, "--langevin-steps", 1]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.health import Health
+from effebm_ext.runs.training.health import Health
 
 DATA = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
 

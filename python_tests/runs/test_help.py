@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from effebm_ext.runs import TrainConfig, cli, cli_options
+from effebm_ext.runs import TrainConfig
+from effebm_ext.runs.command_line import cli, cli_options
 from effebm_ext.runs.config import choices, option_group
 from effebm_ext.runs.methods import METHODS
 
@@ -93,7 +94,7 @@ def test_the_examples_of_the_help_are_commands(effebm):
 
 @pytest.mark.parametrize("module", ["click", "cloup", "tqdm"])
 def test_what_the_command_needs_is_named_if_missing(module):
-    code = f"import sys; sys.modules[{module!r}] = None; import effebm_ext.runs.cli"
+    code = f"import sys; sys.modules[{module!r}] = None; import effebm_ext.runs.command_line.cli"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == (f"effebm: error: {module} is missing: pip install 'effebm_ext[train]'\n")

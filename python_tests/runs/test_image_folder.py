@@ -11,8 +11,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
-from effebm_ext.runs.image_folder import pixels_of
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.data.image_folder import pixels_of
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 5), dtype=np.uint8)

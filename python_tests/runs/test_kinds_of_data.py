@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import IMAGES, KINDS, POINTS, SMALL_IMAGES, Dataset
+from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES, Dataset
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from effebm_ext.objectives import Contrastive
-from effebm_ext.runs import TrainConfig, array_files, data, make_trainer
-from effebm_ext.runs.data import Dataset, load
+from effebm_ext.runs import TrainConfig, make_trainer
+from effebm_ext.runs.data import dataset as data
+from effebm_ext.runs.data.dataset import Dataset, array_files, load
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (60, 3, 8, 8), dtype=np.uint8)

@@ -9,9 +9,9 @@ import torch
 from effebm_ext.objectives import Loss
 from effebm_ext.runs import TrainConfig, load_model
 from effebm_ext.runs import config as configurations
-from effebm_ext.runs.data import TOYS
-from effebm_ext.runs.fields import option
+from effebm_ext.runs.data.dataset import TOYS
 from effebm_ext.runs.methods import METHODS, Method
+from effebm_ext.runs.options.fields import option
 
 TINY = ["--data", "rings", "--iterations", 4, "--checkpoint-every", 2]
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from effebm_ext.networks import GaussianBase
-from effebm_ext.runs import TrainConfig, checkpoint, load, load_model, make_trainer
-from effebm_ext.runs.energy import OwnEnergyError
+from effebm_ext.runs import TrainConfig, load, load_model, make_trainer
+from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.options.energy import OwnEnergyError
 
 COMMAND = Path(__file__).parents[2] / "effebm_command.py"  # whose folder is on the import path
 TINY = ["--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 4,

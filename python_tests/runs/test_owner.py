@@ -11,10 +11,10 @@ import pytest
 
 from effebm_ext.runs.atomic_files import left_behind, replacing
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
-from effebm_ext.runs.folder import RunFolder
-from effebm_ext.runs.lock import LOCK, FolderInUseError, RunLock
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.folder.lock import LOCK, FolderInUseError, RunLock
 from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.runs.training.run_folder import RunFolder
 
 TINY = ["--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 2,
         "--batch-size", 4, "--ais-steps", 0, "--width", 8, "--depth", 1]  # fmt: skip

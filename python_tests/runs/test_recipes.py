@@ -10,11 +10,11 @@ import torch
 
 from effebm_ext.limits import ClipValue
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import IMAGES, KINDS, Dataset, load
+from effebm_ext.runs.data.dataset import IMAGES, KINDS, Dataset, load
+from effebm_ext.runs.evaluation.evaluate import evaluate
+from effebm_ext.runs.methods.starts import draw_starts, rows_of_starts
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.recipes import DEFAULTS, RECIPES, recipe_of
-from effebm_ext.runs.report import evaluate
-from effebm_ext.runs.starts import draw_starts, rows_of_starts
 from effebm_ext.runs.trainer import make_sampler, make_trainer
 
 TINY = ["--iterations", 1, "--ais-steps", 0, "--chains", 4, "--batch-size", 4]

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from effebm_ext.runs import checkpoint
+from effebm_ext.runs.folder import checkpoint
 
 TINY = ["--data", "rings", "--chains", 4, "--langevin-steps", 2, "--iterations", 4,
         "--batch-size", 4, "--checkpoint-every", 2, "--ais-steps", 2]  # fmt: skip
@@ -108,7 +108,7 @@ def test_threads_are_those_of_the_call_alone(effebm, tmp_path):
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
 def test_sample_and_evaluate_take_threads(effebm, tmp_path, monkeypatch, command):
-    from effebm_ext.runs import commands
+    from effebm_ext.runs.command_line import commands
 
     run, before, seen = tmp_path / "run", torch.get_num_threads(), []
     assert effebm("train", *TINY, "--out", run)[0] == 0

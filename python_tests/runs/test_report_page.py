@@ -7,10 +7,10 @@ import re
 import pytest
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
-from effebm_ext.runs.folder import RunFolder
-from effebm_ext.runs.report_page import write_report
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.showing.report_page import write_report
 from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.runs.training.run_folder import RunFolder
 
 
 class Page(html.parser.HTMLParser):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from kill_and_resume import result
 
-from effebm_ext.runs import checkpoint
+from effebm_ext.runs.folder import checkpoint
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", "4", "--batch-size", "4",
        "--langevin-steps", "2", "--iterations", "10", "--checkpoint-every", "3",

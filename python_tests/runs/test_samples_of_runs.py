@@ -10,10 +10,10 @@ from helpers import normal
 from PIL import Image
 
 from effebm_ext.rng import Key
-from effebm_ext.runs import checkpoint
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import TrainedModel, load_model
-from effebm_ext.runs.plotting import n_shown
+from effebm_ext.runs.showing.plotting import n_shown
 from effebm_ext.samplers import LangevinState
 
 RUN = ["train", "--data", "two-moons", "--chains", 6, "--langevin-steps", 2, "--iterations", 2,

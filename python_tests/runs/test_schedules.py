@@ -8,8 +8,8 @@ import torch
 from helpers import assert_same_bits
 
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import load
-from effebm_ext.runs.schedules import GeometricSteps
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.options.schedules import GeometricSteps
 from effebm_ext.runs.trainer import make_trainer
 
 

@@ -17,10 +17,10 @@ from effebm_ext.energies import score_of
 from effebm_ext.objectives import ScoreMatching
 from effebm_ext.objectives.score_matching import METHODS as SCORE_MATCHING
 from effebm_ext.rng import Key, key_for
-from effebm_ext.runs import gallery
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.data import Dataset
+from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.model import load_model
+from effebm_ext.runs.showing import gallery
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import Trainer
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from kill_and_resume import result
 
-from effebm_ext.runs import checkpoint, cli
-from effebm_ext.runs.stopping import Stopped, Stopping
+from effebm_ext.runs.command_line import cli
+from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.training.stopping import Stopped, Stopping
 
 ROOT = Path(__file__).parents[2]
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,

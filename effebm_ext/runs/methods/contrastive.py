@@ -7,11 +7,11 @@ from typing import Any
 
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.rng import key_for
-from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.data import IMAGES
-from effebm_ext.runs.fields import option
+from effebm_ext.runs.data.dataset import IMAGES
 from effebm_ext.runs.methods.method import Method
-from effebm_ext.runs.setting import Setting
+from effebm_ext.runs.methods.setting import Setting
+from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.runs.options.fields import option
 
 
 @dataclasses.dataclass(frozen=True)

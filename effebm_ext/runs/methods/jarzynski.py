@@ -10,11 +10,11 @@ import torch
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives.jarzynski import Jarzynski
 from effebm_ext.rng import Key
-from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.fields import option
 from effebm_ext.runs.methods.contrastive import EnergyL2
 from effebm_ext.runs.methods.method import Method
-from effebm_ext.runs.setting import Setting, gaussian_of, on_divergence
+from effebm_ext.runs.methods.setting import Setting, gaussian_of, on_divergence
+from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.runs.options.fields import option
 from effebm_ext.samplers import MALA, Langevin
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from effebm_ext.objectives import Objective
-from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.setting import Setting
+from effebm_ext.runs.methods.setting import Setting
+from effebm_ext.runs.options.common import CommonOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Method:
         name: the value of the option ``objective``.
         make: makes the objective from the setting of a run and from its own options.
         options: a frozen dataclass of the options that only objectives like this one have, made by
-            :func:`effebm_ext.runs.fields.option`. Methods may share an option: it must be the same
-            in all of them.
+            :func:`effebm_ext.runs.options.fields.option`. Methods may share an option: it must be
+            the same in all of them.
         check: raises ValueError for options that do not go with the objective.
         defaults: maps a configuration and the kind of the data
-            (:func:`effebm_ext.runs.data.kind_of`) to the options that a run of this objective
-            chooses for None in place of the general defaults.
+            (:func:`effebm_ext.runs.data.dataset.kind_of`) to the options that a run of this
+            objective chooses for None in place of the general defaults.
         shown: the metrics that the progress bar shows, if an iteration has them, with their
             formats.
         adds_noise: says of the objective's own options whether its loss adds ``data_noise`` to the

@@ -6,11 +6,11 @@ import dataclasses
 
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.objectives.particle import ParticleDynamics
-from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.fields import option
 from effebm_ext.runs.methods.contrastive import EnergyL2
 from effebm_ext.runs.methods.method import Method
-from effebm_ext.runs.setting import Setting
+from effebm_ext.runs.methods.setting import Setting
+from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.runs.options.fields import option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.objectives.score_matching import DENOISING, METHODS, ScoreMatching
 from effebm_ext.rng import key_for
-from effebm_ext.runs.common import CommonOptions
-from effebm_ext.runs.data import POINTS
-from effebm_ext.runs.fields import option
+from effebm_ext.runs.data.dataset import POINTS
 from effebm_ext.runs.methods.method import Method, NoOptions
-from effebm_ext.runs.setting import Setting
+from effebm_ext.runs.methods.setting import Setting
+from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.runs.options.fields import option
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,202 @@
+"""The options of the commands: those of a configuration in groups, and files that set them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import cloup
+import torch
+
+from effebm_ext.runs.config import TrainConfig, choices, option_group
+from effebm_ext.runs.folder.run_files import FORMAT
+from effebm_ext.runs.options.fields import as_declared, declared_types, flag, kind_of
+from effebm_ext.runs.recipes import RECIPES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+# The headings of the help, in their order; the options of single objectives come after them.
+GROUPS = ("Data", "Objective", "Model", "Chains", "Replay buffer", "Optimiser", "Evaluation",
+          "Speed", "Run")  # fmt: skip
+_GROUPS = {title: cloup.OptionGroup(title) for title in GROUPS}
+_TYPES = declared_types(TrainConfig)
+_DECLARED = {"integer": int, "integer range": int, "float": float, "boolean": bool}  # by click
+# What a context knows the configuration file, its values and those of the recipe by:
+_FILE, _FILE_VALUES, _RECIPE_VALUES = "effebm_ext.config", "effebm_ext.file", "effebm_ext.recipe"
+
+
+class _Path(click.Path):
+    """A path; a leading ``~`` is the home folder, also where the shell leaves it in quotes."""
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        return super().convert(os.path.expanduser(value), parameter, context)
+
+
+class _Folder(_Path):
+    """A path that is not empty: an empty one, as of a variable that is not set, would be the
+    current folder."""
+
+    def convert(self, value: Any, parameter: Any, context: Any) -> Any:
+        if not str(value):
+            self.fail("expected a folder, got an empty name", parameter, context)
+        return super().convert(value, parameter, context)
+
+
+PATH, FOLDER = _Path(path_type=Path), _Folder(path_type=Path)
+
+speed_group, run_group = _GROUPS["Speed"], _GROUPS["Run"]
+
+
+def config_options(command: Command) -> Command:
+    """Gives a command an option for every field of the configuration, under its heading."""
+    titles = {field.name: option_group(field.name) for field in dataclasses.fields(TrainConfig)}
+    groups = dict(_GROUPS)
+    for title in titles.values():
+        groups.setdefault(title, cloup.OptionGroup(title))
+    order = list(groups)
+    for name in sorted(titles, key=lambda name: order.index(titles[name]))[::-1]:
+        command = _config_option(name, groups[titles[name]])(command)
+    return command
+
+
+def _config_option(name: str, group: cloup.OptionGroup) -> Callable[[Command], Command]:
+    field = TrainConfig.__dataclass_fields__[name]
+    declaration, kind = flag(name), kind_of(_TYPES[name])
+    shape: dict[str, Any] = {"type": kind, "show_default": True}
+    if kind is bool:  # a file may set what a flag has to take back
+        declaration, shape = f"{flag(name)}/{flag(f'no_{name}')}", {}
+    elif field.metadata["metavar"]:
+        shape["metavar"] = field.metadata["metavar"]
+    elif choices(name):  # the configuration checks them, also those from a file
+        shape["metavar"] = f"[{'|'.join(choices(name))}]"
+    text = field.metadata["help"]
+    return cloup.option(declaration, default=field.default, help=text, group=group, **shape)
+
+
+def config_file(command: Command) -> Command:
+    """Gives a command the option ``--config``, whose file sets other options."""
+    return cloup.option(
+        "--config", type=PATH, is_eager=True, expose_value=False,
+        callback=_read_config, metavar="FILE", group=run_group,
+        help="Take options by their names from a TOML file, or from the config.json of a run to "
+        "repeat it; flags on the command line win over the file.",
+    )(command)  # fmt: skip
+
+
+def threads(group: cloup.OptionGroup | None = None) -> Callable[[Command], Command]:
+    """Makes the option ``--threads``, torch's number of threads until the command ends. It belongs
+    to the call and not to the configuration of a run."""
+    return cloup.option(
+        "--threads", type=click.IntRange(min=1), expose_value=False, callback=_set_threads,
+        metavar="N", group=group,
+        help="Compute on this many threads in this call. [default: torch's own choice]",
+    )  # fmt: skip
+
+
+def _set_threads(context: click.Context, _: click.Parameter, n: int | None) -> None:
+    if n is not None:
+        before = torch.get_num_threads()
+        context.call_on_close(lambda: torch.set_num_threads(before))
+        torch.set_num_threads(n)
+
+
+def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """Lets the values in the file take the place of the options' defaults."""
+    if path is None:
+        return
+    content = _content(path)
+    if content.get("format") == FORMAT:
+        del content["format"]
+    values = {name.replace("-", "_"): value for name, value in content.items()}
+    if len(values) < len(content):
+        raise ValueError(f"config: {path} has a name twice, with - and with _")
+    declared = {
+        parameter.name: _DECLARED.get(parameter.type.name, str)
+        for parameter in context.command.params
+        if parameter.name is not None and parameter.name not in ("config", "recipe")
+    }
+    unknown = values.keys() - declared
+    if unknown:
+        raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
+    context.meta[_FILE] = path
+    _take(context, _FILE_VALUES, {
+        name: as_declared(value, declared[name], f"config: {path}: {name}")
+        for name, value in values.items()
+        if value is not None  # in JSON it means that the option is not given
+    })  # fmt: skip
+
+
+def recipe(command: Command) -> Command:
+    """Gives a command the option ``--recipe``, which sets other options."""
+    return cloup.option(
+        "--recipe", is_eager=True, expose_value=False, callback=_read_recipe,
+        metavar=f"[{'|'.join(RECIPES)}]", group=_GROUPS["Objective"],
+        help="Take the options of this recipe, which effebm recipes lists; a file and flags on the "
+        "command line win over it. [default: the recipe of the kind of the data]",
+    )(command)  # fmt: skip
+
+
+def _read_recipe(context: click.Context, _: click.Parameter, name: str | None) -> None:
+    if name is None:
+        return
+    if name not in RECIPES:
+        raise ValueError(f"recipe: expected {', '.join(RECIPES)}, got {name!r}")
+    _take(context, _RECIPE_VALUES, RECIPES[name].options)
+
+
+def _take(context: click.Context, source: str, values: dict[str, Any]) -> None:
+    """Lets values take the place of the options' defaults; those of a file before a recipe's."""
+    context.meta[source] = values
+    sources = (_RECIPE_VALUES, _FILE_VALUES)
+    layers = [context.meta.get(name, {}) for name in sources]
+    context.default_map = {name: v for layer in layers for name, v in layer.items()}
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Reads a JSON file if it is called so, and else a TOML file."""
+    if path.is_dir():
+        raise IsADirectoryError(f"config: expected a file, {path} is a folder")
+    kind = "JSON" if path.suffix == ".json" else "TOML"
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # a byte-order mark may come first
+        content = json.loads(text) if kind == "JSON" else tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"config: no such file: {path}") from error
+    except ValueError as error:
+        raise ValueError(f"config: {path} is not a {kind} file: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"config: expected names and values in {path}, got {content!r}")
+    return content
+
+
+def configuration(context: click.Context, options: dict[str, Any]) -> TrainConfig:
+    """Makes the configuration of a command's options.
+
+    Raises:
+        TypeError, ValueError: as :class:`TrainConfig`; a message about a value that comes from the
+            configuration file names the file.
+    """
+    try:
+        return TrainConfig(**options)
+    except ValueError as error:
+        name = str(error).partition(":")[0]
+        if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT_MAP:
+            raise
+        raise ValueError(f"config: {context.meta[_FILE]}: {error}") from error
+
+
+def is_given(context: click.Context, name: str) -> bool:
+    """Returns whether the command line or the configuration file sets a parameter."""
+    source = context.get_parameter_source(name)
+    given = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
+    return source in given

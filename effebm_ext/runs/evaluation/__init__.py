@@ -1,0 +1,1 @@
+"""Evaluates the models of runs."""

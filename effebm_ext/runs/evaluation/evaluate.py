@@ -1,0 +1,250 @@
+"""The evaluation of a run: how good a density it has learnt."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from effebm_ext.energies import energy_and_gradient, frozen, per_chain
+from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
+from effebm_ext.evaluation.estimates import Estimate, error_of_mean
+from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample
+from effebm_ext.evaluation.mixture import (
+    labelled_cross_entropy,
+    mean_over_classes,
+    mixture_cross_entropy,
+    negative_log_density,
+)
+from effebm_ext.evaluation.ranking import auroc
+from effebm_ext.rng import generator_for
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation.ood import out_of_distribution
+from effebm_ext.runs.evaluation.results import ClassEvaluation, Evaluation
+
+_ROWS = 10_000  # at most this many rows are evaluated
+_ROWS_OF_KERNEL = 1000
+_CHUNK = 1000
+_CHAINS_OF_A_CLASS = 8  # the minimum, so that the error of a class can be estimated
+
+
+def evaluate(
+    config: TrainConfig,
+    dataset: Dataset,
+    energy: Callable[..., Tensor],
+    chains: Tensor,
+    labels: Tensor | None = None,
+    *,
+    n_steps: int | None = None,
+    n_chains: int = 128,
+    seed: int = 0,
+    two_sample: bool = False,
+    ood: str | None = None,
+) -> Evaluation:
+    """Evaluates how good a density a run has learnt, on the data that it held out.
+
+    An energy that is trained on data plus noise describes noisy data. So noise of
+    ``config.data_noise`` is added to the held-out data too, and the cross-entropy belongs to the
+    sum. Runs with different noise cannot be compared. The density is ``exp(-E / T)``, where T is
+    the temperature of the chains.
+
+    In a conditional run every class has a log Z of its own, found by its share of the chains. The
+    density is the mixture of the classes, each as frequent as in training
+    (:mod:`effebm_ext.evaluation.mixture`).
+
+    Args:
+        config: the resolved configuration of the run.
+        dataset: all data of the run.
+        energy: the learnt energy; a conditional energy takes labels, ``energy(x, y)``.
+        chains: the chains after training, ``(m, *event)`` on the energy's device. The way back
+            begins at the first ``n_chains`` of them, or at all if there are fewer. If there are
+            fewer than two (of a class), it begins at data.
+        labels: the labels of the chains in a conditional run, int64 ``(m,)``.
+        n_steps: the number of temperatures; None: ``config.ais_steps``.
+        n_chains: the number of chains in each direction, shared out among the classes, with at
+            least 8 for each.
+        seed: the seed of the noise and the chains; the held-out rows do not depend on it.
+        two_sample: whether to compare samples of the model with the data, by MMD, if there are two
+            rows or more.
+        ood: data that the run should find unlikely, see :func:`out_of_distribution`.
+
+    Raises:
+        ValueError: n_chains or n_steps is below 1, or ood cannot be read; chains or energies are
+            not finite; the run is conditional, and chains or data have no labels.
+    """
+    n_steps = config.ais_steps if n_steps is None else n_steps
+    noise_std = config.data_noise
+    generator = generator_for("evaluation", seed)
+
+    def noisy(x: Tensor) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator)
+        return (x + noise_std * noise).to(chains)
+
+    if not bool(chains.isfinite().all()):
+        raise ValueError("chains: expected finite values")
+    classes = _Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
+    train, held_out = classes.dataset.split(config.holdout, seed=config.seed_of_data)
+    kept = held_out if len(held_out.rows) else train
+    draw_others = None if ood is None else out_of_distribution(ood, kept.rows[:_ROWS], seed=seed)
+    data = noisy(kept.rows[:_ROWS])
+    energies = classes.energies(data)
+    base = gaussian_base(noisy(train.rows[:_ROWS]))
+    shares = classes.shares(train)
+    counts = _share_out(n_chains, shares)
+    starts, from_data = classes.starts(counts, noisy)
+    positions = torch.arange(len(starts)).repeat_interleave(torch.tensor([*map(len, starts)]))
+    positions = positions.to(chains.device)
+    with frozen(energy):
+        runs = annealed_by_class(
+            classes.energy, torch.cat(starts), positions, base,
+            n_steps=n_steps, n_chains=counts, generator=generator,
+        )  # fmt: skip
+    more: dict[str, Any] = {}
+    if two_sample and len(data) > 1:
+        some, samples = data[:_ROWS_OF_KERNEL], _in_proportion(runs, shares)
+        test = kernel_two_sample(samples, some, generator=generator)
+        more |= {
+            "mmd2": test.mmd2,
+            "mmd2_null_std": test.null_std,
+            "mmd2_p_value": test.p_value,
+        }
+    if draw_others is not None:
+        log_z = [run.forward for run in runs]
+        others = classes.energies(noisy(draw_others(generator)[:_ROWS]))
+        scores = [negative_log_density(log_z, shares, e) for e in (energies, others)]
+        more |= {"ood": ood, "auroc": auroc(*scores)}
+    for way in ("forward", "reverse"):
+        log_z = [getattr(run, way) for run in runs]
+        found = {
+            "cross_entropy": mixture_cross_entropy(log_z, shares, energies),
+            "log_z": mean_over_classes(log_z, shares),
+        }
+        if config.conditional:
+            of_rows = classes.positions(kept)[:_ROWS].to(energies.device)
+            found["cross_entropy_given_label"] = labelled_cross_entropy(log_z, energies, of_rows)
+        more |= {f"{name}_{way}": estimate.value for name, estimate in found.items()}
+        more |= {f"{name}_{way}_error": estimate.error for name, estimate in found.items()}
+        more[f"ess_{way}"] = sum(getattr(run, f"ess_{way}") for run in runs)
+    if config.conditional:
+        more["classes"] = tuple(
+            ClassEvaluation(y, share, *run.forward, *run.reverse)
+            for y, share, run in zip(classes.labels.tolist(), shares.tolist(), runs, strict=True)
+        )
+    virial = _virial(classes.energy, torch.cat([run.samples for run in runs]), positions, base[0])
+    return Evaluation(
+        held_out=len(held_out.rows) > 0,
+        n_data=len(data),
+        dimensions=data[0].numel(),
+        data_noise=noise_std,
+        noise_end=config.noise_end,
+        temperature=config.chain_temperature,
+        bounds=config.bounds,
+        conditional=config.conditional,
+        ais_steps=n_steps,
+        ais_chains=sum(counts),
+        ais_chains_reverse=len(positions),
+        seed=seed,
+        gap=more["log_z_reverse"] - more["log_z_forward"],
+        gap_error=math.hypot(more["log_z_forward_error"], more["log_z_reverse_error"]),
+        acceptance=runs[0].acceptance,
+        virial=virial.value,
+        virial_error=virial.error,
+        reverse_from_data=from_data,
+        **more,
+    )
+
+
+class _Classes:
+    """The classes of a conditional run, or one class of all rows. A class is named by its position
+    among the classes of the data."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        energy: Callable[..., Tensor],
+        chains: Tensor,
+        labels: Tensor | None,
+    ) -> None:
+        if not config.conditional:
+            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset.rows)).long())
+            labels = torch.zeros(len(chains), device=chains.device).long()
+        if dataset.labels is None or labels is None:
+            raise ValueError("labels: expected those of data and chains, as the run is conditional")
+        self.conditional, self.dataset = config.conditional, dataset
+        self.labels = dataset.labels.unique()
+        self._energy, self._chains, self._chain_labels = energy, chains, labels
+
+    def energy(self, x: Tensor, position: Tensor) -> Tensor:
+        """Returns the energies of rows with the classes at ``position``, int64 ``(n,)``."""
+        if not self.conditional:
+            return self._energy(x)
+        return self._energy(x, self.labels.to(x.device)[position])
+
+    def energies(self, x: Tensor) -> Tensor:
+        """Returns the energies ``(n, K)`` of every row with every class."""
+        columns = []
+        with torch.no_grad():
+            for k in range(len(self.labels)):
+                y = torch.full((_CHUNK,), k, device=x.device)
+                parts = [per_chain(self.energy(p, y[: len(p)]), len(p)) for p in x.split(_CHUNK)]
+                columns.append(torch.cat(parts))
+        return torch.stack(columns, 1)
+
+    def positions(self, rows: Dataset) -> Tensor:
+        """Returns the positions of the classes of the rows, int64 ``(n,)``."""
+        assert rows.labels is not None
+        return torch.searchsorted(self.labels, rows.labels)
+
+    def shares(self, rows: Dataset) -> Tensor:
+        """Returns the frequencies of the classes, float64 ``(K,)``."""
+        counts = self.positions(rows).bincount(minlength=len(self.labels))
+        return counts.double() / counts.sum()
+
+    def starts(
+        self, counts: Sequence[int], noisy: Callable[[Tensor], Tensor]
+    ) -> tuple[list[Tensor], bool]:
+        """Returns the first chains of every class, at most its count, or data if there are fewer
+        than two; and whether any class got data."""
+        starts, from_data = [], False
+        for label, count in zip(self.labels.tolist(), counts, strict=True):
+            start = self._chains[self._chain_labels == label][:count]
+            if len(start) < min(2, count):
+                rows = (self.dataset.labels == label).nonzero().flatten()
+                rows = rows[torch.arange(count) % len(rows)]
+                start, from_data = noisy(self.dataset.rows[rows]), True
+            starts.append(start)
+        return starts, from_data
+
+
+def _share_out(n_chains: int, shares: Tensor) -> list[int]:
+    if len(shares) == 1:
+        return [n_chains]
+    return [max(_CHAINS_OF_A_CLASS, round(n_chains * share)) for share in shares.tolist()]
+
+
+def _in_proportion(runs: Sequence[AIS], shares: Tensor) -> Tensor:
+    """Returns as many samples as possible of the mixture in which classes have their shares."""
+    of_class = [(run.samples, share) for run, share in zip(runs, shares.tolist(), strict=True)]
+    n = min(_ROWS_OF_KERNEL, *(len(x) / share for x, share in of_class if share))
+    return torch.cat([x[: int(n * share + 1e-9)] for x, share in of_class])
+
+
+def _virial(
+    energy: Callable[[Tensor, Tensor], Tensor], x: Tensor, positions: Tensor, mean: Tensor
+) -> Estimate:
+    gradient = energy_and_gradient(energy, x, {"position": positions})[1]
+    products = ((x - mean) * gradient).double().flatten(1).mean(1)
+    return Estimate(float(products.mean()), error_of_mean(products))
+
+
+def tempered(energy: Callable[..., Tensor], temperature: float) -> Callable[..., Tensor]:
+    """Returns the energy over the temperature, of which ``exp(-E)`` is the density."""
+    if temperature == 1:
+        return energy
+    return lambda x, *labels: energy(x, *labels) / temperature

@@ -1,0 +1,46 @@
+"""Data that a model has not been trained on, for out-of-distribution detection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from effebm_ext.runs.data.dataset import load
+
+
+def out_of_distribution(
+    source: str, x: Tensor, *, seed: int
+) -> Callable[[torch.Generator], Tensor]:
+    """Returns a function that draws rows ``(m, *event)`` to compare with ``x`` ``(n, *event)``,
+    with a CPU generator for the permutations, the noise and the order. The source is read at once,
+    so that a source that cannot be read is refused before anything long begins.
+
+    Args:
+        source: ``permuted``, the rows of x, each with its elements in an order of its own;
+            ``noise``, n rows of normals with the mean and standard deviation of all of x; or any
+            source of :func:`effebm_ext.runs.data.dataset.load`, with its rows in random order.
+        x: data of the model.
+        seed: the seed of toy data.
+
+    Raises:
+        ValueError, FileNotFoundError: as load; or events have another shape.
+    """
+    if source == "permuted":
+        return lambda generator: _permuted(x, generator)
+    if source == "noise":
+        mean, std = x.mean(), x.std(correction=0)
+        return lambda generator: mean + std * torch.randn(x.shape, generator=generator)
+    other = load(source, seed=seed)
+    if other.event_shape != x.shape[1:]:
+        raise ValueError(
+            f"ood: expected events of shape {tuple(x.shape[1:])}, "
+            f"got {other.event_shape} from {source!r}"
+        )
+    return lambda generator: other.rows[torch.randperm(len(other.rows), generator=generator)]
+
+
+def _permuted(x: Tensor, generator: torch.Generator) -> Tensor:
+    order = torch.rand(x.flatten(1).shape, generator=generator).argsort(1)
+    return x.flatten(1).gather(1, order).view_as(x)

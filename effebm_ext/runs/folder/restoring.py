@@ -1,0 +1,124 @@
+"""Trainers that go on from a checkpoint, with changes of the configuration or without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from effebm_ext.rng import generator_for
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import kind_of
+from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.folder.changes import Changes, changes
+from effebm_ext.training import Trainer
+
+
+def configuration(content: dict[str, Any], path: Path) -> tuple[TrainConfig, str]:
+    """Returns the resolved configuration in a checkpoint, and the kind of its data.
+
+    Raises:
+        effebm_ext.runs.folder.checkpoint.CheckpointError: ``content``, read from ``path``, has
+            none.
+    """
+    try:
+        kind = kind_of(content["event_shape"], is_image=content["is_image"])
+        return TrainConfig(**content["config"]).resolved(kind), kind
+    except (KeyError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(
+            f"checkpoint: {path} is not of a training run: {error}"
+        ) from error
+
+
+def restore(
+    trainer: Trainer, config: TrainConfig, digest: str, content: dict[str, Any], path: Path
+) -> Changes:
+    """Lets a trainer go on from a checkpoint: to the bit if nothing has changed. Otherwise learning
+    rates follow the new schedule from the iteration reached, a new seed begins new random numbers,
+    and chains that shall go back to their start get one from the new trainer.
+
+    Args:
+        trainer: made from config.
+        config: the resolved configuration by which the run goes on.
+        digest: the digest of the data.
+        content: the content of the checkpoint.
+        path: its file, for errors.
+
+    Returns:
+        What has changed since the checkpoint.
+
+    Raises:
+        effebm_ext.runs.folder.checkpoint.CheckpointError: the checkpoint is of another run, or has
+            values that are not finite.
+        ValueError: the data have changed; config changes what a run must keep, or asks for fewer
+            iterations than were made.
+    """
+    made = changes(configuration(content, path)[0], config)
+    try:
+        changed_data = content["digest"] != digest
+        state = content["trainer"]
+        trainer.load_state_dict(_adapted(state, trainer, config, made) if made else state)
+        _check_optimizer(trainer.optimizer)
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise checkpoint.CheckpointError(
+            f"checkpoint: {path} is not of this run: {error}"
+        ) from error
+    checkpoint.check_finite(path, trainer.energy)
+    checkpoint.check_finite(path, trainer.model)
+    if changed_data:
+        raise ValueError(f"data: {config.data} has changed since the run began")
+    if config.iterations < trainer.iterations:
+        raise ValueError(
+            f"iterations: expected at least {trainer.iterations}, which the run has made, "
+            f"got {config.iterations}"
+        )
+    return made
+
+
+def _adapted(
+    state: dict[str, Any], trainer: Trainer, config: TrainConfig, made: Changes
+) -> dict[str, Any]:
+    """Returns the state of a trainer as the changes ask for it."""
+    first = config.learning_rate
+    rate = first * config.learning_rate_share(state["iterations"])
+    groups = [{**g, "initial_lr": first, "lr": rate} for g in state["optimizer"]["param_groups"]]
+    rates = {"base_lrs": [first] * len(groups), "_last_lr": [rate] * len(groups)}
+    state = {
+        **state,
+        "optimizer": {**state["optimizer"], "param_groups": groups},
+        "schedule": {**state["schedule"], **rates},
+    }
+    seed = config.seed if "seed" in made else None
+    if seed is not None:
+        state["generator"] = generator_for("resumed", seed).get_state()
+    if trainer.chains is not None:
+        state["chains"] = _adapted_chains(state["chains"], trainer.chains.state_dict(), seed)
+    return state
+
+
+def _adapted_chains(
+    saved: dict[str, Any], fresh: dict[str, Any], seed: int | None
+) -> dict[str, Any]:
+    """Returns the state of chains with a new seed, if there is one, and with the starts of fresh
+    chains if it lacks them; and of their buffer alike."""
+    chains = {**({"start": fresh["start"]} if "start" in fresh else {}), **saved}
+    if seed is not None:
+        chains["key"] = {**chains["key"], "seed": seed}
+    if "buffer" in chains:
+        chains["buffer"] = _adapted_chains(chains["buffer"], fresh["buffer"], seed)
+    return chains
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Refuses a state that Adam would not miss before its next step."""
+    if not isinstance(optimizer, torch.optim.Adam):
+        return
+    for number, parameter in enumerate(p for g in optimizer.param_groups for p in g["params"]):
+        for name in ("exp_avg", "exp_avg_sq"):
+            shape = getattr(optimizer.state[parameter].get(name), "shape", None)
+            if shape != parameter.shape:
+                raise ValueError(
+                    f"optimizer: expected {name} of shape {tuple(parameter.shape)} for parameter "
+                    f"{number}, got {shape if shape is None else tuple(shape)}"
+                )

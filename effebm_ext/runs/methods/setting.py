@@ -1,0 +1,151 @@
+"""The parts from which a method makes the objective of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from effebm_ext.batches import spread_labels
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.storage import Storage
+from effebm_ext.rng import Key
+from effebm_ext.rows import Rows
+from effebm_ext.runs.methods.starts import draw_starts, rows_of_starts
+from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.samplers import Langevin
+from effebm_ext.samplers.divergence import OnDivergence
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Holds the energy, the data and the options from which a method makes its objective.
+
+    Attributes:
+        config: resolved options.
+        energy: the energy on its device.
+        data: rows to train on ``(n, *event)``, on the CPU.
+        labels: int64 ``(n,)``, their labels if the run is conditional.
+        generator: the run's CPU generator.
+        step_size: the chains' step size, a number or a function of the step.
+        move_every: iterations between two moves of the chains.
+    """
+
+    config: CommonOptions
+    energy: nn.Module
+    data: Rows
+    labels: Tensor | None
+    generator: torch.Generator
+    step_size: float | Callable[[int], float]
+    move_every: int
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the energy."""
+        return next(self.energy.parameters()).device
+
+    def starts(self, n: int) -> Tensor:
+        """Draws starts of chains, ``(n, *event)`` on the CPU."""
+        config = self.config
+        return draw_starts(config.init, config.chain_bounds, self._rows, n, self.generator)
+
+    @functools.cached_property
+    def _rows(self) -> Rows:
+        return rows_of_starts(self.config.init, self.data)
+
+    def labels_of_starts(self, n: int) -> dict[str, Tensor]:
+        """Draws labels ``y`` as frequent as in the data; returns nothing if the run is not
+        conditional."""
+        if self.labels is None:
+            return {}
+        return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
+
+    def chains(self) -> PersistentChains | ReplayBuffer:
+        """Makes chains at their starts, in a replay buffer if the options ask for one."""
+        config = self.config
+        restart = None
+        if config.restart_probability:
+            restart = Restart(
+                config.restart_probability, self.starts, self.generator, self.labels_of_starts
+            )
+        size = config.buffer_size or config.chains
+        storage = self._storage()
+        x0 = None if storage else self.starts(size).to(self.device)
+        kwargs = {}
+        if self.labels is not None:
+            kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
+        sampler = langevin(config, self.energy, self.step_size)
+        options: dict[str, Any] = {
+            "rng": Key(config.seed),
+            "restart": restart,
+            "energy_kwargs": kwargs,
+        }
+        if config.buffer_size:
+            return ReplayBuffer(
+                sampler,
+                (lambda n: self.starts(n).to(self.device)) if x0 is None else x0,
+                size=size if x0 is None else None,
+                n_chains=config.chains,
+                generator=self.generator,
+                storage=storage,
+                **options,
+            )
+        assert x0 is not None  # a storage belongs to a buffer
+        return PersistentChains(sampler, x0, **options)
+
+    def _storage(self) -> Storage | None:
+        """Returns how the replay buffer keeps its chains; None: as they move."""
+        config, limits = self.config, None
+        dtype, device = config.chain_buffer_dtype, config.buffer_device
+        if dtype is None and device is None:
+            return None
+        if dtype == torch.uint8:
+            step_size = max(config.step_size, config.step_size_end or 0.0)
+            noise_std = config.noise_std or math.sqrt(step_size * config.temperature)
+            margin = 4 * math.hypot(config.data_noise, noise_std)
+            limits = float(self.data.min()) - margin, float(self.data.max()) + margin
+            limits = config.chain_bounds or limits
+        return Storage(dtype, limits, device)
+
+
+def langevin(
+    config: CommonOptions,
+    energy: nn.Module,
+    step_size: float | Callable[[int], float],
+    *,
+    compressed: bool = True,
+) -> Langevin:
+    """Makes the Langevin sampler that resolved options describe, without their compressor if
+    asked."""
+    compressor = config.chain_compressor if compressed else None
+    return Langevin(
+        energy,
+        step_size=step_size,
+        temperature=config.chain_temperature,
+        bounds=config.chain_bounds,
+        compressor=compressor,
+        error_feedback=bool(config.error_feedback) and compressor is not None,
+        clip=config.chain_clip,
+        on_divergence=on_divergence(config),
+        compile=config.compile,
+        gradient_dtype=config.chain_gradient_dtype,
+        shards=config.shards,
+        cuda_graph=config.cuda_graph,
+    )
+
+
+def on_divergence(config: CommonOptions) -> OnDivergence:
+    """Returns the option ``on_divergence`` with the type that samplers take."""
+    return cast(OnDivergence, config.on_divergence)
+
+
+def gaussian_of(config: CommonOptions, data: Rows) -> tuple[float, float]:
+    """Returns mean and standard deviation of all elements of the data with their noise."""
+    return float(data.mean()), math.hypot(float(data.std(correction=0)), config.data_noise)

@@ -1,0 +1,1 @@
+"""Shows runs: pictures, curves, the report and TensorBoard."""

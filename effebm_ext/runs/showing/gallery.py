@@ -1,0 +1,77 @@
+"""The pictures of a run, drawn while it trains: its chains, its curves and an animation."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from effebm_ext.energies import denoise
+from effebm_ext.runs.atomic_files import replacing
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.folder.run_files import ANIMATION, CURVES, FRAMES, SAMPLES, numbered
+from effebm_ext.runs.showing import plotting
+from effebm_ext.training import Trainer
+
+_SHARE = 0.05  # of a run's time that pictures may take while it trains
+
+
+class Gallery:
+    """Draws into the folder of a run: ``samples.png``, the chains beside data; ``curves.png``, the
+    metrics; ``samples/000100.png`` and so on, the chains as they were; and ``samples.gif``, these
+    pictures one after the other.
+
+    Args:
+        path: the folder of the run.
+        config: the resolved configuration of the run.
+        dataset: all data of the run.
+    """
+
+    def __init__(self, path: Path, config: TrainConfig, dataset: Dataset) -> None:
+        self._path, self._config, self._dataset = path, config, dataset
+        self._begun = time.monotonic()
+        self._spent = 0.0
+
+    def draw(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
+        """Draws the chains and the curves as they are now."""
+        begun = time.monotonic()
+        if trainer.chains is not None:
+            plotting.save(self._path / SAMPLES, self.figure(trainer))
+            frame = self._path / FRAMES / f"{trainer.iterations:06d}.png"
+            frame.parent.mkdir(exist_ok=True)
+            with replacing(frame) as temporary:
+                shutil.copyfile(self._path / SAMPLES, temporary)
+        plotting.save_curves(self._path / CURVES, history)
+        self._spent += time.monotonic() - begun
+
+    def draw_in_time(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
+        """Draws, unless pictures have taken their share of the time already: a run of milliseconds
+        an iteration would else wait for its pictures most of the time."""
+        if self._spent <= _SHARE * (time.monotonic() - self._begun):
+            self.draw(trainer, history)
+
+    def animate(self) -> None:
+        """Makes the animation of all numbered pictures, if there are two or more."""
+        frames = numbered(self._path, FRAMES)
+        if len(frames) > 1:
+            plotting.save_animation(self._path / ANIMATION, frames)
+
+    def figure(self, trainer: Trainer) -> Figure:
+        """Draws the chains without the data noise, in the order of their classes if they have any,
+        beside data."""
+        state, is_image = trainer.state, self._dataset.is_image
+        shown = state.part(slice(plotting.n_shown(state.x, is_image=is_image)))
+        noise, kwargs = self._config.removable_noise, shown.energy_kwargs
+        x = denoise(trainer.energy, shown.x, noise, kwargs).cpu()
+        labels = kwargs.get("y")
+        return plotting.draw_progress(
+            x,
+            self._dataset.rows,
+            is_image=is_image,
+            labels=None if labels is None else labels.cpu(),
+            title=f"chains after {trainer.iterations} iterations",
+        )
