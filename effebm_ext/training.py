@@ -96,6 +96,12 @@ class Trainer:
             return self.chains.state
         return LangevinState.without_chains(self.data[:0], labelled=self.labels is not None)
 
+    @property
+    def samples(self) -> Tensor:
+        """The chains as samples of the model, ``(n_chains, *event)``; none if the objective has no
+        chains."""
+        return self.state.x if self.chains is None else self.chains.samples
+
     def iteration(self) -> dict[str, float]:
         """Makes one iteration and returns its metrics: the loss, the norm of its gradient, and the
         metrics of the objective and of the hook.

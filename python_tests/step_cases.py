@@ -18,7 +18,7 @@ NEUTRAL = {"key": torch.tensor([1, 2]), "offset": 0, "first_chain": 0, "step_siz
            "step_sizes": None, "noise_std": None, "noise_stds": None, "compressor": 0,
            "compressor_size": 0, "block_offsets": None, "clip": 0,
            "clip_limit": 0.0, "bounds": 0, "lower": 0.0, "upper": 0.0,
-           "stochastic_rounding": False}  # fmt: skip
+           "stochastic_rounding": False, "averaged_noise": False}  # fmt: skip
 
 
 @st.composite
@@ -52,4 +52,5 @@ def cases(draw):
     options = {"clip": CLIPS, "bounds": BOUNDS, "noise_std": NOISES[:-1]}
     drawn = {name: draw(st.sampled_from(values)) for name, values in options.items()}
     drawn["stochastic_rounding"] = dtype.itemsize == 2 and draw(st.booleans())
+    drawn["averaged_noise"] = draw(st.booleans())
     return x, grad, draw(st.sampled_from(STEP_SIZES[:-1])), residual, compressor, drawn

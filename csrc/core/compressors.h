@@ -55,9 +55,11 @@ struct CompressParams : CompressorParams {
 
 namespace effebm::inline EFFEBM_ISA::core {
 
-EFFEBM_HD Stream stream_of(const CompressorParams& p, Purpose purpose) {
+// The stream of a purpose, or of the same purpose so many steps later.
+EFFEBM_HD Stream stream_of(const CompressorParams& p, Purpose purpose, uint64_t later = 0) {
   if (!p.key) return {};
-  return make_stream(uint64_t(p.key[0]), uint64_t(p.key[1]) + uint64_t(p.offset), purpose);
+  const uint64_t offset = uint64_t(p.key[1]) + uint64_t(p.offset) + later;
+  return make_stream(uint64_t(p.key[0]), offset, purpose);
 }
 
 EFFEBM_HD uint32_t chain_of(const CompressorParams& p, int64_t row) {

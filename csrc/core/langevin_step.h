@@ -43,6 +43,7 @@ struct LangevinStepParams : CompressorParams {
   Bounds bounds;
   double lower, upper;
   bool stochastic_rounding;  // of 16-bit states; else to nearest
+  bool averaged_noise;       // the mean of the normals of this step and of the next one
 };
 
 }  // namespace effebm
@@ -72,6 +73,7 @@ EFFEBM_HD ChainScalars<A> chain_scalars(const LangevinStepParams& p, int64_t row
     noise = static_cast<const A*>(p.noise_stds)[row * p.noise_stds_stride];
   else if (p.has_noise_std)
     noise = A(p.noise_std);
+  if (p.averaged_noise) noise = noise * A(0.5);  // of a sum of two normals
   return {step * A(0.5), noise};
 }
 

@@ -14,11 +14,11 @@ class Mover {
  public:
   using A = Compute<T>;
 
-  Mover(const LangevinStepParams& p, const Stream& stream, int64_t r)
+  Mover(const LangevinStepParams& p, int64_t r)
       : p_(p),
         scalars_(chain_scalars<A>(p, r)),
         chain_(chain_of(p, r)),
-        noise_(stream, chain_),
+        noise_(stream_of(p, Purpose::noise), chain_),
         lower_(storable<T>(p.lower)),
         upper_(storable<T>(p.upper)) {}
 
@@ -31,6 +31,7 @@ class Mover {
     }
     alignas(64) float room[kChunk];
     noise_.normals(uint32_t(at / 4), (n + 3) / 4, room);
+    if (p_.averaged_noise) add_next_normals(at, n, room);
     const float* normals = room;
     bound(at, n, out, [x, c, half_step, noise_std, normals](int i) {
       return fma(noise_std, A(normals[i]), core::move(widen(x[i]), c[i], half_step));
@@ -38,6 +39,13 @@ class Mover {
   }
 
  private:
+  void add_next_normals(int64_t at, int n, float* normals) const {
+    alignas(64) float next[kChunk];
+    const Draws draws(stream_of(p_, Purpose::noise, 1), chain_);
+    draws.normals(uint32_t(at / 4), (n + 3) / 4, next);
+    for (int i = 0; i < n; ++i) normals[i] += next[i];
+  }
+
   template <class F>
   void bound(int64_t at, int n, T* out, const F& value) const {
     if constexpr (sizeof(T) == 2) {
@@ -84,7 +92,6 @@ class Mover {
 template <class T, template <class> class RowCompressor>
 void step_rows(const LangevinStepParams& p, const Threads& threads) {
   using A = Compute<T>;
-  const Stream stream = stream_of(p, Purpose::noise);
   for_rows(p.rows, p.dim, threads, [&](int64_t r, const Team& team, Scratch& scratch) {
     const T* x = static_cast<const T*>(p.x) + r * p.dim;
     T* out = static_cast<T*>(p.out) + r * p.dim;
@@ -94,7 +101,7 @@ void step_rows(const LangevinStepParams& p, const Threads& threads) {
     A limit = A(p.clip_limit);
     if (p.clip == Clip::norm) limit = norm_scale_of(grad, p.dim, limit, team, scratch);
     const RowInput<T> input{grad, residual, p.clip, limit};
-    const Mover<T> mover(p, stream, r);
+    const Mover<T> mover(p, r);
     const RowCompressor<T> compressor(input, p.dim, p, r, team, scratch);
     const StepSums<T> sums(p, r, input, scratch);
     team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {

@@ -16,7 +16,7 @@ struct StepFamily {
   bool reports() const { return !p.x || p.drift || p.row_sums_of != RowSums::none; }
   bool is_plain() const {
     return !p.residual && p.clip == Clip::none && p.bounds == Bounds::none &&
-           !p.stochastic_rounding;
+           !p.stochastic_rounding && !p.averaged_noise;
   }
   bool has_vectors(int N) const {
     return whole_vectors<T>(p.x, p.dim, N) && whole_vectors<T>(p.out, p.dim, N) &&

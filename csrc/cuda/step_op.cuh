@@ -33,7 +33,8 @@ struct StepParams : LangevinStepParams {
   }
 };
 
-// plain: no residual, clip, bounds or stochastic rounding, so that a thread has few registers.
+// plain: none of the options (residual, clip, bounds, stochastic rounding, averaged noise), so that
+// a thread has few registers.
 // full: these are asked for at run time, in branches that all threads take alike.
 // reports: full, and the step reports its drift or sums over rows, also where there is no state and
 // it only reports.
@@ -149,12 +150,20 @@ struct StepOp {
   }
 
   static __device__ void draw_noise(const Params& p, const Place& place, float (&noise)[N]) {
-    const Stream stream = stream_of(p, Purpose::noise);
+    add_normals<false>(p, stream_of(p, Purpose::noise), place, noise);
+    if (!kPlain && p.averaged_noise)
+      add_normals<true>(p, stream_of(p, Purpose::noise, 1), place, noise);
+  }
+
+  template <bool kAdd>
+  static __device__ void add_normals(const Params& p, const Stream& stream, const Place& place,
+                                     float (&noise)[N]) {
     const uint32_t chain = chain_of(p, place.row), quad = uint32_t(place.begin / kQuad);
     for (int q = 0; q < N / kQuad; ++q) {
       float four[kQuad];
       normal4(stream, chain, quad + uint32_t(q), four);
-      for (int i = 0; i < kQuad; ++i) noise[q * kQuad + i] = four[i];
+      for (int i = 0; i < kQuad; ++i)
+        noise[q * kQuad + i] = kAdd ? noise[q * kQuad + i] + four[i] : four[i];
     }
   }
 

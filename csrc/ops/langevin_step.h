@@ -29,6 +29,7 @@ struct StoreArguments {
   double lower = from.take<double>();
   double upper = from.take<double>();
   bool stochastic_rounding = from.take<bool>();
+  bool averaged_noise = from.take<bool>();
 };
 
 // Parameters of what a step does to the gradient before it moves the state.
@@ -103,6 +104,7 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   p.lower = s.lower;
   p.upper = s.upper;
   p.stochastic_rounding = s.stochastic_rounding;
+  p.averaged_noise = s.averaged_noise;
   if (x.numel() > 0) run(&Kernels::langevin_step, p, x);
 }
 
@@ -125,8 +127,9 @@ inline Tensor new_row_sums(const Tensor& x) {
 // The arguments of a step besides its tensors, in the order of the schemas. Scalars also come as
 // tensors, so that torch.compile need not recompile when they change.
 #define EFFEBM_DRIFT_SCHEMA EFFEBM_COMPRESSOR_SCHEMA ", int clip=0, float clip_limit=0"
-#define EFFEBM_STEP_SCHEMA                                            \
-  "Tensor key, SymInt offset, SymInt first_chain, "                   \
-  "float step_size, Tensor? step_sizes=None, float? noise_std=None, " \
-  "Tensor? noise_stds=None, " EFFEBM_DRIFT_SCHEMA                     \
-  ", int bounds=0, float lower=0, float upper=0, bool stochastic_rounding=False"
+#define EFFEBM_STEP_SCHEMA                                                         \
+  "Tensor key, SymInt offset, SymInt first_chain, "                                \
+  "float step_size, Tensor? step_sizes=None, float? noise_std=None, "              \
+  "Tensor? noise_stds=None, " EFFEBM_DRIFT_SCHEMA                                  \
+  ", int bounds=0, float lower=0, float upper=0, bool stochastic_rounding=False, " \
+  "bool averaged_noise=False"

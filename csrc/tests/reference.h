@@ -185,7 +185,13 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
     float normals[4];
     normal4(stream, uint32_t(p.first_chain + r), uint32_t(i / 4), normals);
     A v = std::fma(-(step / 2), c[size_t(i)], widen(out[i]));
-    if (noise_std != 0) v = std::fma(noise_std, A(normals[i % 4]), v);
+    float normal = normals[i % 4];
+    if (p.averaged_noise) {
+      normal4(make_stream(seed, offset + 1, Purpose::noise), uint32_t(p.first_chain + r),
+              uint32_t(i / 4), normals);
+      normal = normal + normals[i % 4];
+    }
+    if (noise_std != 0) v = std::fma(p.averaged_noise ? noise_std / 2 : noise_std, A(normal), v);
     const A lower = widen(of<T>(p.lower)), upper = widen(of<T>(p.upper));
     v = reference_bounds(p.bounds, v, lower, upper);
     out[i] = narrow<T>(v);

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
@@ -46,6 +48,12 @@ class IntermittentChains:
     def state(self) -> LangevinState:
         """The state of the chains."""
         return self.chains.state
+
+    @property
+    def samples(self) -> Tensor:
+        """The chains as samples of the model, ``(n_chains, *event)``
+        (:meth:`effebm_ext.samplers.Sampler.samples`)."""
+        return self.chains.samples
 
     def advance(self, n_steps: int) -> StepInfo | None:
         """Moves the chains by ``n_steps`` Langevin steps if it is their turn, else returns None."""

@@ -45,6 +45,12 @@ class PersistentChains:
         """The chains, ``(n_chains, *event)``."""
         return self.state.x
 
+    @property
+    def samples(self) -> Tensor:
+        """The chains as samples of the model, ``(n_chains, *event)``
+        (:meth:`effebm_ext.samplers.Sampler.samples`)."""
+        return self.sampler.samples(self.state)
+
     def advance(self, n_steps: int) -> StepInfo:
         """Moves every chain by ``n_steps`` steps of the sampler, by the energy as it is now."""
         if self.restart is not None:

@@ -82,6 +82,12 @@ class ReplayBuffer:
         """The chains that :meth:`advance` moved last, ``(n_chains, *event)``."""
         return self.state.x
 
+    @property
+    def samples(self) -> Tensor:
+        """The chains as samples of the model, ``(n_chains, *event)``
+        (:meth:`effebm_ext.samplers.Sampler.samples`)."""
+        return self.sampler.samples(self.state)
+
     def advance(self, n_steps: int) -> StepInfo:
         """Draws chains from the buffer, moves them by ``n_steps`` steps, and puts them back."""
         rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]

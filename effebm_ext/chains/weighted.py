@@ -163,6 +163,11 @@ class WeightedWalkers:
         return self._log_z_before + log_of_mean(self.log_weights)
 
     @property
+    def samples(self) -> Tensor:
+        """The samples of :attr:`state`, ``(n_walkers, *event)``."""
+        return self.state.x
+
+    @property
     def state(self) -> LangevinState:
         """Samples of the model with equal weights: resampled copies of the walkers. The walkers
         themselves keep their weights."""

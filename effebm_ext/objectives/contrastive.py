@@ -97,8 +97,8 @@ class Contrastive:
         if denoising is not None and not self._moved:
             metrics = {"denoising_loss": denoising, "data_energy": data_energy.mean()}
             return Loss(self.denoising * denoising, _detached(metrics))
-        state = self.chains.state
-        sample_energy = energies_at(self.energy, state.x, state.energy_kwargs)
+        chains = self.chains
+        sample_energy = energies_at(self.energy, chains.samples, chains.state.energy_kwargs)
         loss, gap = contrastive_divergence(data_energy, sample_energy, energy_l2=self.energy_l2)
         metrics = {
             "energy_gap": gap,

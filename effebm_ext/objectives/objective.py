@@ -17,6 +17,10 @@ class Chains(Protocol):
     def state(self) -> LangevinState:
         """The state of the chains, from which samples are drawn later."""
 
+    @property
+    def samples(self) -> Tensor:
+        """The chains as samples of the model, ``(n_chains, *event)``."""
+
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that changes, for a checkpoint; at least what
         :meth:`effebm_ext.samplers.LangevinState.state_dict` returns."""

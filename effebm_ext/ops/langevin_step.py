@@ -44,6 +44,7 @@ def langevin_step_(
     residual: Tensor | None = None,
     statistics: Tensor | None = None,
     stochastic_rounding: bool = False,
+    averaged_noise: bool = False,
     rng: Rng = None,
 ) -> Tensor:
     """One Langevin step in place, every tensor read and written once::
@@ -75,6 +76,10 @@ def langevin_step_(
         stochastic_rounding: round the new state, bfloat16 or float16, to one of its two neighbours
             at random, so that the mean is kept and no step is too small to move a chain; False:
             round to nearest.
+        averaged_noise: add ``noise_std`` times the mean of the noise of this step and of the noise
+            of the next one, ``key.at(1)`` (Leimkuhler and Matthews 2013). It takes most of the bias
+            of the step size off the chain; the variance of the noise of a step is a half of
+            ``noise_std**2``. Needs a key.
         rng: a :class:`~effebm_ext.Key` (advance it with ``key.at(step)``), a torch.Generator on
             x's device, or None for torch's default generator.
 
@@ -100,7 +105,9 @@ def langevin_step_(
     if statistics is not None:
         _check_statistics(statistics, x)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding)
+    call = StepCall.of(
+        x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding, averaged_noise
+    )
     if is_black_box(compressor):
         check_apart(x, grad, "x and grad", may_be_same=True)
         check_not_negated(x, "x")
@@ -138,6 +145,7 @@ def langevin_step(
     clip: Clip | None = None,
     bounds: Bounds | None = None,
     stochastic_rounding: bool = False,
+    averaged_noise: bool = False,
     rng: Rng = None,
 ) -> Tensor:
     """One Langevin step into a new tensor: :func:`langevin_step_` without error feedback.
@@ -162,7 +170,9 @@ def langevin_step(
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding)
+    call = StepCall.of(
+        x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding, averaged_noise
+    )
     if is_black_box(compressor):
         return black_box_step(x, grad, None, compressor, clip, call).x
     return differentiable_step(x, grad, call)
@@ -192,6 +202,7 @@ def langevin_step_reference(
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
     stochastic_rounding: bool = False,
+    averaged_noise: bool = False,
     seed: int = 0,
     offset: int = 0,
     first_chain: int = 0,
@@ -217,7 +228,10 @@ def langevin_step_reference(
     state = fma(-(step * 0.5), c, state)
     noise = sqrt(step) if noise_std is None else torch.as_tensor(noise_std, dtype=dtype)
     noise = noise.reshape(-1, 1)
-    xi = normals(n_chains, dim, seed, offset, first_chain).to(dtype)
+    xi = normals(n_chains, dim, seed, offset, first_chain)
+    if averaged_noise:
+        xi, noise = xi + normals(n_chains, dim, seed, offset + 1, first_chain), noise * 0.5
+    xi = xi.to(dtype)
     state = torch.where(noise != 0, fma(noise, xi, state), state)
     limits = as_bounds(bounds)
     if limits is not None:

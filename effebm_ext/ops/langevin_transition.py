@@ -54,6 +54,7 @@ def langevin_transition(
     bounds: Bounds | None = None,
     residual: Tensor | None = None,
     stochastic_rounding: bool = False,
+    averaged_noise: bool = False,
     rng: Rng = None,
 ) -> Transition:
     """A Langevin step into a new tensor, with its drift and the sums over chains that Metropolis
@@ -68,7 +69,7 @@ def langevin_transition(
 
     with primes for the reverse half (the Langevin proposal of Roberts and Tweedie 1996, for any
     drift that depends on the state alone). That excludes a residual, which makes the drift depend
-    on the past, and bounds.
+    on the past, averaged noise, and bounds.
 
     ``drift`` can be kept in less memory without loss: ``compressor.pack(drift)``.
 
@@ -83,7 +84,9 @@ def langevin_transition(
     if residual is not None:
         check_residual(residual, x, compressor)
     check_like(grad, x, "grad", x.dtype)
-    call = StepCall.of(x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding)
+    call = StepCall.of(
+        x, step_size, compressor, noise_std, clip, bounds, rng, stochastic_rounding, averaged_noise
+    )
     if is_black_box(compressor):
         with torch.no_grad():  # the function may have parameters
             step = black_box_step(x, grad, residual, compressor, clip, call)

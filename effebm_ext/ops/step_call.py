@@ -20,7 +20,7 @@ from effebm_ext.ops.compressor import (
     is_black_box,
     no_compressor,
 )
-from effebm_ext.rng import Rng, key_arguments
+from effebm_ext.rng import Key, Rng, key_arguments
 
 _UNBOUNDED: tuple[object, ...] = (_C.BOUNDS_NONE, 0.0, 0.0)
 
@@ -40,6 +40,7 @@ class StepCall:
         clip: of the gradient.
         bounds: of the new state.
         stochastic_rounding: of the new state, which has 16 bits; else it is rounded to nearest.
+        averaged_noise: the noise is the mean of the noise of this step and of the next one.
     """
 
     key: KeyArguments
@@ -50,6 +51,7 @@ class StepCall:
     clip: Clip | None = None
     bounds: Clamp | Reflect | None = None
     stochastic_rounding: bool = False
+    averaged_noise: bool = False
 
     @classmethod
     def of(
@@ -62,6 +64,7 @@ class StepCall:
         bounds: Bounds | None = None,
         rng: Rng = None,
         stochastic_rounding: bool = False,
+        averaged_noise: bool = False,
     ) -> StepCall:
         """The call for the state ``x``. The arguments are those of
         :func:`effebm_ext.langevin_step_`, which says what is raised. A generator draws its key
@@ -93,6 +96,13 @@ class StepCall:
                     f"are stored as they are computed, got {x.dtype}"
                 )
             own["stochastic_rounding"], noiseless = True, False
+        if averaged_noise:
+            if not isinstance(rng, Key):
+                raise TypeError(
+                    "rng: expected a Key with averaged_noise, as consecutive steps share noise, "
+                    f"got {type(rng).__name__}"
+                )
+            own["averaged_noise"] = True
         own["key"] = key_arguments(rng, x, noiseless)
         return call
 
@@ -100,11 +110,13 @@ class StepCall:
         """The arguments of the ops, in the order of their schemas, without trailing defaults: every
         argument of an op takes its time."""
         compressor, clip, bounds = self.compressor, self.clip, self.bounds
-        if bounds is not None or self.stochastic_rounding:
+        if bounds is not None or self.stochastic_rounding or self.averaged_noise:
             code, limit = (_C.CLIP_NONE, 0.0) if clip is None else (clip.code, clip.limit)
             drift = *self.compressor_arguments, code, limit
             stored = _UNBOUNDED if bounds is None else (bounds.code, bounds.lower, bounds.upper)
-            if self.stochastic_rounding:
+            if self.averaged_noise:
+                stored = *stored, self.stochastic_rounding, True
+            elif self.stochastic_rounding:
                 stored = *stored, True
             return *self.key, *self.step_size, *self.noise_std, *drift, *stored
         if clip is not None:

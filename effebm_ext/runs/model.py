@@ -46,6 +46,11 @@ class TrainedModel:
     digest: str
     n_classes: int | None = None
 
+    @property
+    def samples(self) -> Tensor:
+        """The chains of the run as samples of the model, ``(n_chains, *event)``."""
+        return make_sampler(self._at_the_end(), self.energy).samples(self.state)
+
     def sample(
         self,
         n: int,
@@ -107,13 +112,13 @@ class TrainedModel:
         noise = self.config.removable_noise if clean else 0.0
         for k in _parts(n_steps, 1 if watch is None else _WATCHED):
             if watch is not None:
-                watch(denoise(self.energy, state.x, noise, state.energy_kwargs))
+                watch(denoise(self.energy, sampler.samples(state), noise, state.energy_kwargs))
             sampler.advance_(state, k)
         if n_steps == 0:
             warn_of_repeats(state.x)
         elif not from_noise:
             warn_of_copies(state.x, labels, self.n_chains(label), self.state.x.mean(0), n_steps)
-        x = denoise(self.energy, state.x, noise, state.energy_kwargs)
+        x = denoise(self.energy, sampler.samples(state), noise, state.energy_kwargs)
         if watch is not None:
             watch(x)
         return x

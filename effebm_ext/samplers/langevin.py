@@ -50,12 +50,17 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         temperature: the temperature of the target ``exp(-E / temperature)``; 0 descends without
             noise.
         compressor: as in :func:`effebm_ext.langevin_step_`.
-        error_feedback: feed what compression dropped back into the next step.
+        error_feedback: feed what compression dropped back into the next step. :meth:`samples`
+            takes off the states what this leaves of the bias.
         clip, bounds: as in :func:`effebm_ext.langevin_step_`.
         statistics: find the norm of the gradients and the fraction that is clipped, in the same
             pass as the step.
         stochastic_rounding: as in :func:`effebm_ext.langevin_step_`: for states of bfloat16 or
             float16.
+        averaged_noise: add the mean of the noise of a step and of the noise of the next one
+            (Leimkuhler and Matthews 2013). The chain then samples every Gaussian without the bias
+            of the step size, and other densities with a bias of the order of ``step_size**2``. The
+            noise costs twice as much.
         on_divergence: leave chains that diverge as they are (keep), raise a NonFiniteError (raise),
             or put them back to their x0 (restart).
         compile: make energy and gradient one graph by torch.compile; a warning says so if this is
@@ -105,6 +110,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         bounds: Bounds | None = None,
         statistics: bool = False,
         stochastic_rounding: bool = False,
+        averaged_noise: bool = False,
         on_divergence: OnDivergence = "keep",
         compile: bool = False,
         gradient_dtype: torch.dtype | None = None,
@@ -134,7 +140,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.compressor, self.error_feedback = compressor, error_feedback
         self._keeping_dtype = keeping_dtype(compressor)
         self.clip, self.bounds, self.statistics = clip, as_bounds(bounds), statistics
-        self.stochastic_rounding = stochastic_rounding
+        self.stochastic_rounding, self.averaged_noise = stochastic_rounding, averaged_noise
         self.on_divergence, self.shards = on_divergence, as_int(shards, "shards")
         if self.shards < 1:
             raise ValueError(f"shards: expected at least 1, got {shards}")
@@ -205,11 +211,12 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Samples like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
+        """Samples like :meth:`sample`, keeping samples of every ``thin``-th step and what it saw.
 
         ``trajectory="packed"`` keeps the compressed drifts of all steps instead of states, about
-        0.19 bytes per element and step for Block-Sign of 64 in float32; the states follow from them
-        to the bit (:class:`effebm_ext.samplers.PackedTrajectory`).
+        0.19 bytes per element and step for Block-Sign of 64 in float32; the states ``x``, not their
+        :meth:`samples`, follow from them to the bit
+        (:class:`effebm_ext.samplers.PackedTrajectory`).
 
         Raises:
             ValueError: thin is not between 1 and n_steps; trajectory is neither; it is packed, and
@@ -224,15 +231,20 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         if trajectory == "packed":
             check_packable(self.compressor, restarts=self.on_divergence == "restart")
             packed = PackedTrajectory(
-                state.x.clone(), state.key, self.bounds, self.stochastic_rounding, thin
+                state.x.clone(),
+                state.key,
+                self.bounds,
+                self.stochastic_rounding,
+                self.averaged_noise,
+                thin,
             )
             with frozen(self._function):
                 info = self._record_(state, n_steps, thin, packed)
-            return Run(state.x, packed, info)
+            return Run(self.samples(state), packed, info)
         kept = state.x.new_empty(n_steps // thin, *state.x.shape)
 
         def move(sampler: Langevin, part: LangevinState, rows: slice) -> StepInfo:
             return sampler._record_(part, n_steps, thin, kept[:, rows])
 
         info = self._by_shards(state, n_steps, move)
-        return Run(state.x, kept, info)
+        return Run(self.samples(state), kept, info)

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from effebm_ext.calls import WithoutGraph
@@ -18,6 +19,8 @@ from effebm_ext.ops.clip import clip_with_statistics
 from effebm_ext.ops.compressor import Compressor, FusedCompressor
 from effebm_ext.ops.langevin_step import langevin_step_
 from effebm_ext.ops.langevin_transition import langevin_transition
+from effebm_ext.ops.step_call import StepCall
+from effebm_ext.ops.step_derivative import step_along
 from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
 from effebm_ext.samplers.shards import on_threads, part_of_step_size, shards_of
 from effebm_ext.samplers.state import LangevinState, StepInfo
@@ -44,11 +47,29 @@ class LangevinSteps:
     bounds: Bounds | None
     statistics: bool
     stochastic_rounding: bool
+    averaged_noise: bool
     on_divergence: OnDivergence
     shards: int
     _divergence: Divergence
     _keeping_dtype: Compressor | None
     _without_graph: WithoutGraph
+
+    def samples(self, state: LangevinState) -> Tensor:
+        """Returns the chains as samples of the target, ``(n_chains, *event)``: the states, or with
+        error feedback new tensors ``x - step_size / 4 * residual`` within the bounds.
+
+        The residual is gradient that the chain has yet to follow. The state x is ahead of what it
+        should be by as much as ``x - step_size / 2 * residual``, a chain that every gradient moves
+        at once, is behind. Half way between, the bias of the feedback cancels for Gaussians, up to
+        the order of ``step_size**2`` (docs/compression_bias.md)."""
+        if state.residual is None:
+            return state.x
+        step_size = self.step_size
+        if callable(step_size):
+            step_size = step_size(max(0, state.step - 1))
+        call = StepCall.of(state.x, step_size * 0.5, noise_std=0.0, bounds=self.bounds)
+        with torch.no_grad():
+            return step_along(state.x, state.residual, call)
 
     def _by_shards(
         self,
@@ -167,7 +188,7 @@ class LangevinSteps:
                 watch.window(state)
             infos.append(self._move_(state, thin, watch, record))
             if isinstance(kept, Tensor):
-                kept[i] = state.x
+                kept[i] = self.samples(state)
         self._move_(state, n_steps % thin, watch, record)
         info, diverged = StepInfo.stack(infos), self._end_(state, watch, look_ahead=True)
         if diverged is None:
@@ -197,6 +218,7 @@ class LangevinSteps:
             "bounds": self.bounds,
             "residual": state.residual,
             "stochastic_rounding": self.stochastic_rounding,
+            "averaged_noise": self.averaged_noise,
             "rng": state.key.at(state.step),
         }
 

@@ -62,6 +62,11 @@ class Sampler(ABC, Generic[State]):
         """Updates what the state keeps of the energy, after its parameters have changed or chains
         have been put elsewhere. In this class a state keeps nothing."""
 
+    def samples(self, state: State) -> Tensor:
+        """Returns the chains as samples of the target, ``(n_chains, *event)``. In this class they
+        are the states themselves."""
+        return state.x
+
     def step(self, state: State) -> tuple[State, StepInfo]:
         """Makes one step and leaves the given state as it is. Loops that do not need it any more
         use :meth:`advance_`, which saves the copy."""
@@ -76,11 +81,11 @@ class Sampler(ABC, Generic[State]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Tensor:
-        """Returns the states ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
+        """Returns :meth:`samples` ``(n_chains, *event)`` after ``n_steps`` steps from ``x0``."""
         n_steps = checked_steps(n_steps)
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
         self._advance_to_end_(state, n_steps)
-        return state.x
+        return self.samples(state)
 
     def _advance_to_end_(self, state: State, n_steps: int) -> None:
         """Moves a state that is not moved again, so that a sampler may look where it ended."""
@@ -95,7 +100,7 @@ class Sampler(ABC, Generic[State]):
         rng: Rng = None,
         energy_kwargs: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Samples like :meth:`sample`, keeping every ``thin``-th state and what its step saw.
+        """Samples like :meth:`sample`, keeping samples of every ``thin``-th step and what it saw.
 
         Raises:
             ValueError: n_steps is negative, or thin is not between 1 and n_steps.
@@ -106,9 +111,9 @@ class Sampler(ABC, Generic[State]):
         infos = []
         for i in range(len(kept)):
             infos.append(self.advance_(state, thin))
-            kept[i] = state.x
+            kept[i] = self.samples(state)
         self.advance_(state, n_steps % thin)
-        return Run(state.x, kept, StepInfo.stack(infos))
+        return Run(self.samples(state), kept, StepInfo.stack(infos))
 
 
 def checked_steps(n_steps: int) -> int:

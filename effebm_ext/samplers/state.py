@@ -224,9 +224,9 @@ class Run(NamedTuple):
     """A finished run.
 
     Attributes:
-        x: the final states, ``(n_chains, *event)``.
-        trajectory: the states after every ``thin`` steps, ``(n_kept, n_chains, *event)``; or a
-            packed trajectory that gives them, if the run was asked to pack.
+        x: the final samples, ``(n_chains, *event)``.
+        trajectory: the samples after every ``thin`` steps, ``(n_kept, n_chains, *event)``; or a
+            packed trajectory that gives the states, if the run was asked to pack.
         info: the infos of each of these steps, ``(n_kept, n_chains)``.
     """
 

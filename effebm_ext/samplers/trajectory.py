@@ -29,6 +29,7 @@ class PackedTrajectory:
         key: names the noise; step ``i`` used ``key.at(i)``.
         bounds: the bounds of the states.
         stochastic_rounding: how 16-bit states were rounded.
+        averaged_noise: whether steps shared their noise.
         thin: states are kept after every ``thin`` steps.
         drifts: the drift of every step, packed without loss.
         step_sizes, noise_stds: the values of every step, as the step took them.
@@ -38,6 +39,7 @@ class PackedTrajectory:
     key: Key
     bounds: Bounds | None = None
     stochastic_rounding: bool = False
+    averaged_noise: bool = False
     thin: int = 1
     drifts: list[Packed] = dataclasses.field(default_factory=list)
     step_sizes: list[float | Tensor] = dataclasses.field(default_factory=list)
@@ -73,6 +75,7 @@ class PackedTrajectory:
                 bounds=self.bounds,
                 rng=self.key.at(step),
                 stochastic_rounding=self.stochastic_rounding,
+                averaged_noise=self.averaged_noise,
             )
             x = step_along(x, drift.unpack(), call)
             if (step + 1) % self.thin == 0:

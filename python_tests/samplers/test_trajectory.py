@@ -17,6 +17,16 @@ def start(dtype=torch.float32, d=(3, 11)):
     return torch.randn(4, *d, generator=torch.Generator().manual_seed(0)).to(dtype)
 
 
+def states(sampler, x0, thin):
+    """The states after every ``thin`` steps."""
+    state = sampler.init(x0, rng=eff.Key(5))
+    kept = []
+    for _ in range(STEPS // thin):
+        sampler.advance_(state, thin)
+        kept.append(state.x.clone())
+    return torch.stack(kept)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     "compressor",
@@ -41,8 +51,11 @@ def test_a_packed_trajectory_replays_to_the_bit(dtype, compressor, error_feedbac
                 sampler.run(start(dtype), STEPS, thin=thin, trajectory=kind, rng=eff.Key(5))
                 for kind in ("dense", "packed")
             ]
+            replayed = runs[1].trajectory.replay()
             assert len(runs[1].trajectory) == STEPS // thin
-            assert_same_bits(runs[1].trajectory.replay(), runs[0].trajectory)
+            assert_same_bits(replayed, states(sampler, start(dtype), thin))
+            if not error_feedback:  # whose samples are not the states
+                assert_same_bits(replayed, runs[0].trajectory)
             assert_same_bits(runs[1].x, runs[0].x)
             assert torch.equal(runs[1].info.energy, runs[0].info.energy)
 

@@ -169,7 +169,7 @@ def evaluate(
             config,
             dataset,
             model.energy,
-            model.state.x,
+            model.samples,
             model.state.energy_kwargs.get("y"),
             n_steps=n_steps,
             n_chains=ais_chains,

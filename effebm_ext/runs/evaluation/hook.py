@@ -26,9 +26,9 @@ def cross_entropy_hook(
     n_steps = max(1, config.ais_steps // 4)
 
     def hook(trainer: Trainer) -> dict[str, float]:
-        state = trainer.state
-        labels = state.energy_kwargs.get("y")
-        report = evaluate(config, dataset, trainer.model, state.x, labels, n_steps=n_steps)
+        labels = trainer.state.energy_kwargs.get("y")
+        x = trainer.samples
+        report = evaluate(config, dataset, trainer.model, x, labels, n_steps=n_steps)
         return {
             "cross_entropy_forward": report.cross_entropy_forward,
             "cross_entropy_reverse": report.cross_entropy_reverse,

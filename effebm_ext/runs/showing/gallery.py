@@ -64,9 +64,9 @@ class Gallery:
         """Draws the chains without the data noise, in the order of their classes if they have any,
         beside data."""
         state, is_image = trainer.state, self._dataset.is_image
-        shown = state.part(slice(plotting.n_shown(state.x, is_image=is_image)))
-        noise, kwargs = self._config.removable_noise, shown.energy_kwargs
-        x = denoise(trainer.energy, shown.x, noise, kwargs).cpu()
+        rows = slice(plotting.n_shown(state.x, is_image=is_image))
+        noise, kwargs = self._config.removable_noise, state.part(rows).energy_kwargs
+        x = denoise(trainer.energy, trainer.samples[rows], noise, kwargs).cpu()
         labels = kwargs.get("y")
         return plotting.draw_progress(
             x,

@@ -44,7 +44,7 @@ class Health:
         deviation of all elements of the chains."""
         if trainer.chains is None:
             return {}
-        return {"chain_std": float(trainer.state.x.float().std(correction=0))}
+        return {"chain_std": float(trainer.samples.float().std(correction=0))}
 
     def look(self, metrics: Means) -> None:
         """Looks at the metrics of the next iteration; warns of new signs."""

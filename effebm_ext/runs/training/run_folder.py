@@ -214,9 +214,8 @@ class RunFolder:
 
     def _evaluate(self, config: TrainConfig, dataset: Dataset, trainer: Trainer) -> None:
         if config.ais_steps:
-            state = trainer.state
-            labels = state.energy_kwargs.get("y")
-            self.evaluation = evaluate(config, dataset, trainer.model, state.x, labels)
+            labels = trainer.state.energy_kwargs.get("y")
+            self.evaluation = evaluate(config, dataset, trainer.model, trainer.samples, labels)
             save_evaluation(self.path / EVALUATION, self.evaluation)
             write_report(self.path)
 
