@@ -39,7 +39,10 @@ def test_sampler_is_the_op_in_a_loop(energy, x0, compressor):
     residual = torch.zeros_like(x0) if feedback else None
     expected = by_hand(energy, x0, 0.1, eff.Key(3), residual, **options)
     sampler = eff.Langevin(energy, step_size=0.1, error_feedback=feedback, **options)
-    assert torch.equal(sampler.sample(x0, STEPS, rng=eff.Key(3)), expected)
+    state = sampler.init(x0, rng=eff.Key(3))
+    sampler.advance_(state, STEPS)
+    assert torch.equal(state.x, expected)
+    assert torch.equal(sampler.sample(x0, STEPS, rng=eff.Key(3)), sampler.samples(state))
 
 
 def test_energy_and_score_agree(energy, x0):
@@ -79,7 +82,7 @@ def test_step_is_pure_and_equals_sample(energy, x0):
     assert torch.equal(states[0].x, x0)
     assert states[0].residual.count_nonzero() == 0
     assert len({s.x.data_ptr() for s in states}) == STEPS + 1
-    assert torch.equal(state.x, sampler.sample(x0, STEPS, rng=eff.Key(2)))
+    assert torch.equal(sampler.samples(state), sampler.sample(x0, STEPS, rng=eff.Key(2)))
 
 
 def test_x0_is_not_written(energy, x0):
