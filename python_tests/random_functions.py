@@ -41,9 +41,6 @@ class MasksInTurn:
 
     calls = 0
 
-    def __str__(self):
-        return "MasksInTurn"
-
     def __call__(self, g):
         self.calls += 1
         mask = torch.zeros_like(g)
@@ -58,9 +55,6 @@ class NumbersOfTheChain:
 
     def __init__(self, key):
         self.key = key
-
-    def __str__(self):
-        return "NumbersOfTheChain"
 
     def __call__(self, g):
         z = torch.zeros_like(g)
@@ -78,3 +72,10 @@ class Momentum:
     def __call__(self, g):
         self.mean = 0.8 * self.mean + 0.2 * g
         return self.mean.clone()
+
+
+def made(compressor, key):
+    """A compressor as it is, or a new one of its class, which has drawn nothing yet."""
+    if compressor is NumbersOfTheChain:
+        return compressor(key)
+    return compressor() if isinstance(compressor, type) else compressor

@@ -4,9 +4,17 @@ import math
 
 import pytest
 import torch
-from helpers import assert_same_bits, normal
+from helpers import assert_same_bits, named, normal
 from known_laws import quartic_energy, quartic_law, quartic_log_z
-from random_functions import Dithered, MasksInTurn, NumbersOfTheChain
+from random_functions import (
+    Dithered,
+    MasksInTurn,
+    Momentum,
+    NumbersOfTheChain,
+    made,
+    numbers_by_the_gradient,
+    the_same_mask_at_every_call,
+)
 
 import effebm_ext as eff
 from effebm_ext.chains.weighted import WeightedWalkers
@@ -83,14 +91,16 @@ def test_z_is_unbiased_over_runs_that_resample(kind, name, moved):
     assert error < 0.05
 
 
-@pytest.mark.parametrize("function", [MasksInTurn(), NumbersOfTheChain(KEY)], ids=str)
-def test_weights_need_numbers_that_are_independent_of_the_noise(function):
-    walkers = annealed(eff.Langevin, function, 20_000, resample_threshold=0.0)
+INDEPENDENT = [the_same_mask_at_every_call, numbers_by_the_gradient, MasksInTurn]
+
+
+@pytest.mark.parametrize("function", [*INDEPENDENT, NumbersOfTheChain, Momentum], ids=named)
+def test_weights_need_numbers_that_are_independent_of_noise_and_past(function):
+    """Masks in turn are right here, and wrong for MALA."""
+    walkers = annealed(eff.Langevin, made(function, KEY), 20_000, resample_threshold=0.0)
     off, error = off_and_error(over_z(walkers.log_weights, eff.Langevin))
-    if isinstance(function, MasksInTurn):  # they are right for weights, and wrong for MALA
-        assert abs(off) < 4.5 * error < 0.1, (off, error)
-    else:
-        assert off > 4.5 * error, (off, error)
+    assert (abs(off) < 5 * error) == (function in INDEPENDENT), (off, error)
+    assert error < 0.025 or function is NumbersOfTheChain
 
 
 @pytest.mark.parametrize("moved", [0, 20])

@@ -12,6 +12,7 @@ from random_functions import (
     Momentum,
     NumbersOfTheChain,
     by_the_batch,
+    made,
     numbers_by_the_gradient,
     the_same_mask_at_every_call,
 )
@@ -24,13 +25,6 @@ from effebm_ext.samplers.cached import dense
 KEY = eff.Key(3)
 FUSED = [eff.RandomK(1), eff.NaturalCompression()]
 RANDOM = [*FUSED, Dithered]
-
-
-def made(compressor):
-    """A compressor as it is, or a new one of its class, with no numbers drawn."""
-    if compressor is NumbersOfTheChain:
-        return NumbersOfTheChain(KEY)
-    return compressor() if isinstance(compressor, type) else compressor
 
 
 def deviations(law, sampler, *, chains=2500, steps=100, **options):
@@ -56,7 +50,7 @@ def is_exact(off, error):
 def test_the_law_is_exact(name, clip, compressor):
     step_size = {"gaussian": 0.8, "banana": 0.5, "quartic": 0.5}[name]
     law = LAWS[name]
-    sampler = eff.MALA(law.energy, step_size=step_size, compressor=made(compressor), clip=clip)
+    sampler = eff.MALA(law.energy, step_size=step_size, compressor=made(compressor, KEY), clip=clip)
     off, error, acceptance = deviations(law, sampler)
     assert is_exact(off, error), (off / error).tolist()
     assert 0.2 < acceptance < 0.85
@@ -126,7 +120,7 @@ WRONG = [MasksInTurn, NumbersOfTheChain, Momentum, by_the_batch]
 
 @pytest.mark.parametrize("function", [*EXACT, *WRONG], ids=named)
 def test_which_functions_with_random_numbers_are_exact(function):
-    law, compressor = LAWS["gaussian"], made(function)
+    law, compressor = LAWS["gaussian"], made(function, KEY)
     sampler = eff.MALA(law.energy, step_size=0.8, compressor=compressor)
     off, error, _ = deviations(law, sampler, chains=6000)
     assert is_exact(off, error) == (function in EXACT), (off / error).tolist()
@@ -201,7 +195,7 @@ def test_values_per_chain_belong_to_the_law(compressor):
         return law.moments(x / scale)
 
     scaled_law = law._replace(draw=lambda n: law.draw(n) * scale, moments=moments)
-    sampler = eff.MALA(scaled, step_size=0.5, compressor=made(compressor))
+    sampler = eff.MALA(scaled, step_size=0.5, compressor=made(compressor, KEY))
     off, error, acceptance = deviations(scaled_law, sampler, energy_kwargs={"scale": scale})
     assert is_exact(off, error), (off / error).tolist()
     assert 0.2 < acceptance < 0.85
