@@ -10,11 +10,12 @@ averages over the model). It stays so for the energy E' of new parameters
   drift b this is the log_ratio of :class:`effebm_ext.samplers.proposal.Proposal`; for b = -grad E
   it is the alpha_k(X, X') - alpha_{k+1}(X', X) of arXiv 2305.19414. Neither b need be the
   gradient: the forward b is *the drift kept at X*, for whatever parameters it was found, so one
-  gradient per step is enough, even for a walker that has rested while the parameters changed;
+  gradient per step is enough, even for a walker that has rested while the parameters changed.
+  Both may be random, if their numbers are independent of walker and noise;
 * if it rests, and A += E(X) - E'(X);
 * if it then moves by steps that leave exp(-E') unchanged, such as MALA's, and A stays. The drift of
   these steps must belong to E' at both ends, which takes one gradient more for every change of the
-  parameters;
+  parameters, and if it is random, its numbers must be drawn afresh for every state;
 * if walkers are resampled, and all get the mean weight.
 
 Parameters that are trained on the walkers depend on them. So estimates are consistent as the number

@@ -68,8 +68,9 @@ def langevin_transition(
             = (drift_dot_delta + drift_dot_delta') / 2 + h / 4 * (drift_sq - drift_sq')
 
     with primes for the reverse half (the Langevin proposal of Roberts and Tweedie 1996, for any
-    drift that depends on the state alone). That excludes a residual, which makes the drift depend
-    on the past, averaged noise, and bounds.
+    drift that depends on the state alone, or on random numbers too that are drawn afresh for every
+    state; the drift of the reverse half is then also the one to go on with, docs/sampling.md). That
+    excludes a residual, which makes the drift depend on the past, averaged noise, and bounds.
 
     ``drift`` can be kept in less memory without loss: ``compressor.pack(drift)``.
 

@@ -27,8 +27,8 @@ _ADVICE = (
 
 class MALA(LangevinProposal, Sampler[CachedState]):
     """Accepts or rejects Langevin steps, so that the chain samples ``exp(-E) / Z`` exactly: for any
-    step size, and for any drift that is kept with the chain (see
-    :class:`effebm_ext.samplers.proposal.LangevinProposal`).
+    step size, and for any drift that is kept with the chain, those of random compressors included
+    (see :class:`effebm_ext.samplers.proposal.LangevinProposal`).
 
     The proposal is ``x - step_size / 2 * C(clip(grad E(x))) + sqrt(step_size) * xi``, accepted with
     probability ``min(1, exp(log_ratio))`` (G. Roberts, R. Tweedie 1996), formed in float64.

@@ -63,10 +63,13 @@ class LangevinProposal:
 
         log_ratio = E(x) - E'(x') - delta . (b(x) + b'(x')) / 2 + h/4 (|b(x)|^2 - |b'(x')|^2)
 
-    This holds for any deterministic b, and for a random b, ``C(grad E(x), omega)``, if every call
-    of the compressor draws its omega afresh and independently of the state. Ratio and next step
-    then use the same drift found at x', so that chain and omega follow ``p(x) p(omega)``, and
-    ``p(omega)`` cancels.
+    This holds for any deterministic b, and for a random ``b(x, omega) = -C(clip(grad E(x)),
+    omega)`` if every call of the compressor draws its omega afresh, independently of the state, the
+    noise and the past. Ratio and next step then use the same drift found at x', so that chain and
+    omega follow ``p(x) p(omega)``, and ``p(omega)`` cancels (docs/sampling.md has the proof).
+    RandomK and NaturalCompression draw by the chain's key. A function that draws has to use numbers
+    of its own, such as those of torch's default generator, and is exact if it also looks at one row
+    at a time and remembers nothing. Nothing checks this.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of only x and its
@@ -74,7 +77,8 @@ class LangevinProposal:
         step_size: gamma > 0: a number, or a callable of the step that gives one. Tensors without
             axes are numbers; the host waits for a tensor on a GPU.
         compressor: TopK, BlockSign, RandomK, NaturalCompression, any function of a tensor row by
-            row, deterministic or random as above, or None.
+            row, deterministic or random as above, or None. The state of a function's generator is
+            not saved with the chains.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds: refused; see below.
         compile, gradient_dtype: as in :class:`effebm_ext.Langevin`. The energies keep their
@@ -105,7 +109,8 @@ class LangevinProposal:
         if error_feedback:
             raise ValueError(
                 "error_feedback: expected none where steps are adjusted or weighted: their ratio "
-                "needs a drift that depends on the state alone and not on its past"
+                "needs a drift that depends on the state, or on fresh random numbers too, and not "
+                "on the past"
             )
         if bounds is not None:
             raise ValueError(

@@ -371,7 +371,9 @@ def test_what_is_refused():
         return WeightedWalkers(sampler, x0, log_density, **options)
 
     feedback = eff.Langevin(energy, step_size=0.1, compressor=eff.TopK(1), error_feedback=True)
-    with pytest.raises(ValueError, match=r"error_feedback: .* on the state alone and not on its"):
+    with pytest.raises(
+        ValueError, match=r"error_feedback: .* random numbers too, and not on the past"
+    ):
         make(feedback)
     with pytest.raises(ValueError, match=r"bounds: .* density of the step"):
         make(eff.Langevin(energy, step_size=0.1, bounds=(0, 1)))

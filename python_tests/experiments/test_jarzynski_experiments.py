@@ -16,6 +16,7 @@ import itertools
 from effebm_ext.runs.data.dataset import load
 from experiments.weighted_walkers import gaussian_mixture as mixture
 from experiments.weighted_walkers import mala_mixing as mixing
+from experiments.weighted_walkers import random_drifts
 from experiments.weighted_walkers import weighted_digits as digits
 
 
@@ -72,11 +73,33 @@ def test_jumps_are_as_expected_and_packed_walkers_are_smaller(tmp_path):
             assert more - less > -3 * (error**2 + other**2) ** 0.5
         assert order[0][0] > 5 * order[-1][0]
     assert jumps["full", 16][0] == pytest.approx(0.77, abs=4 * jumps["full", 16][1])
+    biased, unbiased = (jumps[f"{name}Random-k 10 %", 64][0] for name in ("biased ", ""))
+    assert biased > 2 * unbiased
+    assert len(report["accepted"]) == 2 * len(mixing.DRIFTS)
+    for row in report["accepted"]:  # found on other samples than those of the figure
+        value, error = row["acceptance"]
+        assert value == pytest.approx(mixing.ACCEPTANCE, abs=6 * error)
+        assert row["jump"][0] < 1.1 * jumps[row["drift"], row["dim"]][0]
     sizes = {row["drift"]: row for row in report["memory"] if row["dim"] == 64}
     assert sizes["full"]["bytes"] == 64 * 8 + 4 + 8
     assert sizes["Top-k 10 %"]["drift_bytes"] == 6 * (4 + 2)
     assert sizes["Block-Sign 64"]["drift_bytes"] == 64 / 8 + 4
     assert (tmp_path / "mala_mixing.png").exists()
+
+
+def test_random_drifts_are_exact_but_for_the_wrong_ones(tmp_path):
+    output = run(random_drifts.main, "--out", tmp_path)
+    report = json.loads((tmp_path / "results.json").read_text())
+    laws = {row["drift"]: row for row in report["laws"]}
+    assert set(laws) == {*random_drifts.EXACT, *random_drifts.WRONG}
+    for name, row in laws.items():
+        assert name in output
+        means, errors = (row["variance"][i] + row["fourth"][i] for i in range(2))
+        off = max(abs(m - 1) / e for m, e in zip(means, errors, strict=True))
+        assert (off < 5) == (name in random_drifts.EXACT), (name, off)
+    for row in report["log_z"]:
+        value, error = row["error"]
+        assert (abs(value) < 5 * error) == (row["drift"] != "numbers of the noise"), row
 
 
 def test_digits_with_weights_and_without_goes_on_where_it_stopped(tmp_path, monkeypatch):
