@@ -40,6 +40,11 @@ class JarzynskiOptions(EnergyL2):
 
 
 def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
+    if config.averaged_noise:
+        raise ValueError(
+            "averaged_noise: expected none with objective jarzynski, whose weights need noise that "
+            "is independent of the steps before"
+        )
     if config.error_feedback and config.compressor not in (None, "none"):
         raise ValueError(
             "error_feedback: expected none with objective jarzynski, whose weights need a "

@@ -133,6 +133,7 @@ def langevin(
         compressor=compressor,
         error_feedback=bool(config.error_feedback) and compressor is not None,
         clip=config.chain_clip,
+        averaged_noise=config.averaged_noise,
         on_divergence=on_divergence(config),
         compile=config.compile,
         gradient_dtype=config.chain_gradient_dtype,

@@ -68,6 +68,12 @@ class ChainOptions:
         group="Chains",
         above=0,
     )
+    averaged_noise: bool = option(
+        False,
+        "Add the mean of the noise of a step and of the next one, which takes the bias of the step "
+        "size off (not for a replay buffer or jarzynski).",
+        group="Chains",
+    )
     bounds: str = option(
         "none",
         "Keep every element of a chain within these limits.",
@@ -164,6 +170,11 @@ class ChainOptions:
         if 0 < self.buffer_size < self.chains:
             raise ValueError(
                 f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
+            )
+        if self.averaged_noise and self.buffer_size:
+            raise ValueError(
+                "averaged_noise: expected none with a replay buffer, whose chains cannot continue "
+                "the noise of the step before"
             )
         for name in ("buffer_dtype", "buffer_device"):
             value, default = getattr(self, name), getattr(ChainOptions, name)
