@@ -6,6 +6,7 @@ from effebm_ext.evaluation.ais import (
     annealed_importance_sampling,
     gaussian_base,
 )
+from effebm_ext.evaluation.bennett import bennett
 from effebm_ext.evaluation.estimates import Estimate, cross_entropy, ess, log_mean_exp
 from effebm_ext.evaluation.kernel_two_sample import TwoSample, kernel_two_sample
 from effebm_ext.evaluation.mixture import (
@@ -23,6 +24,7 @@ __all__ = [
     "annealed_by_class",
     "annealed_importance_sampling",
     "auroc",
+    "bennett",
     "cross_entropy",
     "effective_sample_size",
     "ess",

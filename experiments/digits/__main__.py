@@ -59,7 +59,7 @@ def tasks(base: TrainConfig, seeds: int) -> Iterator[tuple[str, TrainConfig]]:
 
 class Judged(NamedTuple):
     """``row``: the figures of a run, or why it diverged. Of a run that did not, ``late``: means of
-    its metrics over the last tenth, and ``log_z``, the middle of both ways."""
+    its metrics over the last tenth, and ``log_z``, Bennett's estimate."""
 
     row: Row
     late: dict[str, float]
@@ -81,13 +81,14 @@ def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
     found = evaluate(config, dataset, trainer.model, trainer.chains.state.x.float())
     row = {
         "diverged": None,
+        "bennett": found.cross_entropy_bennett,
         "forward": found.cross_entropy_forward,
         "reverse": found.cross_entropy_reverse,
         "forward_ais_error": found.log_z_forward_error,
         "reverse_ais_error": found.log_z_reverse_error,
         "energy_gap": gap,
     }
-    return Judged(row, late, (found.log_z_forward + found.log_z_reverse) / 2)
+    return Judged(row, late, found.log_z_bennett)
 
 
 def run(config: TrainConfig, dataset: Dataset) -> Row:

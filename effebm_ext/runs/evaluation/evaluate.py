@@ -114,11 +114,11 @@ def evaluate(
             "mmd2_p_value": test.p_value,
         }
     if draw_others is not None:
-        log_z = [run.forward for run in runs]
+        log_z = [run.bennett for run in runs]
         others = classes.energies(noisy(draw_others(generator)[:_ROWS]))
         scores = [negative_log_density(log_z, shares, e) for e in (energies, others)]
         more |= {"ood": ood, "auroc": auroc(*scores)}
-    for way in ("forward", "reverse"):
+    for way in ("bennett", "forward", "reverse"):
         log_z = [getattr(run, way) for run in runs]
         found = {
             "cross_entropy": mixture_cross_entropy(log_z, shares, energies),
@@ -129,10 +129,9 @@ def evaluate(
             found["cross_entropy_given_label"] = labelled_cross_entropy(log_z, energies, of_rows)
         more |= {f"{name}_{way}": estimate.value for name, estimate in found.items()}
         more |= {f"{name}_{way}_error": estimate.error for name, estimate in found.items()}
-        more[f"ess_{way}"] = sum(getattr(run, f"ess_{way}") for run in runs)
     if config.conditional:
         more["classes"] = tuple(
-            ClassEvaluation(y, share, *run.forward, *run.reverse)
+            ClassEvaluation(y, share, *run.forward, *run.reverse, *run.bennett)
             for y, share, run in zip(classes.labels.tolist(), shares.tolist(), runs, strict=True)
         )
     virial = _virial(classes.energy, torch.cat([run.samples for run in runs]), positions, base[0])
@@ -151,6 +150,8 @@ def evaluate(
         seed=seed,
         gap=more["log_z_reverse"] - more["log_z_forward"],
         gap_error=math.hypot(more["log_z_forward_error"], more["log_z_reverse_error"]),
+        ess_forward=sum(run.ess_forward for run in runs),
+        ess_reverse=sum(run.ess_reverse for run in runs),
         acceptance=runs[0].acceptance,
         virial=virial.value,
         virial_error=virial.error,
