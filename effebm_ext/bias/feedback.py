@@ -89,7 +89,8 @@ def block_sign_variances(curvatures: Tensor, block_size: int, step_size: float) 
 
     All entries of a block move by its mean magnitude. One whose gradient is smaller is served in
     full and leaves ``gamma lambda_i / 4``, the bias of the step size; the residual of a larger one
-    grows. There are two limits, whose inverse cubes are added for what lies between:
+    grows. There are two limits. For what lies between, the inverse cubes of their means are added,
+    and the shares of the axes are averaged with these as weights:
 
     - **large blocks**: the magnitude is a constant mu, and ``m_i = mu / sqrt(lambda_i)``. Beyond
       it, the residual is the content of a queue that the chain fills, which leaves
@@ -99,12 +100,18 @@ def block_sign_variances(curvatures: Tensor, block_size: int, step_size: float) 
       ``gamma / 4 b E[max_i g_i^2]``, more than ``gamma / 4 sum_i lambda_i``, and its largest entry
       leaves the difference.
     """
-    step = step_size * curvatures / 4
-    large = _large_block(curvatures, step_size)
-    small = step_size / 4 * _largest_entry(curvatures, block_size)
+    parts = torch.stack(
+        [
+            _large_block(curvatures, step_size),
+            step_size / 4 * _largest_entry(curvatures, block_size),
+        ]
+    )
     tiny = torch.finfo(torch.float64).tiny
-    between = (large.clamp(min=tiny) ** -3 + small.clamp(min=tiny) ** -3) ** (-1 / 3)
-    return 1 + step + between
+    means = parts.mean(1).clamp(min=tiny)
+    smaller = means.min() / means
+    weights = smaller**3 / (smaller**3).sum()
+    between = means.min() * (smaller**3).sum() ** (-1 / 3)
+    return 1 + step_size * curvatures / 4 + between * (weights / means) @ parts
 
 
 def _large_block(curvatures: Tensor, step_size: float) -> Tensor:

@@ -173,7 +173,8 @@ def _normalised(log_weight: Array) -> Array:
 
 def _beyond(t: Array, rng: np.random.Generator) -> Array:
     """Draws normal variables, given that they are beyond t."""
-    levels = rng.random(t.shape) * _of_tensor(torch.special.ndtr, -t)
+    # torch.special.ndtr is 0 from -9 on.
+    levels = rng.random(t.shape) * _of_tensor(torch.special.erfc, t / math.sqrt(2)) / 2
     return -_of_tensor(torch.special.ndtri, levels)
 
 
