@@ -163,7 +163,7 @@ def _plain_sign(size: int, chain: Chain) -> Law:
 
 def _block_sizes(compressor: BlockSign, dim: int) -> dict[int, int]:
     """Returns how many blocks of each size a row has."""
-    size, _ = compressor.blocks(torch.empty(1, dim))
+    size, _ = compressor.blocks(torch.empty(1, dim, device="meta"))
     if compressor.block_offsets is not None:
         return Counter(b - a for a, b in itertools.pairwise(compressor.block_offsets))
     return Counter(min(size, dim - start) for start in range(0, dim, size))

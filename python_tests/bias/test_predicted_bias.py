@@ -125,6 +125,7 @@ def test_topk_tends_to_the_leading_law_and_to_no_compression():
     assert feedback.topk_largest_step_size(curvatures, 1.0) == pytest.approx(0.04, rel=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:.*chains diverged")
 @pytest.mark.parametrize("curvatures", [[1.0], [1.0, 100.0]])
 def test_topk_with_feedback_diverges_where_it_says(curvatures):
     limit = predicted_bias(eff.TopK(60), 600, 1e-3, curvatures).largest_step_size

@@ -67,7 +67,7 @@ def bias(
 def _check_fits(compressor: FusedCompressor | None, text: str, dim: int) -> None:
     try:
         if compressor is not None:
-            compressor.kernel_arguments(torch.empty(1, dim))
+            compressor.kernel_arguments(torch.empty(1, dim, device="meta"))
     except ValueError as error:
         raise ValueError(f"compressor: {text!r}: {error}") from error
 
