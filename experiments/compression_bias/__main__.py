@@ -3,9 +3,9 @@
     python -m experiments.compression_bias --quick
     python -m experiments.compression_bias --out runs/compression_bias
 
-What is expected is in ``closed_forms.py``, how chains are run and looked at in ``chains.py``, the
-studies in ``entries.py``, ``gaussians.py`` and ``corrected.py``. Findings are in
-docs/compression_bias.md.
+What is expected is in ``effebm_ext.bias`` and ``closed_forms.py``, how chains are run and looked at
+in ``chains.py``, the studies in ``entries.py``, ``gaussians.py`` and ``corrected.py``. Findings are
+in docs/compression_bias.md.
 """
 
 from __future__ import annotations
