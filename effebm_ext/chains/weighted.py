@@ -20,7 +20,8 @@ averages over the model). It stays so for the energy E' of new parameters
 Parameters that are trained on the walkers depend on them. So estimates are consistent as the number
 n of walkers grows, but not unbiased: every update raises the energy of just these walkers, and
 gradient descent of rate r lowers the estimate of log Z by about r times the variance of the
-gradient's estimate, of order 1/n, at every update.
+gradient's estimate, of order 1/n, at every update. Walkers that never enter a gradient are free of
+this: :class:`effebm_ext.chains.accompanied.AccompaniedWalkers`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from torch import Tensor
 from effebm_ext.calls import WithoutGraph
 from effebm_ext.chains.resampling import SCHEMES, resample
 from effebm_ext.energies import per_chain, warn_if_rounded
-from effebm_ext.log_weights import effective_size, log_of_mean
+from effebm_ext.log_weights import effective_size, log_of_mean, relative_variance
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState
 from effebm_ext.samplers.cached import CachedState
@@ -142,7 +143,8 @@ class WeightedWalkers:
         self.walkers: CachedState = self.sampler.init(x0, rng=rng)
         log_weights = -self.walkers.energy.double() - log_density.detach().double()
         self.log_weights = self._without_nan(log_weights)
-        self._log_z_before = 0.0  # the part of log Z that resampling took out of the weights
+        # the parts of log Z and of its variance that resampling took out of the weights
+        self._log_z_before, self._variance_before = 0.0, 0.0
         self._moved, self._first = moved or len(x0), 0
 
     __repr__ = as_call
@@ -161,6 +163,18 @@ class WeightedWalkers:
     def log_z(self) -> float:
         """Estimate of log Z, where Z is the integral of exp(-E)."""
         return self._log_z_before + log_of_mean(self.log_weights)
+
+    @property
+    def log_z_error(self) -> float:
+        """Standard error of :attr:`log_z`, by the delta method: its square is the sum of the
+        relative variances of the mean weight before every resampling and now,
+        ``(n / ESS - 1) / (n - 1)`` each.
+
+        This takes walkers for independent after every resampling. It is too small if copies of a
+        walker have not parted when the weights change again, and does not see modes that no walker
+        has found. It is infinite for a single walker.
+        """
+        return math.sqrt(self._variance_before + relative_variance(self.log_weights))
 
     @property
     def state(self) -> LangevinState:
@@ -255,6 +269,7 @@ class WeightedWalkers:
 
     def _resample(self) -> None:
         w = self.walkers
+        self._variance_before += relative_variance(self.log_weights)
         self._log_z_before = self.log_z
         rows = resample(self.log_weights, self.resampling, w.key.at(w.step))
         self.walkers = w.take(rows)
@@ -268,6 +283,7 @@ class WeightedWalkers:
             **{name: walkers[name] for name in ("x", "energy", "drift")},
             "log_weights": self.log_weights,
             "log_z_before": self._log_z_before,
+            "variance_before": self._variance_before,
             "first": self._first,
         }
         return {**self.state.state_dict(), "walkers": own}
@@ -282,3 +298,4 @@ class WeightedWalkers:
         self.walkers = like.loaded({**state, **own})
         self.log_weights = own["log_weights"].to(like.x.device, copy=True)
         self._log_z_before, self._first = own["log_z_before"], own["first"]
+        self._variance_before = own.get("variance_before", math.nan)  # earlier releases lack it
