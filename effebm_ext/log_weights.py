@@ -29,15 +29,6 @@ def effective_size(log_weights: Tensor) -> float:
     return float(1 / torch.softmax(log_weights.double(), 0).square().sum())
 
 
-def relative_variance(log_weights: Tensor) -> float:
-    """Returns the relative variance of the mean of independent weights ``(n,)``, which is also the
-    variance of its logarithm by the delta method: ``var(w) / (n mean(w)^2)``, with ``var`` over
-    ``n - 1``. In terms of the effective sample size it is ``(n / ESS - 1) / (n - 1)``; infinite for
-    n = 1, NaN if all weights are zero."""
-    n = len(log_weights)
-    return (n / effective_size(log_weights) - 1) / (n - 1) if n > 1 else math.inf
-
-
 def log_of_mean(log_weights: Tensor) -> float:
     """Returns ``log mean w`` of weights ``(n,)``, summed in float64."""
     return float(torch.logsumexp(log_weights.double(), 0)) - math.log(len(log_weights))

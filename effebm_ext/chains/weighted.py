@@ -35,7 +35,7 @@ from torch import Tensor
 from effebm_ext.calls import WithoutGraph
 from effebm_ext.chains.resampling import SCHEMES, resample
 from effebm_ext.energies import per_chain, warn_if_rounded
-from effebm_ext.log_weights import effective_size, log_of_mean, relative_variance
+from effebm_ext.log_weights import effective_size, log_of_mean
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import MALA, Langevin, LangevinState
 from effebm_ext.samplers.cached import CachedState
@@ -143,8 +143,8 @@ class WeightedWalkers:
         self.walkers: CachedState = self.sampler.init(x0, rng=rng)
         log_weights = -self.walkers.energy.double() - log_density.detach().double()
         self.log_weights = self._without_nan(log_weights)
-        # the parts of log Z and of its variance that resampling took out of the weights
-        self._log_z_before, self._variance_before = 0.0, 0.0
+        self._log_z_before = 0.0  # the part of log Z that resampling took out of the weights
+        self._families = torch.arange(len(x0), device=x0.device)  # the start of every walker
         self._moved, self._first = moved or len(x0), 0
 
     __repr__ = as_call
@@ -166,15 +166,19 @@ class WeightedWalkers:
 
     @property
     def log_z_error(self) -> float:
-        """Standard error of :attr:`log_z`, by the delta method: its square is the sum of the
-        relative variances of the mean weight before every resampling and now,
-        ``(n / ESS - 1) / (n - 1)`` each.
+        """Standard error of :attr:`log_z` by the delta method, where walkers of one ancestor count
+        as one: with W_f the share of the weights that descends from start f, its square is
+        ``(sum_f W_f^2 - 1/n) n / (n - 1)``, which without resampling is the variance of the mean
+        weight over its square (Lee and Whiteley 2018, arXiv 1509.00394).
 
-        This takes walkers for independent after every resampling. It is too small if copies of a
-        walker have not parted when the weights change again, and does not see modes that no walker
-        has found. It is infinite for a single walker.
+        It approaches 1 when few families are left, and then only says that the true error is of
+        this order or larger. It does not see modes that no walker has found.
         """
-        return math.sqrt(self._variance_before + relative_variance(self.log_weights))
+        weights = self.weights.cpu()  # sums on a GPU have no fixed order
+        n = len(weights)
+        shares = torch.zeros_like(weights).index_add_(0, self._families.cpu(), weights)
+        variance = (shares.square().sum() - 1 / n) * n / (n - 1)
+        return float(variance.clamp(min=0).sqrt())
 
     @property
     def state(self) -> LangevinState:
@@ -269,10 +273,10 @@ class WeightedWalkers:
 
     def _resample(self) -> None:
         w = self.walkers
-        self._variance_before += relative_variance(self.log_weights)
         self._log_z_before = self.log_z
         rows = resample(self.log_weights, self.resampling, w.key.at(w.step))
         self.walkers = w.take(rows)
+        self._families = self._families[rows]
         self.log_weights = torch.zeros_like(self.log_weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -283,7 +287,7 @@ class WeightedWalkers:
             **{name: walkers[name] for name in ("x", "energy", "drift")},
             "log_weights": self.log_weights,
             "log_z_before": self._log_z_before,
-            "variance_before": self._variance_before,
+            "families": self._families,
             "first": self._first,
         }
         return {**self.state.state_dict(), "walkers": own}
@@ -298,4 +302,6 @@ class WeightedWalkers:
         self.walkers = like.loaded({**state, **own})
         self.log_weights = own["log_weights"].to(like.x.device, copy=True)
         self._log_z_before, self._first = own["log_z_before"], own["first"]
-        self._variance_before = own.get("variance_before", math.nan)  # earlier releases lack it
+        # Checkpoints of earlier releases have no families; errors of log Z then count from here.
+        families = own.get("families", torch.arange(len(like.x)))
+        self._families = families.to(like.x.device, copy=True)
