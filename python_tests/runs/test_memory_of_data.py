@@ -10,8 +10,9 @@ import torch
 
 from effebm_ext.objectives import Contrastive
 from effebm_ext.runs import TrainConfig, make_trainer
+from effebm_ext.runs.data import array_files
 from effebm_ext.runs.data import dataset as data
-from effebm_ext.runs.data.dataset import Dataset, array_files, load
+from effebm_ext.runs.data.dataset import Dataset, load
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (60, 3, 8, 8), dtype=np.uint8)
