@@ -166,19 +166,22 @@ class WeightedWalkers:
 
     @property
     def log_z_error(self) -> float:
-        """Standard error of :attr:`log_z` by the delta method, where walkers of one ancestor count
-        as one: with W_f the share of the weights that descends from start f, its square is
-        ``(sum_f W_f^2 - 1/n) n / (n - 1)``, which without resampling is the variance of the mean
-        weight over its square (Lee and Whiteley 2018, arXiv 1509.00394).
+        """Standard error of :attr:`log_z`, for which walkers of one ancestor count as one: with W_f
+        the share of the weights that descends from start f, and S the sum of all W_f^2, its square
+        is ``(S - 1/n) / (1 - S)``.
 
-        It approaches 1 when few families are left, and then only says that the true error is of
-        this order or larger. It does not see modes that no walker has found.
+        Without resampling S is 1 / ESS. For small S this is the relative variance of the mean
+        weight; with resampling it is that of Lee and Whiteley 2018 (arXiv 1509.00394) for schemes
+        that copy no more than the weights ask for. It is infinite if a single family is left: then
+        nothing is known of the error. It does not see modes that no walker has found.
         """
         weights = self.weights.cpu()  # sums on a GPU have no fixed order
+        families = self._families.cpu()
         n = len(weights)
-        shares = torch.zeros_like(weights).index_add_(0, self._families.cpu(), weights)
-        variance = (shares.square().sum() - 1 / n) * n / (n - 1)
-        return float(variance.clamp(min=0).sqrt())
+        if bool((families == families[0]).all()):
+            return math.inf
+        squares = torch.zeros_like(weights).index_add_(0, families, weights).square().sum()
+        return float(((squares - 1 / n).clamp(min=0) / (1 - squares).clamp(min=0)).sqrt())
 
     @property
     def state(self) -> LangevinState:

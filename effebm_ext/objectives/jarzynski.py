@@ -67,7 +67,8 @@ class Jarzynski:
         """Returns ``mean E(data) - sum_i w_i E(X_i)``, with the energies of both, log Z, and the
         cross-entropy ``log Z + mean E(data)`` of the batch. If there are followers, log Z is also
         theirs, ``following_log_z``; the cross-entropy is found with it, and has a standard error,
-        ``cross_entropy_error``, if the batch has two rows or more."""
+        ``cross_entropy_error``, if the batch has two rows or more and the followers do not all
+        descend from one of them."""
         x, weights = self.walkers.walkers.x, self.walkers.weights
         if bool((weights == 0).any()):  # an energy there may be infinite
             x, weights = x[weights != 0], weights[weights != 0]
@@ -111,7 +112,9 @@ def _by_followers(followers: WeightedWalkers, data_energy: Tensor) -> dict[str, 
         "following_log_z": data_energy.new_tensor(log_z),
         "cross_entropy": log_z + data_energy.mean(),
     }
+    error = math.inf
     if n > 1:
         error = math.hypot(followers.log_z_error, float(data_energy.std()) / math.sqrt(n))
+    if error < math.inf:
         metrics["cross_entropy_error"] = data_energy.new_tensor(error)
     return metrics

@@ -32,7 +32,7 @@ def table(rows: list[Row]) -> str:
                 arm, str(looks[0]["iteration"]),
                 show(mean([look["training"] for look in looks])), show(mean(errors)),
                 f"{math.sqrt(len(runs)) * mean(errors).error:.3f}",
-                f"{_root_mean_square([look['stated'] for look in looks]):.3f}",
+                _stated(*(look["stated"] for look in looks)),
                 f"{sum(run['ess'] for run in runs) / len(runs):.2f}",
             ])  # fmt: skip
     digits = [[
@@ -45,7 +45,7 @@ def table(rows: list[Row]) -> str:
             worst = max((look["followers"] for look in run["history"]), key=abs)
             digits.append([
                 arm, f"{end['training']:.2f}", f"{end['followers']:.2f}", f"{worst:.2f}",
-                f"{end['stated']:.2f}", f"{end['ais_gap']:.2f}", f"{run['ess']:.2f}",
+                _stated(end["stated"]), f"{end['ais_gap']:.2f}", f"{run['ess']:.2f}",
                 f"{run['least_ess']:.3f}", "" if accepted is None else f"{accepted:.2f}",
             ])  # fmt: skip
     lost = [f"{row['arm']}: {row['diverged']}" for row in rows if row.get("diverged")]
@@ -75,6 +75,7 @@ def save_plot(path: Path, rows: list[Row]) -> None:
     left.set_title("Gaussian")
     right.set_xlabel("share of the run")
     right.set_title("digits, followers")
+    right.set_yscale("symlog", linthresh=1)
     for axes in (left, right):
         axes.axhline(0, color="k", linewidth=0.8)
         axes.grid(alpha=0.3)
@@ -82,5 +83,9 @@ def save_plot(path: Path, rows: list[Row]) -> None:
     figure.savefig(path, dpi=80)
 
 
-def _root_mean_square(values: list[float]) -> float:
-    return math.sqrt(sum(value**2 for value in values) / len(values))
+def _stated(*errors: float | None) -> str:
+    """The root mean square; an error that JSON has as None is infinite."""
+    known = [error for error in errors if error is not None]
+    if len(known) < len(errors):
+        return "infinite"
+    return f"{math.sqrt(sum(error**2 for error in known) / len(known)):.2f}"
