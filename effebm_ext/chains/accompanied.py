@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor
+
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.samplers import MALA, LangevinState
 from effebm_ext.samplers.proposal import LangevinProposal
@@ -48,6 +50,11 @@ class AccompaniedWalkers:
     def sampler(self) -> LangevinProposal | MALA:
         """The sampler of the training walkers."""
         return self.walkers.sampler
+
+    @property
+    def samples(self) -> Tensor:
+        """The samples of :attr:`state`, ``(n_walkers, *event)``."""
+        return self.state.x
 
     @property
     def state(self) -> LangevinState:

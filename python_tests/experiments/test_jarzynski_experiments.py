@@ -15,10 +15,9 @@ import dataclasses
 import itertools
 
 from effebm_ext.runs.data.dataset import load
-from experiments.weighted_walkers import followers
+from experiments.weighted_walkers import followers, random_drifts
 from experiments.weighted_walkers import gaussian_mixture as mixture
 from experiments.weighted_walkers import mala_mixing as mixing
-from experiments.weighted_walkers import random_drifts
 from experiments.weighted_walkers import weighted_digits as digits
 
 
