@@ -78,7 +78,7 @@ def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
     if abs(gap) > LARGEST_ENERGY_GAP:
         why = f"energies of data and chains {gap:.0f} nats apart at the end"
         return Judged({"diverged": why}, {}, math.nan)
-    found = evaluate(config, dataset, trainer.model, trainer.chains.state.x.float())
+    found = evaluate(config, dataset, trainer.model, trainer.samples.float())
     row = {
         "diverged": None,
         "bennett": found.cross_entropy_bennett,
@@ -97,9 +97,9 @@ def run(config: TrainConfig, dataset: Dataset) -> Row:
     row = judge(trainer, config, dataset).row
     if row["diverged"] is not None:
         return row
-    gradient = energy_and_gradient(trainer.energy, trainer.chains.state.x)[1]
+    gradient = energy_and_gradient(trainer.energy, trainer.samples)[1]
     return row | {
-        "chains_std": float(trainer.chains.state.x.std()),
+        "chains_std": float(trainer.samples.std()),
         "beyond_5": float((gradient.abs() > 5).float().mean()),
     }
 
