@@ -15,14 +15,17 @@ from effebm_ext.evaluation.mixture import (
     negative_log_density,
 )
 from effebm_ext.evaluation.ranking import auroc
+from effebm_ext.evaluation.stein import SteinDiscrepancy, kernel_stein_discrepancy
 from effebm_ext.evaluation.trajectory import (
     effective_sample_size,
     integrated_autocorrelation_time,
 )
+from effebm_ext.evaluation.virial import virial
 
 __all__ = [
     "AIS",
     "Estimate",
+    "SteinDiscrepancy",
     "TwoSample",
     "annealed_by_class",
     "annealed_importance_sampling",
@@ -33,6 +36,7 @@ __all__ = [
     "ess",
     "gaussian_base",
     "integrated_autocorrelation_time",
+    "kernel_stein_discrepancy",
     "kernel_two_sample",
     "labelled_cross_entropy",
     "log_mean_exp",
@@ -40,4 +44,5 @@ __all__ = [
     "negative_log_density",
     "split_r_hat",
     "tail_ess",
+    "virial",
 ]
