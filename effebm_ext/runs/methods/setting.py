@@ -105,7 +105,7 @@ class Setting:
     def _centre(self) -> Tensor | None:
         """Returns the centre of the virial, the mean of some data; None if the chains are samples
         of no density on the whole space, whose virial says nothing."""
-        if self.config.noise_std is not None or self.config.chain_bounds is not None:
+        if not self.config.has_density_of_chains:
             return None
         return self.data[:_ROWS].mean(0).to(self.device)
 
