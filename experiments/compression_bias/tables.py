@@ -42,6 +42,10 @@ _TABLES: dict[str, tuple[str, list[Column]]] = {
         [("precision", "precision"), ("nats", "excess"), ("ESS/N", "ess"), ("lowest", "lowest_ess"),
          ("acceptance", "acceptance"), ("log Z error", "log_z_error")],
     ),
+    "alarms": (
+        "diagnostics of chains from exact samples: variance over the target's",
+        [("variance", "variance"), ("virial", "virial"), ("KSD", "ksd"), ("p", "p_value"),],
+    ),
 }  # fmt: skip
 
 

@@ -56,9 +56,11 @@ class Evaluation:
 
     ``virial`` is the mean of ``(x - m) . grad E(x) / d`` over the samples that began the way back,
     with m the mean of the data. It is 1 for every density that falls to zero, by integration by
-    parts. ``reverse_from_data`` says that data began the way back, as the run had fewer than two
-    chains. MMD^2 is between samples of the model and the data; ``auroc`` tells the data from
-    ``ood`` by the density. ``*_error`` are standard errors.
+    parts. ``ksd`` is the kernel Stein discrepancy of these samples from the model, about 0 for
+    samples of it, and ``ksd_p_value`` the probability of such a value for these; None for a single
+    sample, and where samples are copies of others. ``reverse_from_data`` says that data began the
+    way back, as the run had fewer than two chains. MMD^2 is between samples of the model and the
+    data; ``auroc`` tells the data from ``ood`` by the density. ``*_error`` are standard errors.
     """
 
     held_out: bool
@@ -84,6 +86,9 @@ class Evaluation:
     acceptance: float
     virial: float
     virial_error: float
+    ksd: float | None = None
+    ksd_error: float | None = None
+    ksd_p_value: float | None = None
     reverse_from_data: bool = False
     noise_end: float = 0.0
     temperature: float = 1.0
@@ -185,6 +190,9 @@ class Evaluation:
             rows.append((f"ESS of the weights, {way}", f"{f'{worth:.1f} of {chains}':>20}"))
         rows.append(("acceptance", f"{self.acceptance:>20.3f}"))
         rows.append(("virial (1 if settled)", f"{self._virial():>20}"))
+        if self.ksd is not None:
+            ksd = f"{self.ksd:.3g} ± {self.ksd_error:.2g} (p = {self.ksd_p_value:.3f})"
+            rows.append(("KSD (0 if settled)", f"{ksd:>20}"))
         if self.mmd2 is not None:
             mmd2 = f"{self.mmd2:.5f} (std if equal {self.mmd2_null_std:.5f}"
             rows.append(("MMD^2, samples and data", f"{mmd2}, p = {self.mmd2_p_value:.3f})"))

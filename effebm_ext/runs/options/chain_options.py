@@ -204,6 +204,12 @@ class ChainOptions:
         return self.noise_std**2 / self.step_size
 
     @property
+    def has_density_of_chains(self) -> bool:
+        """Whether the chains are samples of a density on the whole space, and not within bounds or
+        with a noise of their own."""
+        return self.noise_std is None and self.chain_bounds is None
+
+    @property
     def chain_gradient_dtype(self) -> torch.dtype | None:
         """The dtype that the option ``gradient_dtype`` names, as samplers take it."""
         return _DTYPES[self.gradient_dtype]
