@@ -79,7 +79,8 @@ def save_plot(path: Path, rows: list[Row]) -> None:
     for axes in (left, right):
         axes.axhline(0, color="k", linewidth=0.8)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+    left.legend(fontsize=8)
+    right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     figure.savefig(path, dpi=80)
 
 

@@ -142,10 +142,10 @@ def test_all_digits_arms_have_one_network_and_chains_of_cd_begin_at_the_data():
 
 
 def test_followers_are_compared_and_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
-    given = ("--gaussian-seeds", 2, "--arm", "base", "--arm", "MALA", "--out", tmp_path)
+    given = ("--gaussian-seeds", 2, "--arm", "base", "--arm", "fast", "--out", tmp_path)
     output = run(followers.main, *given)
     found = json.loads((tmp_path / "results.json").read_text())
-    assert [row["arm"] for row in found["runs"] if row["study"] == "digits"] == ["base", "MALA"]
+    assert [row["arm"] for row in found["runs"] if row["study"] == "digits"] == ["base", "fast"]
     of_gaussian = [row for row in found["runs"] if row["study"] == "gaussian"]
     assert [row["arm"] for row in of_gaussian] == [*followers.GAUSSIAN_ARMS] * 2
     for row in of_gaussian:
