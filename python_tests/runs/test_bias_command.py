@@ -21,6 +21,8 @@ def test_it_prints_the_prediction(effebm):
         assert line.split() == [str(c), f"{v / c:.4g}", f"{1 / c:.4g}", f"{v:.4f}"]
     assert f"mean ratio:    {found.virial:.4f}" in shown
     assert f"diverges from: a step size of {found.largest_step_size:.3g}" in shown
+    plain = predicted_bias(None, 1024, 0.02, [1.0, 4.0]).virial
+    assert f"samples:       about {plain:.4f}, as without compression" in shown
     step_size = float(re.fullmatch(r"Take .+ at most (\S+) for a bias below 5 %\.", lines[-1])[1])
     best = step_size_for_bias(0.05, eff.TopK(ratio=0.1), 1024, [1.0, 4.0])
     assert 0.9 * best < step_size <= best
@@ -41,6 +43,7 @@ def test_without_feedback_no_step_size_helps(effebm):
     arguments = ["--compressor", "topk:0.1", "--no-error-feedback", "--step-size", 0.02]
     _, shown, _ = effebm("bias", *arguments, "--tolerance", 0.2)
     assert "error feedback off" in shown
+    assert "samples:" not in shown
     assert "No step size has a bias below 20 %; error feedback cures most of it." in shown
     _, shown, _ = effebm("bias", "--compressor", "none", "--step-size", 0.02)
     assert shown.startswith("compressor none, 1024 entries")

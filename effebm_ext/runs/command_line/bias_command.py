@@ -61,6 +61,9 @@ def bias(
     how = "" if parsed is None else f", error feedback {'on' if error_feedback else 'off'}"
     click.echo(f"compressor {compressor}{how}, {dim} entries, step size {step_size:g}")
     click.echo(_table(found))
+    if parsed is not None and error_feedback and found.virial is not None:
+        plain = predicted_bias(None, dim, step_size, curvatures).virial
+        click.echo(f"{'samples:':<15}about {plain:.4f}, as without compression (docs/remedies.md)")
     click.echo(_advice(best, tolerance, error_feedback))
 
 
