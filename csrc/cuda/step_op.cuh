@@ -90,7 +90,7 @@ struct StepOp {
     }
     load<Access>(static_cast<const T*>(p.x) + place.at, place.n, s.x);
     s.scalars = p.per_chain ? chain_scalars<A>(p, place.row) : p.scalars;
-    if (s.scalars.noise_std != A(0)) draw_noise(p, place, s.noise);
+    if (s.scalars.noise_std != A(0)) draw_noise<false>(p, place, s.noise);
     return s;
   }
 
@@ -149,21 +149,16 @@ struct StepOp {
     return p.norm_scales ? p.norm_scales[row] : p.limit;
   }
 
+  // Draws the noise of the step, or adds the noise of the next one.
+  template <bool kNext>
   static __device__ void draw_noise(const Params& p, const Place& place, float (&noise)[N]) {
-    add_normals<false>(p, stream_of(p, Purpose::noise), place, noise);
-    if (!kPlain && p.averaged_noise)
-      add_normals<true>(p, stream_of(p, Purpose::noise, 1), place, noise);
-  }
-
-  template <bool kAdd>
-  static __device__ void add_normals(const Params& p, const Stream& stream, const Place& place,
-                                     float (&noise)[N]) {
+    const Stream stream = stream_of(p, Purpose::noise, kNext);
     const uint32_t chain = chain_of(p, place.row), quad = uint32_t(place.begin / kQuad);
     for (int q = 0; q < N / kQuad; ++q) {
       float four[kQuad];
       normal4(stream, chain, quad + uint32_t(q), four);
       for (int i = 0; i < kQuad; ++i)
-        noise[q * kQuad + i] = kAdd ? noise[q * kQuad + i] + four[i] : four[i];
+        noise[q * kQuad + i] = kNext ? noise[q * kQuad + i] + four[i] : four[i];
     }
   }
 
@@ -172,8 +167,11 @@ struct StepOp {
                                     const A (&c)[N]) {
     A moved[N];
     for (int i = 0; i < N; ++i) moved[i] = move(widen(s.x[i]), c[i], s.scalars.half_step);
-    if (s.scalars.noise_std != A(0))
+    if (s.scalars.noise_std != A(0)) {
+      // Here, where the input is in no register any more.
+      if (!kPlain && p.averaged_noise) draw_noise<true>(p, place, s.noise);
       for (int i = 0; i < N; ++i) moved[i] = fma(s.scalars.noise_std, A(s.noise[i]), moved[i]);
+    }
     if constexpr (!kPlain) {
       if (p.bounds == Bounds::clamp)
         for (int i = 0; i < N; ++i) moved[i] = clamp(moved[i], p.low, p.high);

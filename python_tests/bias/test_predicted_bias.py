@@ -13,8 +13,8 @@ BIASED_HALF = eff.RandomK(ratio=0.5, unbiased=False)
 
 
 def measured(compressor, dim, step_size, curvatures, error_feedback, *, chains, n_steps, start=1.0):
-    """Relative variances per curvature with their errors over chains, of a run that starts from
-    normal entries of the relative variances ``start``. A quarter of the run burns in."""
+    """Relative variances of states, per curvature and with their errors over chains, of a run that
+    starts from normal entries of the relative variances ``start``. A quarter of it burns in."""
     precision = torch.tensor(curvatures).repeat(dim // len(curvatures))
     sampler = eff.Langevin(
         score=lambda x: -precision * x, step_size=step_size, compressor=compressor,
@@ -23,8 +23,12 @@ def measured(compressor, dim, step_size, curvatures, error_feedback, *, chains, 
     spread = (torch.tensor(start) / torch.tensor(curvatures)).sqrt()
     x0 = normal(chains, dim) * spread.expand(len(curvatures)).repeat(dim // len(curvatures))
     thin = max(1, n_steps // 200)
-    states = sampler.run(x0, n_steps, thin=thin, rng=eff.Key(1)).trajectory
-    squares = (states[len(states) // 4 :].square() * precision).mean(0)
+    state = sampler.init(x0, rng=eff.Key(1))
+    squares, n = torch.zeros_like(x0), n_steps // thin
+    for look in range(n):
+        sampler.advance_(state, thin)
+        if look >= n // 4:
+            squares += state.x.square() * precision / (n - n // 4)
     per_chain = squares.unflatten(1, (-1, len(curvatures))).mean(1)
     return per_chain.mean(0), per_chain.std(0) / math.sqrt(chains)
 

@@ -52,7 +52,7 @@ def sample(effebm, run, tmp_path):
 
 
 def test_chains_at_rest_are_taken_once_each(sample, run):
-    chains = load_model(run).state.x.numpy()
+    chains = load_model(run).samples.numpy()
     status, x, printed, complaints = sample()
     assert (status, complaints) == (0, "")
     assert np.array_equal(x, chains)

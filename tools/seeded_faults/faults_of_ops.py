@@ -54,7 +54,7 @@ FAULTS_OF_OPS = [
     Fault("plain: where noise is averaged", STEPS, " && !p.averaged_noise", ""),
     Fault("averaged noise: the next step's left out", STEP,
           "!kPlain && p.averaged_noise", "false"),
-    Fault("averaged noise: of one step twice", STEP, "Purpose::noise, 1)", "Purpose::noise)"),
+    Fault("averaged noise: of one step twice", STEP, "Purpose::noise, kNext)", "Purpose::noise)"),
     Fault("averaged noise: not halved", "core/langevin_step.h", "noise * A(0.5)", "noise"),
     Fault("vectors: x forgotten", STEPS, "whole_vectors<T>(p.x, p.dim, N)", "true"),
     Fault("vectors: out forgotten", STEPS, "whole_vectors<T>(p.out, p.dim, N)", "true"),
