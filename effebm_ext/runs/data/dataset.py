@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from effebm_ext.rng import generator_for
 from effebm_ext.rows import Rows, StoredRows, pieces, pixels
 from effebm_ext.runs.data import image_files
 from effebm_ext.runs.data.array_files import read_arrays
+from effebm_ext.runs.data.doubts import doubts
 from effebm_ext.runs.data.image_folder import BACKGROUNDS
 from effebm_ext.runs.data.resizing import parse_size
 from effebm_ext.runs.data.toys import TOYS
@@ -162,9 +163,9 @@ def load(
 
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
     Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Pixels
-    of type uint8 are scaled to [-1, 1], and channels on the last axis are moved to the first
-    (:func:`effebm_ext.runs.data.array_files.read_arrays`). Other values are used as they are: scale
-    them to a standard deviation of about one. A large ``.npy`` file is read as its rows are needed,
+    of type uint8, and integers that look like them, are scaled to [-1, 1], and channels on the last
+    axis are moved to the first (:func:`effebm_ext.runs.data.array_files.read_arrays`). Other values
+    are used as they are: scale them to a standard deviation of about one. A large ``.npy`` file is read as its rows are needed,
     so it must stay as it is.
 
     ``changes`` of the result says what was changed. Whatever the format, labels are 0 to K - 1 and
@@ -184,13 +185,13 @@ def load(
         FileNotFoundError: there is no such file, or the folder lacks one.
         TypeError: seed is no integer.
         ValueError: the source is not a known name or a readable file; an array has fewer than two
-            axes, no rows, no numbers, or values that are not finite; there are no labels, or not
-            the labels described; resize is no size, or is given for other data; background is no
+            axes, no rows, no numbers, or values that are not finite, or is one picture or pixels
+            with transparency; there are no labels, or not the labels described; resize is no size, or is given for other data; background is no
             such name.
 
     Warns:
-        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, or events
-            with several axes are not images.
+        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, values with
+            several axes lie in 0 to 1, or events with several axes are not images.
     """
     seed = as_int(seed, "seed")
     size = None if resize is None else parse_size(resize)
@@ -218,7 +219,8 @@ def load(
     else:
         names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
         raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
-    for doubt in _doubts(dataset):
+    archive = source.endswith(".npz")
+    for doubt in doubts(dataset.rows, is_image=dataset.is_image, in_archive=archive):
         warnings.warn(f"data: {source}: {doubt}", stacklevel=2)
     return dataset
 
@@ -241,18 +243,3 @@ def _scaled(values: np.ndarray) -> Rows:
     x /= np.iinfo(values.dtype).max / 2
     x -= 1
     return torch.from_numpy(x)
-
-
-def _doubts(dataset: Dataset) -> Iterator[str]:
-    std = float(dataset.rows.std(correction=0))
-    if not 0.2 <= std <= 5:
-        yield (
-            f"expected values of standard deviation about 1, got {std:.3g}: scale them (pixels "
-            "of 0 to 255 by x / 127.5 - 1) and save them as .npy"
-        )
-    if len(dataset.event_shape) > 1 and not dataset.is_image:
-        yield (
-            f"events of shape {dataset.event_shape} are taken for vectors; images have the axes "
-            "(channels, height, width) and 1 or 3 channels: x[:, None] adds an axis of channels, "
-            "x.transpose(0, 3, 1, 2) moves the last axis to the first place"
-        )
