@@ -20,7 +20,7 @@ HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
 def effebm(monkeypatch, capsys):
     """Runs the command line, or interrupts it after some iterations as by Ctrl-C; (exit status,
     standard output, standard error)."""
-    from effebm_ext.runs import cli  # of which the tests of the ops need nothing
+    from effebm_ext.runs.command_line import cli  # of which the tests of the ops need nothing
 
     def run(*arguments, stop_after=None):
         seen = []
