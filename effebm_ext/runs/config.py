@@ -179,6 +179,11 @@ class TrainConfig(CommonOptions):
         return GeometricSteps(first, last, n)
 
     @property
+    def chains_rest(self) -> int:
+        """Iterations at the beginning in which the chains rest."""
+        return self.warm_up or 0
+
+    @property
     def chains_move_every(self) -> int:
         """Iterations between two moves of the chains."""
         return min(self.checkpoint_every, self.iterations) if self.method.moves_rarely else 1

@@ -34,6 +34,27 @@ def test_fast_runs_do_not_wait_for_their_pictures(effebm, monkeypatch, tmp_path)
     assert frames(tmp_path) == ["000010.png", "000025.png"]
 
 
+def test_chains_that_rest_are_no_frame_and_are_called_so(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(gallery, "_SHARE", 1e9)
+    titles, draw = [], plotting.draw_progress
+
+    def drawn(*arguments, title, **options):
+        titles.append(title)
+        return draw(*arguments, title=title, **options)
+
+    monkeypatch.setattr(plotting, "draw_progress", drawn)
+    warm_up = ["--denoising-weight", 1, "--warm-up", 20]
+    assert effebm("train", *RUN, *warm_up, "--out", tmp_path)[0] == 0
+    rests = "noise: the chains start to move after iteration 20"
+    assert titles == [rests, rests, "chains after 25 iterations"]
+    assert frames(tmp_path) == ["000025.png"]
+
+
+def test_one_iteration_is_not_several(tmp_path):
+    title = gallery.Gallery(tmp_path, TrainConfig().resolved("points"), None)._title
+    assert [title(1), title(2)] == ["chains after 1 iteration", "chains after 2 iterations"]
+
+
 def test_an_interrupted_run_leaves_pictures_and_says_how_to_go_on(effebm, tmp_path):
     status, _, error = effebm("train", *RUN, "--out", tmp_path, stop_after=3)
     assert status == 130

@@ -103,7 +103,7 @@ def train(
     path = out if resume is None else resume
     if path is None:
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
-    again = resume is not None
+    again, trainer = resume is not None, None
     folder = RunFolder(path, overwrite=overwrite, resume=again, tensorboard=tensorboard)
     with Stopping() as stopping:
         try:
@@ -120,10 +120,11 @@ def train(
                 go = folder.resume if again else folder.train
                 go(config, dataset, trainer, progress=bars.show, stopping=stopping)
         except KeyboardInterrupt as stop:
-            command = folder.how_to_go_on()
+            made, command = 0 if trainer is None else trainer.iterations, folder.how_to_go_on()
+            tqdm.write(f"effebm: {folder.where_it_stopped(made)}", file=sys.stderr)
             if command:
                 tqdm.write(f"effebm: go on with: {command}", file=sys.stderr)
-            _fail("interrupted", getattr(stop, "status", INTERRUPTED))
+            sys.exit(getattr(stop, "status", INTERRUPTED))
     if not quiet:
         click.echo(f"The run is in {folder.path}: look at {folder.path / REPORT} in a browser.")
         if folder.evaluation is not None:
@@ -181,7 +182,8 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", status=INTERRUPTED)
+        click.echo("effebm: interrupted", err=True)
+        sys.exit(INTERRUPTED)
     except KeyError as error:  # its text is only the key
         _fail(repr(error))
     except Exception as error:

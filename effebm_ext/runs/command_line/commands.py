@@ -19,6 +19,7 @@ from effebm_ext.runs.command_line.bars import calls_bar, evaluation_bar
 from effebm_ext.runs.command_line.cli_options import FOLDER, PATH, threads
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.evaluation.evaluate import evaluate as evaluate_energy
+from effebm_ext.runs.folder.restoring import other_data
 from effebm_ext.runs.folder.run_files import EVALUATION
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.options.fields import flag
@@ -159,10 +160,7 @@ def evaluate(
     config = model.config if data is None else dataclasses.replace(model.config, data=data)
     dataset = make_dataset(config)
     if dataset.digest() != model.digest:
-        fault = (
-            "has changed since the run began" if data is None else "holds other data than the run"
-        )
-        raise ValueError(f"data: {config.data} {fault}")
+        raise other_data(config.data, moved=data is not None)
     n_steps = ais_steps or config.ais_steps or TrainConfig.ais_steps
     with evaluation_bar(model.energy, n_steps):
         evaluation = evaluate_energy(

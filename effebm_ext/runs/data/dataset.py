@@ -165,8 +165,8 @@ def load(
     Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Pixels
     of type uint8, and integers that look like them, are scaled to [-1, 1], and channels on the last
     axis are moved to the first (:func:`effebm_ext.runs.data.array_files.read_arrays`). Other values
-    are used as they are: scale them to a standard deviation of about one. A large ``.npy`` file is read as its rows are needed,
-    so it must stay as it is.
+    are used as they are: scale them to a standard deviation of about one. A large ``.npy`` file is
+    read as its rows are needed, so it must stay as it is.
 
     ``changes`` of the result says what was changed. Whatever the format, labels are 0 to K - 1 and
     each of them occurs.
@@ -186,8 +186,8 @@ def load(
         TypeError: seed is no integer.
         ValueError: the source is not a known name or a readable file; an array has fewer than two
             axes, no rows, no numbers, or values that are not finite, or is one picture or pixels
-            with transparency; there are no labels, or not the labels described; resize is no size, or is given for other data; background is no
-            such name.
+            with transparency; there are no labels, or not the labels described; resize is no size,
+            or is given for other data; background is no such name.
 
     Warns:
         UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, values with

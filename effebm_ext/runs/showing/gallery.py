@@ -23,7 +23,7 @@ _SHARE = 0.05  # of a run's time that pictures may take while it trains
 class Gallery:
     """Draws into the folder of a run: ``samples.png``, the chains beside data; ``curves.png``, the
     metrics; ``samples/000100.png`` and so on, the chains as they were; and ``samples.gif``, these
-    pictures one after the other.
+    pictures one after the other. There is no numbered picture of chains that have not moved yet.
 
     Args:
         path: the folder of the run.
@@ -41,6 +41,7 @@ class Gallery:
         begun = time.monotonic()
         if trainer.chains is not None:
             plotting.save(self._path / SAMPLES, self.figure(trainer))
+        if trainer.chains is not None and trainer.iterations > self._config.chains_rest:
             frame = self._path / FRAMES / f"{trainer.iterations:06d}.png"
             frame.parent.mkdir(exist_ok=True)
             with replacing(frame) as temporary:
@@ -73,5 +74,11 @@ class Gallery:
             self._dataset.rows,
             is_image=is_image,
             labels=None if labels is None else labels.cpu(),
-            title=f"chains after {trainer.iterations} iterations",
+            title=self._title(trainer.iterations),
         )
+
+    def _title(self, iterations: int) -> str:
+        rest = self._config.chains_rest
+        if iterations <= rest:
+            return f"noise: the chains start to move after iteration {rest}"
+        return f"chains after {iterations} iteration{'s' * (iterations != 1)}"
