@@ -163,7 +163,7 @@ def test_bad_evaluations_are_refused_and_leave_the_old_one(effebm, tmp_path):
     assert effebm("train", *FLAGS, "--data", file, "--ais-steps", "3", "--out", run)[0] == 0
     before = (run / "evaluation.json").read_bytes()
     for arguments, message in (
-        ([tmp_path / "none"], "no such file"),
+        ([tmp_path / "none"], "none holds no run"),
         ([run, "--ood", "digits"], "ood: expected events of shape (2,), got (1, 8, 8) from"),
         ([run, "--ood", "nothing"], "data: expected digits"),
         ([run, "--ais-steps", "0"], "0 is not in the range x>=1"),

@@ -48,7 +48,7 @@ def _options(*, quiet: bool, title: str = "") -> dict[str, Any]:
     return {**options, "file": _Lines(), "bar_format": line, "mininterval": _BETWEEN_LINES}
 
 
-class _IterationsBar(tqdm):  # type: ignore[type-arg]  # tqdm takes arguments in its stubs only
+class _IterationsBar(tqdm):
     """A bar whose rate is that of the iterations since :meth:`count_from`. It names no time to go
     while chains rest, as iterations of a warm-up are far cheaper than the others.
 

@@ -15,8 +15,15 @@ import cloup
 import torch
 
 from effebm_ext.runs.config import TrainConfig, choices, option_group
+from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.folder.run_files import FORMAT
-from effebm_ext.runs.options.fields import as_declared, declared_types, flag, kind_of
+from effebm_ext.runs.options.fields import (
+    as_declared,
+    declared_types,
+    flag,
+    kind_of,
+    wrong_choice,
+)
 from effebm_ext.runs.recipes import RECIPES
 
 if sys.version_info >= (3, 11):
@@ -125,9 +132,10 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
         for parameter in context.command.params
         if parameter.name is not None and parameter.name not in ("config", "recipe")
     }
-    unknown = values.keys() - declared
+    unknown = sorted(values.keys() - declared)
     if unknown:
-        raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
+        meant = did_you_mean(unknown[0], declared)
+        raise ValueError(f"config: {path} has names that are no options: {unknown}{meant}")
     context.meta[_FILE] = path
     _take(context, _FILE_VALUES, {
         name: as_declared(value, declared[name], f"config: {path}: {name}")
@@ -150,7 +158,7 @@ def _read_recipe(context: click.Context, _: click.Parameter, name: str | None) -
     if name is None:
         return
     if name not in RECIPES:
-        raise ValueError(f"recipe: expected {', '.join(RECIPES)}, got {name!r}")
+        raise ValueError(wrong_choice("recipe", tuple(RECIPES), name))
     _take(context, _RECIPE_VALUES, RECIPES[name].options)
 
 
@@ -200,3 +208,8 @@ def is_given(context: click.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     given = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
     return source in given
+
+
+def is_typed(context: click.Context, name: str) -> bool:
+    """Returns whether the command line itself sets a parameter."""
+    return context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from effebm_ext.rows import Rows, pieces, pixels
-from effebm_ext.runs.data.files import MOVED
 
 _MAPPED = 2**28  # bytes of a file
 
@@ -78,7 +77,7 @@ def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
-        raise FileNotFoundError(f"data: no such file: {path}{MOVED}")
+        raise FileNotFoundError(f"data: no such file: {path}")
     # Writes would go to a copy, but nothing writes: PyTorch warns of arrays that are read-only.
     mode: Literal["c"] | None = "c" if path.stat().st_size >= _MAPPED else None
     try:

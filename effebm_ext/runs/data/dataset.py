@@ -21,11 +21,13 @@ from effebm_ext.runs.data.array_files import read_arrays
 from effebm_ext.runs.data.doubts import doubts
 from effebm_ext.runs.data.image_folder import BACKGROUNDS
 from effebm_ext.runs.data.resizing import parse_size
+from effebm_ext.runs.data.sources import advice
 from effebm_ext.runs.data.toys import TOYS
 from effebm_ext.scalars import as_float, as_int
 
 POINTS, SMALL_IMAGES, IMAGES = KINDS = ("points", "small images", "images")
 _LEAST_SIDE = 16  # pixels, of images that are not small
+_NAMED = 10  # classes
 
 
 def kind_of(event_shape: Sequence[int], *, is_image: bool) -> str:
@@ -49,6 +51,7 @@ class Dataset:
         n_classes: by default there is one class for each different label, and the labels are 0 to
             ``n_classes - 1``; a part of a data set has the classes of the whole.
         changes: what was changed in the values of a file, in words.
+        class_names: the names of the classes in the order of their labels, if they have any.
 
     Raises:
         ValueError: there are not as many labels as rows; a class has no data, and cannot be learnt;
@@ -61,6 +64,7 @@ class Dataset:
     labels: Tensor | None = None
     n_classes: int | None = None
     changes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels is None:
@@ -128,6 +132,18 @@ class Dataset:
         rows = torch.randperm(len(self.rows), generator=generator_for("holdout", seed))
         kept = int(holdout * len(self.rows))
         return self._take(rows[kept:]), self._take(rows[:kept])
+
+    def examples(self, n: int, *, seed: int) -> Dataset:
+        """Returns ``n`` rows, or all if there are fewer, in a random order that depends only on
+        ``seed`` and the number of rows: the first rows of a file may all be of one class."""
+        order = torch.randperm(len(self.rows), generator=generator_for("examples", seed))
+        return self._take(order[:n])
+
+    def classes(self) -> str:
+        """Returns how many classes there are, with their first names, in words."""
+        more = ", ..." * (len(self.class_names) > _NAMED)
+        names = f": {', '.join(self.class_names[:_NAMED])}{more}" if self.class_names else ""
+        return f"{self.n_classes} classes{names}"
 
     def _take(self, rows: Tensor) -> Dataset:
         labels = None if self.labels is None else self.labels[rows]
@@ -200,7 +216,11 @@ def load(
     source = absolute(source)
     kind, _, folder = source.partition(":")
     if size is not None and kind != "images":
-        raise ValueError(f"resize: expected none with {source}, as only images:FOLDER is resized")
+        meant = Path(os.path.expanduser(source)).is_dir()
+        written = f": a folder of images is written images:{source}" if meant else ""
+        raise ValueError(
+            f"resize: expected none with {source}, as only images:FOLDER is resized{written}"
+        )
     if source == "digits":
         return digits()
     if source in TOYS:
@@ -211,14 +231,19 @@ def load(
         options = {"size": size, "background": background} if kind == "images" else {}
         found = image_files.READERS[kind](Path(folder), labels=labels, **options)
         y = None if found.labels is None else torch.from_numpy(found.labels)
-        dataset = Dataset(kind, _scaled(found.pixels), True, y, changes=found.changes)
+        rows, names = _scaled(found.pixels), found.class_names
+        dataset = Dataset(kind, rows, True, y, changes=found.changes, class_names=names)
     elif Path(source).suffix in (".npy", ".npz"):
         rows, y, changes = read_arrays(Path(source), labels=labels)
         is_image = len(rows.shape) == 4 and rows.shape[1] in (1, 3)
         dataset = Dataset(Path(source).stem, rows, is_image, y, changes=changes)
     else:
-        names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
-        raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
+        names, prefixes = ["digits", *TOYS], list(image_files.READERS)
+        known = ", ".join([*names, *(f"{prefix}:FOLDER" for prefix in prefixes)])
+        raise ValueError(
+            f"data: expected {known}, or a .npy or .npz file, got {source!r}"
+            f"{advice(source, names, prefixes)}"
+        )
     archive = source.endswith(".npz")
     for doubt in doubts(dataset.rows, is_image=dataset.is_image, in_archive=archive):
         warnings.warn(f"data: {source}: {doubt}", stacklevel=2)

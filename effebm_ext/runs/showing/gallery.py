@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from effebm_ext.runs.folder.run_files import ANIMATION, CURVES, FRAMES, SAMPLES,
 from effebm_ext.runs.showing import plotting
 from effebm_ext.training import Trainer
 
+_SHOWN = 10_000  # data at most
 _SHARE = 0.05  # of a run's time that pictures may take while it trains
 
 
@@ -68,17 +70,23 @@ class Gallery:
         rows = slice(plotting.n_shown(state.x, is_image=is_image))
         noise, kwargs = self._config.removable_noise, state.part(rows).energy_kwargs
         x = denoise(trainer.energy, trainer.samples[rows], noise, kwargs).cpu()
-        labels = kwargs.get("y")
+        labels, shown = kwargs.get("y"), self._examples
         return plotting.draw_progress(
             x,
-            self._dataset.rows,
+            shown.rows,
             is_image=is_image,
             labels=None if labels is None else labels.cpu(),
+            data_labels=None if labels is None else shown.labels,
             title=self._title(trainer.iterations),
         )
+
+    @functools.cached_property
+    def _examples(self) -> Dataset:
+        return self._dataset.examples(_SHOWN, seed=self._config.seed_of_data)
 
     def _title(self, iterations: int) -> str:
         rest = self._config.chains_rest
         if iterations <= rest:
             return f"noise: the chains start to move after iteration {rest}"
-        return f"chains after {iterations} iteration{'s' * (iterations != 1)}"
+        classes = f", {self._dataset.classes()}" if self._config.conditional else ""
+        return f"chains after {iterations} iteration{'s' * (iterations != 1)}{classes}"
