@@ -8,7 +8,8 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES, absolute
+from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES
+from effebm_ext.runs.data.sources import absolute
 from effebm_ext.runs.methods import METHODS, Method
 from effebm_ext.runs.options.common import CommonOptions
 from effebm_ext.runs.options.fields import wrong_choice

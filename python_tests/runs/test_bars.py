@@ -56,7 +56,11 @@ def test_runs_show_their_evaluation(effebm, monkeypatch, tmp_path):
     status, _, error = effebm("train", *RUN, "--ais-steps", 30, "--out", tmp_path)
     assert status == 0
     assert "evaluation:" in error
-    assert "evaluation:" in effebm("evaluate", tmp_path, "--ais-steps", 30)[2]
+    note = "The evaluation takes 30 temperatures: --ais-steps sets fewer, Ctrl-C ends it.\n"
+    assert error.count(note) == 1
+    shown = effebm("evaluate", tmp_path, "--ais-steps", 30)[2]
+    assert shown.startswith(note)
+    assert "evaluation:" in shown
     picture = ["--out", tmp_path / "x.png"]
     assert "sampling:" in effebm("sample", tmp_path, "--steps", 5, *picture)[2]
     assert "sampling:" not in effebm("sample", tmp_path, *picture)[2]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from effebm_ext.runs import TrainConfig, load_model
-from effebm_ext.runs.data.dataset import absolute, load
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.data.sources import absolute
 
 TINY = ["--iterations", 2, "--ais-steps", 0, "--langevin-steps", 1, "--batch-size", 4, "--chains",
         4, "--holdout", 0.2]  # fmt: skip

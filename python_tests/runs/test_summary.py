@@ -18,7 +18,7 @@ TINY = ["--iterations", 1, "--ais-steps", 0, "--langevin-steps", 1, "--batch-siz
         (
             ["--data", "digits", "--chains", 8, "--conditional"],
             "1797 images 1 x 8 x 8 in [-1, 1], std 0.75; 10 classes; 1618 to train on, 179 held "
-            "out; ConvEnergy, 25,868 parameters; 8 chains; recipe small-images but chains 8, "
+            "out; ConvEnergy, 25,856 parameters; 8 chains; recipe small-images but chains 8, "
             "langevin_steps 1, batch_size 4.",
         ),
         (

@@ -148,15 +148,20 @@ class TrainingBars:
 def evaluation_bar(
     energy: nn.Module, n_steps: int, *, quiet: bool = False
 ) -> contextlib.AbstractContextManager[None]:
-    """Shows a bar while an energy is evaluated over ``n_steps`` temperatures inside the block."""
-    return calls_bar(energy, _WALKS * n_steps + n_steps // 10, "evaluation", quiet=quiet)
+    """Shows a bar while an energy is evaluated over ``n_steps`` temperatures inside the block,
+    after a line on how to make it shorter."""
+    total = _WALKS * n_steps + n_steps // 10
+    note = f"The evaluation takes {n_steps} temperatures: --ais-steps sets fewer, Ctrl-C ends it."
+    return calls_bar(energy, total, "evaluation", quiet=quiet, note=note)
 
 
 @contextlib.contextmanager
-def calls_bar(energy: nn.Module, total: int, title: str, *, quiet: bool = False) -> Iterator[None]:
+def calls_bar(
+    energy: nn.Module, total: int, title: str, *, quiet: bool = False, note: str = ""
+) -> Iterator[None]:
     """Shows a bar of the calls of an energy inside the block, of which there are about ``total``.
-    The bar appears after a second and disappears at the end."""
-    counter = _Counter(total, title, quiet)
+    The bar appears after a second, below the line ``note``, and disappears at the end."""
+    counter = _Counter(total, title, quiet, note)
     hook = energy.register_forward_hook(counter)
     try:
         yield
@@ -169,14 +174,16 @@ class _Counter:
     """Counts calls, and shows a bar of them after a second. There is no bar before, since tqdm
     draws every bar there is when it writes a warning."""
 
-    def __init__(self, total: int, title: str, quiet: bool) -> None:
-        self._total, self._title, self._quiet = total, title, quiet
+    def __init__(self, total: int, title: str, quiet: bool, note: str) -> None:
+        self._total, self._title, self._quiet, self._note = total, title, quiet, note
         self._begun, self._calls = time.monotonic(), 0
         self._bar: tqdm[None] | None = None
 
     def __call__(self, *_: object) -> None:
         self._calls = min(self._calls + 1, self._total)
         if self._bar is None and time.monotonic() - self._begun >= _DELAY:
+            if self._note and not self._quiet:
+                tqdm.write(self._note, file=sys.stderr)
             options = _options(quiet=self._quiet, title=self._title)
             self._bar = tqdm(total=self._total, leave=False, **options)
         if self._bar is not None:

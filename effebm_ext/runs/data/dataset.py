@@ -21,7 +21,7 @@ from effebm_ext.runs.data.array_files import read_arrays
 from effebm_ext.runs.data.doubts import doubts
 from effebm_ext.runs.data.image_folder import BACKGROUNDS
 from effebm_ext.runs.data.resizing import parse_size
-from effebm_ext.runs.data.sources import advice
+from effebm_ext.runs.data.sources import absolute, advice
 from effebm_ext.runs.data.toys import TOYS
 from effebm_ext.scalars import as_float, as_int
 
@@ -142,8 +142,8 @@ class Dataset:
     def classes(self) -> str:
         """Returns how many classes there are, with their first names, in words."""
         more = ", ..." * (len(self.class_names) > _NAMED)
-        names = f": {', '.join(self.class_names[:_NAMED])}{more}" if self.class_names else ""
-        return f"{self.n_classes} classes{names}"
+        names = ", ".join(self.class_names[:_NAMED]) + more
+        return f"{self.n_classes} classes{': ' * bool(names)}{names}"
 
     def _take(self, rows: Tensor) -> Dataset:
         labels = None if self.labels is None else self.labels[rows]
@@ -231,8 +231,8 @@ def load(
         options = {"size": size, "background": background} if kind == "images" else {}
         found = image_files.READERS[kind](Path(folder), labels=labels, **options)
         y = None if found.labels is None else torch.from_numpy(found.labels)
-        rows, names = _scaled(found.pixels), found.class_names
-        dataset = Dataset(kind, rows, True, y, changes=found.changes, class_names=names)
+        rows, of_classes = _scaled(found.pixels), found.class_names
+        dataset = Dataset(kind, rows, True, y, changes=found.changes, class_names=of_classes)
     elif Path(source).suffix in (".npy", ".npz"):
         rows, y, changes = read_arrays(Path(source), labels=labels)
         is_image = len(rows.shape) == 4 and rows.shape[1] in (1, 3)
@@ -248,17 +248,6 @@ def load(
     for doubt in doubts(dataset.rows, is_image=dataset.is_image, in_archive=archive):
         warnings.warn(f"data: {source}: {doubt}", stacklevel=2)
     return dataset
-
-
-def absolute(source: str) -> str:
-    """Returns the source with an absolute path, which means the same in every folder, and with the
-    home folder in the place of ``~``. Other sources stay as they are."""
-    kind, _, folder = source.partition(":")
-    if folder and kind in image_files.READERS:
-        return f"{kind}:{os.path.abspath(os.path.expanduser(folder))}"
-    if source.endswith((".npy", ".npz")):
-        return os.path.abspath(os.path.expanduser(source))
-    return source
 
 
 def _scaled(values: np.ndarray) -> Rows:

@@ -1,4 +1,4 @@
-"""What a source of data was meant to be that has no known form."""
+"""Sources of data as they are written: their paths, and what one without a known form meant."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from effebm_ext.runs.data import image_files
 from effebm_ext.runs.did_you_mean import did_you_mean
 
 # How files that are no arrays become arrays.
@@ -19,6 +20,17 @@ _FOLDERS = {  # names of files that tell what a folder holds, and else it holds 
     "mnist": ("*idx3-ubyte*", "raw/*idx3-ubyte*", "*/raw/*idx3-ubyte*"),
     "cifar10": ("data_batch_1*", "cifar-10-batches-*/data_batch_1*"),
 }
+
+
+def absolute(source: str) -> str:
+    """Returns the source with an absolute path, which means the same in every folder, and with the
+    home folder in the place of ``~``. Other sources stay as they are."""
+    kind, _, folder = source.partition(":")
+    if folder and kind in image_files.READERS:
+        return f"{kind}:{os.path.abspath(os.path.expanduser(folder))}"
+    if source.endswith((".npy", ".npz")):
+        return os.path.abspath(os.path.expanduser(source))
+    return source
 
 
 def advice(source: str, names: Sequence[str], prefixes: Sequence[str]) -> str:
