@@ -8,19 +8,17 @@ import torch
 from torch import Tensor
 
 
-def check_log_weights(log_weights: Tensor) -> None:
-    """Refuses weights that allow no estimate.
+def check_log_weights(log_weights: Tensor, name: str = "log_weights") -> None:
+    """Refuses weights that allow no estimate, by the name of the argument.
 
     Raises:
         ValueError: they are not of one axis, empty, or all zero, or one is NaN or infinite.
     """
     if log_weights.dim() != 1 or len(log_weights) == 0:
-        raise ValueError(
-            f"log_weights: expected shape (n,), n >= 1, got {tuple(log_weights.shape)}"
-        )
+        raise ValueError(f"{name}: expected shape (n,), n >= 1, got {tuple(log_weights.shape)}")
     largest = float(log_weights.max())  # nan if there is one
     if not math.isfinite(largest):
-        raise ValueError(f"log_weights: expected a finite maximum, got {largest}")
+        raise ValueError(f"{name}: expected a finite maximum, got {largest}")
 
 
 def effective_size(log_weights: Tensor) -> float:

@@ -37,7 +37,7 @@ RUNS = {
                     "--restart-probability", "0.1", "--conditional", "--data-noise", "0.1",
                     "--denoising-weight", "0.5", "--warm-up", "17"],
     "jarzynski": ["--objective", "jarzynski", "--compressor", "topk:0.5", "--moved-chains", "5",
-                  "--resample-threshold", "0.9"],
+                  "--resample-threshold", "0.9", "--following-walkers", "6"],
     "adjusted": ["--objective", "jarzynski", "--compressor", "block-sign:2", "--adjusted",
                  "--resampling", "multinomial"],
     "particle": ["--objective", "particle", "--particle-move", "beta", "--step-correction",

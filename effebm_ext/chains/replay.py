@@ -13,7 +13,7 @@ from torch import Tensor
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Rng
-from effebm_ext.samplers import LangevinState, Sampler, StepInfo
+from effebm_ext.samplers import Langevin, LangevinState, Sampler, StepInfo
 from effebm_ext.samplers.state import is_per_chain
 from effebm_ext.scalars import as_int
 from effebm_ext.shown import as_call, short
@@ -41,7 +41,8 @@ class ReplayBuffer:
     Raises:
         TypeError: the sampler has a step size per chain (:meth:`advance` raises this for a schedule
             that gives one).
-        ValueError: n_chains is not between 1 and the size of the buffer.
+        ValueError: n_chains is not between 1 and the size of the buffer, or the sampler has
+            averaged noise, which a chain in another row each time cannot continue.
     """
 
     def __init__(
@@ -67,6 +68,11 @@ class ReplayBuffer:
         if not 1 <= n_chains <= size:
             raise ValueError(
                 f"n_chains: expected 1 to {size}, the size of the buffer, got {n_chains}"
+            )
+        if isinstance(sampler, Langevin) and sampler.averaged_noise:
+            raise ValueError(
+                "sampler: expected no averaged_noise with a buffer, whose chains change their rows "
+                "and cannot share noise with the step before"
             )
         self.sampler, self.n_chains, self.restart = _with_one_step_size(sampler), n_chains, restart
         self.generator = generator

@@ -21,7 +21,8 @@ averages over the model). It stays so for the energy E' of new parameters
 Parameters that are trained on the walkers depend on them. So estimates are consistent as the number
 n of walkers grows, but not unbiased: every update raises the energy of just these walkers, and
 gradient descent of rate r lowers the estimate of log Z by about r times the variance of the
-gradient's estimate, of order 1/n, at every update.
+gradient's estimate, of order 1/n, at every update. Walkers that never enter a gradient are free of
+this: :class:`effebm_ext.chains.accompanied.AccompaniedWalkers`.
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ class WeightedWalkers:
         log_weights = -self.walkers.energy.double() - log_density.detach().double()
         self.log_weights = self._without_nan(log_weights)
         self._log_z_before = 0.0  # the part of log Z that resampling took out of the weights
+        self._families = torch.arange(len(x0), device=x0.device)  # the start of every walker
         self._moved, self._first = moved or len(x0), 0
 
     __repr__ = as_call
@@ -162,6 +164,25 @@ class WeightedWalkers:
     def log_z(self) -> float:
         """Estimate of log Z, where Z is the integral of exp(-E)."""
         return self._log_z_before + log_of_mean(self.log_weights)
+
+    @property
+    def log_z_error(self) -> float:
+        """Standard error of :attr:`log_z`, for which walkers of one ancestor count as one: with W_f
+        the share of the weights that descends from start f, and S the sum of all W_f^2, its square
+        is ``(S - 1/n) / (1 - S)``.
+
+        Without resampling S is 1 / ESS. For small S this is the relative variance of the mean
+        weight; with resampling it is that of Lee and Whiteley 2018 (arXiv 1509.00394) for schemes
+        that copy no more than the weights ask for. It is infinite if a single family is left: then
+        nothing is known of the error. It does not see modes that no walker has found.
+        """
+        weights = self.weights.cpu()  # sums on a GPU have no fixed order
+        families = self._families.cpu()
+        n = len(weights)
+        if bool((families == families[0]).all()):
+            return math.inf
+        squares = torch.zeros_like(weights).index_add_(0, families, weights).square().sum()
+        return float(((squares - 1 / n).clamp(min=0) / (1 - squares).clamp(min=0)).sqrt())
 
     @property
     def samples(self) -> Tensor:
@@ -264,6 +285,7 @@ class WeightedWalkers:
         self._log_z_before = self.log_z
         rows = resample(self.log_weights, self.resampling, w.key.at(w.step))
         self.walkers = w.take(rows)
+        self._families = self._families[rows]
         self.log_weights = torch.zeros_like(self.log_weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -274,6 +296,7 @@ class WeightedWalkers:
             **{name: walkers[name] for name in ("x", "energy", "drift")},
             "log_weights": self.log_weights,
             "log_z_before": self._log_z_before,
+            "families": self._families,
             "first": self._first,
         }
         return {**self.state.state_dict(), "walkers": own}
@@ -288,3 +311,6 @@ class WeightedWalkers:
         self.walkers = like.loaded({**state, **own})
         self.log_weights = own["log_weights"].to(like.x.device, copy=True)
         self._log_z_before, self._first = own["log_z_before"], own["first"]
+        # Checkpoints of earlier releases have no families; errors of log Z then count from here.
+        families = own.get("families", torch.arange(len(like.x)))
+        self._families = families.to(like.x.device, copy=True)

@@ -1,4 +1,4 @@
-"""The partition function of an energy by annealed importance sampling, from below and from above.
+"""The partition function of an energy by annealed importance sampling in both directions.
 
 The sources are R. Neal, Annealed importance sampling, Statistics and Computing 11 (2001), and, for
 the way back from the model to the base, R. Grosse, Z. Ghahramani, R. Adams, Sandwiching the
@@ -17,6 +17,7 @@ from torch import Tensor
 from effebm_ext.calls import for_autograd
 from effebm_ext.energies import frozen, warn_if_rounded
 from effebm_ext.evaluation.annealed_move import Point, annealed_move
+from effebm_ext.evaluation.bennett import bennett
 from effebm_ext.evaluation.estimates import Estimate, ess, log_mean_exp
 from effebm_ext.scalars import as_int
 
@@ -28,7 +29,8 @@ _FLOOR = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class AIS:
-    """``forward`` and ``reverse`` estimate log Z in nats, from below and from above.
+    """``forward`` and ``reverse`` estimate log Z in nats, from below and from above, and
+    ``bennett`` does so from the weights of both (:func:`~effebm_ext.evaluation.bennett.bennett`).
     ``ess_forward`` and ``ess_reverse`` are the effective sample sizes of the weights behind them,
     ``acceptance`` is the mean over all moves of both. ``samples`` ``(m, *event)`` are the samples
     of the model from which the way back began.
@@ -36,6 +38,7 @@ class AIS:
 
     forward: Estimate
     reverse: Estimate
+    bennett: Estimate
     ess_forward: float
     ess_reverse: float
     acceptance: float
@@ -81,10 +84,13 @@ def annealed_importance_sampling(
     from elsewhere and have not got there by then, may spoil this bound. A small gap between the two
     says that both are good, unless both miss the same mode. Regions where chains never go count as
     nothing: for an energy that cannot be normalised, the estimate only covers the explored region.
+    ``bennett`` is the estimate to quote where the gap is small. It has no bound of its own, and it
+    takes the samples for samples of the model, as ``reverse`` does.
 
-    Weights are summed in float64; the standard errors come from :func:`log_mean_exp` and take the
-    chains for independent. If energies are so large, or of so short a dtype, that their rounding is
-    above 0.1 nats, a warning says that log Z is wrong.
+    Weights are summed in float64; the standard errors come from :func:`log_mean_exp` and
+    :func:`~effebm_ext.evaluation.bennett.bennett`, and take the chains for independent. If energies
+    are so large, or of so short a dtype, that their rounding is above 0.1 nats, a warning says that
+    log Z is wrong.
 
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``.
@@ -187,10 +193,12 @@ def annealed_by_class(
     for k in classes:
         up_k, down_k = up[labels_up == k], down[labels == k]
         forward, reverse = log_mean_exp(up_k), log_mean_exp(down_k)
+        both = bennett(up_k, down_k)
         found.append(
             AIS(
                 Estimate(volume + forward.value, forward.error),
                 Estimate(volume - reverse.value, reverse.error),
+                Estimate(volume + both.value, both.error),
                 ess(up_k),
                 ess(down_k),
                 sum(acceptances) / len(acceptances),

@@ -1,27 +1,21 @@
-"""How many independent samples the states of Markov chains are worth."""
+"""Autocorrelation of Markov chains: how many independent samples their states are worth."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from effebm_ext.samplers import PackedTrajectory, Run
-from effebm_ext.scalars import as_int
+from effebm_ext.evaluation.draws import ChainAxis, Draws, chains_first
+
+_DRAWS = 4  # of each chain, for two lags whose autocorrelations mean something
 
 
-def effective_sample_size(
-    draws: Run | PackedTrajectory | Tensor, *, chain_axis: Literal[0, 1] | None = None
-) -> Tensor:
-    """Returns the effective sample size of the mean over chains that follow one law.
-
-    It uses the autocorrelations over all chains (the variance between chains counts as correlation,
-    so chains that disagree are worth little), summed over Geyer's initial monotone sequence of
-    pairs: S. Brooks et al., Handbook of Markov Chain Monte Carlo (2011), ch. 1; A. Vehtari et al.,
-    Rank-normalization, folding, and localization, Bayesian Analysis 16 (2021), eqs. 10 to 13, as
-    in Stan, without splitting the chains. The result is at most ``N log10 N`` for N states.
+def effective_sample_size(draws: Draws, *, chain_axis: ChainAxis = None) -> Tensor:
+    """Returns the effective sample size of the mean over chains that follow one law: the number of
+    states over :func:`integrated_autocorrelation_time`, without splitting the chains. The result is
+    at most ``N log10 N`` for N states.
 
     A run's trajectory has its draws first and its chains second. Other libraries have them the
     other way round, and a tensor does not show its order: with the axes exchanged the result is far
@@ -49,51 +43,71 @@ def effective_sample_size(
         ValueError: chain_axis is neither 0 nor 1; draws have fewer than two axes, no chain, fewer
             than four draws, or values that are not finite.
     """
-    draws = _chains_first(draws, chain_axis)
-    if len(draws) < 1 or draws.shape[1] < 4:
-        raise ValueError(
-            "draws: expected at least one chain and four draws of it, "
-            f"got {len(draws)} and {draws.shape[1]}"
-        )
-    if not bool(draws.isfinite().all()):
+    x = chains_first(draws, chain_axis, at_least=_DRAWS)
+    if not bool(x.isfinite().all()):
         raise ValueError("draws: expected finite values")
-    x = draws.double()
+    return sample_size(x.double())
+
+
+def integrated_autocorrelation_time(draws: Draws, *, chain_axis: ChainAxis = None) -> Tensor:
+    """Returns the integrated autocorrelation time ``1 + 2 sum_t rho_t`` over chains that follow one
+    law, in draws: the variance of the mean over N states is this time over N the variance of one.
+
+    The autocorrelations rho_t are those over all chains, in which the variance between chains
+    counts as correlation, so that chains that disagree have a long time. They are summed over
+    Geyer's initial monotone sequence of pairs, as in Stan and ArviZ: the pairs of lags 2t and
+    2t + 1 before the first pair whose sum is not positive, none larger than the pair before it, and
+    the even lag of that first pair if it is positive. The sources are C. Geyer, Practical Markov
+    chain Monte Carlo, Statistical Science 7 (1992), and A. Vehtari et al., Rank-normalization,
+    folding, and localization, Bayesian Analysis 16 (2021), eqs. 10 to 13. The time is at least
+    ``1 / log10 N`` for N states.
+
+    Args:
+        draws, chain_axis: as in :func:`effective_sample_size`.
+
+    Returns:
+        One number per element, float64 ``(*event)`` on the device of the draws; nan where an
+        element never changes, or has a value that is not finite.
+
+    Raises:
+        TypeError, ValueError: as :func:`effective_sample_size`, but for values that are not finite.
+    """
+    x = chains_first(draws, chain_axis, at_least=_DRAWS).double()
+    return x.shape[0] * x.shape[1] / sample_size(x)
+
+
+def sample_size(x: Tensor) -> Tensor:
+    """Returns the effective sample size ``(*event)`` of every element of float64 draws
+    ``(n_chains, n_draws, *event)``, which has at least four draws; nan where an element never
+    changes, or has a value that is not finite."""
+    m, n = x.shape[:2]
+    correlation = _autocorrelation(x)
+    lags = (n - 1) // 2 * 2  # the last lag is without meaning, and pairs are whole
+    even, pairs = correlation[:lags:2], correlation[:lags].unflatten(0, (-1, 2)).sum(1)
+    # The place of the first pair that is not positive, or of the last one.
+    ends = pairs <= 0
+    ends[-1] = True
+    last = ends.int().argmax(0, keepdim=True)
+    before = torch.arange(len(pairs), device=x.device).view(-1, *[1] * (x.dim() - 2)) < last
+    monotone = torch.where(before, pairs.cummin(0).values, 0).sum(0)
+    final_even, final_pair = even.gather(0, last)[0], pairs.gather(0, last)[0]
+    rest = torch.where((final_even > 0) | (final_pair >= 0), final_even, 0)
+    time = (2 * monotone - 1 + rest).clamp(min=1 / math.log10(m * n))
+    changes = x.amax((0, 1)) > x.amin((0, 1))
+    return torch.where(changes & x.isfinite().all(0).all(0), m * n / time, torch.nan)
+
+
+def _autocorrelation(x: Tensor) -> Tensor:
+    """Returns the autocorrelations over all chains, ``(n_draws, *event)``."""
     m, n = x.shape[:2]
     centred = x - x.mean(1, keepdim=True)
     spectrum = torch.fft.rfft(centred, n=2 * n, dim=1)  # padded, so that no lag wraps around
     power = spectrum.real.square() + spectrum.imag.square()
-    covariance = torch.fft.irfft(power, n=2 * n, dim=1)[:, :n].mean(0) / n  # (n, *event)
+    covariance = torch.fft.irfft(power, n=2 * n, dim=1)[:, :n].mean(0) / n
     within = covariance[0] * n / (n - 1)
-    total = within * (n - 1) / n
+    total = covariance[0]
     if m > 1:
         total = total + x.mean(1).var(0)
     correlation = 1 - (within - covariance) / total
     correlation[0] = 1.0
-    pairs = correlation[: n - n % 2].unflatten(0, (-1, 2)).sum(1)  # lags 2t and 2t + 1
-    pairs = pairs.cummin(0).values.clamp(min=0)  # zero from the first non-positive pair on
-    time = (2 * pairs.sum(0) - 1).clamp(min=1 / math.log10(m * n))
-    return torch.where(total > 0, m * n / time, torch.nan)
-
-
-def _chains_first(draws: Run | PackedTrajectory | Tensor, chain_axis: int | None) -> Tensor:
-    """Returns the draws as ``(n_chains, n_draws, *event)``."""
-    if isinstance(draws, (Run, PackedTrajectory)):
-        if chain_axis is not None:
-            raise TypeError(f"chain_axis: expected none with a run, got {chain_axis}")
-        kept = draws.trajectory if isinstance(draws, Run) else draws
-        return (kept.replay() if isinstance(kept, PackedTrajectory) else kept).transpose(0, 1)
-    if not isinstance(draws, Tensor):
-        kind = type(draws).__name__
-        raise TypeError(f"draws: expected a Run, a packed trajectory or a tensor, got {kind}")
-    if chain_axis is None:
-        raise TypeError(
-            "chain_axis: expected 1 for draws (n_draws, n_chains, *event), as in run.trajectory, "
-            "or 0 for (n_chains, n_draws, *event), got none"
-        )
-    if as_int(chain_axis, "chain_axis") not in (0, 1):
-        raise ValueError(f"chain_axis: expected 0 or 1, got {chain_axis}")
-    if draws.dim() < 2:
-        raise ValueError(
-            f"draws: expected an axis of chains and one of draws, got shape {tuple(draws.shape)}"
-        )
-    return draws.transpose(0, 1) if chain_axis == 1 else draws
+    return correlation

@@ -66,14 +66,18 @@ class Objective(Protocol):
 
 def chain_metrics(sampler: Sampler[Any], info: StepInfo) -> dict[str, Tensor]:
     """Returns metrics of the steps of ``info``: ``n_diverged``, the number of chains that diverged
-    (left out if the sampler raises an error for them), and the mean ``acceptance`` of adjusted
-    steps."""
+    (left out if the sampler raises an error for them), the mean ``acceptance`` of adjusted steps,
+    and the mean ``virial`` of the chains in which it is finite, if the sampler finds it."""
     metrics = {}
     if sampler.on_divergence != "raise":
         n_diverged = torch.zeros(()) if info.diverged is None else info.diverged.sum()
         metrics["n_diverged"] = n_diverged
     if info.acceptance is not None:
         metrics["acceptance"] = info.acceptance.mean()
+    if info.virial is not None:
+        finite = info.virial.isfinite()
+        if bool(finite.any()):
+            metrics["virial"] = info.virial[finite].mean()
     return metrics
 
 

@@ -54,7 +54,9 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             takes off the states what this leaves of the bias.
         clip, bounds: as in :func:`effebm_ext.langevin_step_`.
         statistics: find the norm of the gradients and the fraction that is clipped, in the same
-            pass as the step.
+            pass as the step, and the virial at the last of the steps that are made at once.
+        virial_centre: m of the virial, a constant ``(*event)`` on the device of the chains; None:
+            0. A mean of the chains or the data takes noise off the virial.
         stochastic_rounding: as in :func:`effebm_ext.langevin_step_`: for states of bfloat16 or
             float16.
         averaged_noise: add the mean of the noise of a step and of the noise of the next one
@@ -109,6 +111,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         clip: Clip | None = None,
         bounds: Bounds | None = None,
         statistics: bool = False,
+        virial_centre: Tensor | None = None,
         stochastic_rounding: bool = False,
         averaged_noise: bool = False,
         on_divergence: OnDivergence = "keep",
@@ -140,6 +143,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self.compressor, self.error_feedback = compressor, error_feedback
         self._keeping_dtype = keeping_dtype(compressor)
         self.clip, self.bounds, self.statistics = clip, as_bounds(bounds), statistics
+        self.virial_centre = virial_centre
         self.stochastic_rounding, self.averaged_noise = stochastic_rounding, averaged_noise
         self.on_divergence, self.shards = on_divergence, as_int(shards, "shards")
         if self.shards < 1:

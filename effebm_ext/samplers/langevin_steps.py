@@ -26,6 +26,7 @@ from effebm_ext.samplers.shards import on_threads, part_of_step_size, shards_of
 from effebm_ext.samplers.state import LangevinState, StepInfo
 from effebm_ext.samplers.step_size import StepSize
 from effebm_ext.samplers.trajectory import PackedTrajectory
+from effebm_ext.samplers.virial import virials
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -46,6 +47,7 @@ class LangevinSteps:
     clip: Clip | None
     bounds: Bounds | None
     statistics: bool
+    virial_centre: Tensor | None
     stochastic_rounding: bool
     averaged_noise: bool
     on_divergence: OnDivergence
@@ -144,12 +146,13 @@ class LangevinSteps:
     ) -> StepInfo:
         """Does what :meth:`_move_` does. ``scalars`` gives what :meth:`_scalars` gives."""
         info = StepInfo(None)
-        for _ in range(n_steps):
+        for left in reversed(range(n_steps)):
             energy, gradient = self._gradient(state)
+            virial = self._virials(state.x, gradient) if left == 0 else None
             sums = self._step_(state, gradient, *scalars(state.step, watch), record)
             state.step += 1
             watch.step(state, gradient if energy is None else energy)
-            info = StepInfo.of(energy, sums, state.x)
+            info = StepInfo.of(energy, sums, state.x, virial)
         return info
 
     def _step_(
@@ -175,6 +178,11 @@ class LangevinSteps:
         packed = self.compressor.pack(move.drift)
         record.append(packed, step_size, noise_std)
         return clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
+
+    def _virials(self, x: Tensor, gradient: Tensor) -> Tensor | None:
+        if not self.statistics or self.temperature == 0:
+            return None
+        return virials(x, gradient, self.virial_centre) / self.temperature
 
     def _record_(
         self, state: LangevinState, n_steps: int, thin: int, kept: Tensor | PackedTrajectory

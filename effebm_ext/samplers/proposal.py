@@ -80,7 +80,7 @@ class LangevinProposal:
             row, deterministic or random as above, or None. The state of a function's generator is
             not saved with the chains.
         clip: as in :func:`effebm_ext.langevin_step_`.
-        error_feedback, bounds: refused; see below.
+        error_feedback, bounds, averaged_noise: refused; see below.
         compile, gradient_dtype: as in :class:`effebm_ext.Langevin`. The energies keep their
             arithmetic, at the price of evaluating them once more, so that chains and weights are
             exact with a gradient of any dtype.
@@ -88,8 +88,8 @@ class LangevinProposal:
     Raises:
         TypeError: step_size is a tensor with axes, or otherwise not a number.
         ValueError: step_size is not positive and finite. error_feedback is set: it makes the drift
-            depend on the chain's past. bounds are set: a bounded proposal does not have the
-            Gaussian density.
+            depend on the chain's past; or averaged_noise, which makes the noise depend on it.
+            bounds are set: a bounded proposal does not have the Gaussian density.
     """
 
     step_size: StepSize
@@ -103,6 +103,7 @@ class LangevinProposal:
         clip: Clip | None = None,
         error_feedback: bool = False,
         bounds: Bounds | None = None,
+        averaged_noise: bool = False,
         compile: bool = False,
         gradient_dtype: torch.dtype | None = None,
     ) -> None:
@@ -111,6 +112,11 @@ class LangevinProposal:
                 "error_feedback: expected none where steps are adjusted or weighted: their ratio "
                 "needs a drift that depends on the state, or on fresh random numbers too, and not "
                 "on the past"
+            )
+        if averaged_noise:
+            raise ValueError(
+                "averaged_noise: expected none where steps are adjusted or weighted: their ratio "
+                "needs noise that is independent of the steps before"
             )
         if bounds is not None:
             raise ValueError(
@@ -137,8 +143,8 @@ class LangevinProposal:
         """Makes a proposal with the same steps as a sampler.
 
         Raises:
-            ValueError: the sampler has error feedback, bounds, a score in the place of an energy,
-                or a temperature other than 1.
+            ValueError: the sampler has error feedback, bounds, averaged noise, a score in the place
+                of an energy, or a temperature other than 1.
             TypeError: the sampler has a step size per chain.
         """
         if sampler.energy is None:
@@ -152,6 +158,7 @@ class LangevinProposal:
             clip=sampler.clip,
             error_feedback=sampler.error_feedback,
             bounds=sampler.bounds,
+            averaged_noise=sampler.averaged_noise,
             compile=sampler.compile,
             gradient_dtype=sampler.gradient_dtype,
         )

@@ -191,6 +191,10 @@ class StepInfo(NamedTuple):
             the call of the sampler ended. None if no step was made.
         acceptance: the probability that an adjusted step is accepted, float64, averaged over
             several steps made at once. None for unadjusted steps.
+        virial: ``(x - m) . grad E(x) / (d temperature)``, with the sampler's ``virial_centre`` as m
+            and the whole gradient, before clip and compression; its mean is 1 over samples of the
+            target (:func:`effebm_ext.evaluation.virial`). None unless the sampler has
+            ``statistics=True``, and at temperature 0.
     """
 
     energy: Tensor | None
@@ -198,14 +202,17 @@ class StepInfo(NamedTuple):
     fraction_clipped: Tensor | None = None
     diverged: Tensor | None = None
     acceptance: Tensor | None = None
+    virial: Tensor | None = None
 
     @classmethod
-    def of(cls, energy: Tensor | None, statistics: Tensor | None, x: Tensor) -> StepInfo:
+    def of(
+        cls, energy: Tensor | None, statistics: Tensor | None, x: Tensor, virial: Tensor | None
+    ) -> StepInfo:
         """Makes an info from the statistics of :func:`effebm_ext.langevin_step_` at ``x``."""
         if statistics is None:
             return cls(energy)
         squares, clipped = statistics.unbind(1)
-        return cls(energy, squares.sqrt(), clipped / max(1, row_size(x)))
+        return cls(energy, squares.sqrt(), clipped / max(1, row_size(x)), virial=virial)
 
     @classmethod
     def joined(cls, infos: list[StepInfo]) -> StepInfo:

@@ -3,9 +3,10 @@
     python -m experiments.compression_bias --quick
     python -m experiments.compression_bias --out runs/compression_bias
 
-What is expected is in ``closed_forms.py``, how chains are run and looked at in ``chains.py``, the
-studies in ``entries.py``, ``gaussians.py`` and ``corrected.py``. Findings are in
-docs/compression_bias.md.
+What is expected is in ``effebm_ext.bias`` and ``closed_forms.py``, how chains are run and looked at
+in ``chains.py``, the studies in ``entries.py``, ``gaussians.py``, ``corrected.py`` and
+``alarms.py``. Findings are in docs/compression_bias.md, those of ``alarms.py`` in
+docs/evaluation.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import click
 import effebm_ext as eff
 from experiments.common.records import Row, environment, plain
 from experiments.compression_bias import pictures, tables
+from experiments.compression_bias.alarms import alarm_settings, alarms
 from experiments.compression_bias.corrected import corrected_settings, followed, learned_by_walkers
 from experiments.compression_bias.entries import entry_law, skewed
 from experiments.compression_bias.gaussians import ill_conditioned, learned_precision
@@ -55,6 +57,8 @@ def tasks(scale: Scale) -> Iterator[Task]:
         yield "followed", lambda s=corrected: followed(s, scale)
     for corrected in corrected_settings(scale):
         yield "learned_by_walkers", lambda s=corrected: learned_by_walkers(s, scale)
+    for setting, target in alarm_settings():
+        yield "alarms", lambda s=setting, t=target: alarms(s, t, scale)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

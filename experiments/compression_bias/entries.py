@@ -16,6 +16,7 @@ from scipy import stats
 from torch import Tensor
 
 import effebm_ext as eff
+from effebm_ext.bias import plain, predicted_bias
 from experiments.common.records import Row
 from experiments.compression_bias import closed_forms as forms
 from experiments.compression_bias.chains import (
@@ -37,9 +38,9 @@ def row_law(compressor: Compressor, dim: int) -> Any:
     """Of an entry of the plain chain on N(0, I) in the limit of small steps, for this d."""
     match compressor:
         case eff.TopK() as c if c.entries(dim) < dim:
-            return forms.TopKRow(c.entries(dim), dim)
+            return plain.TopKRow(c.entries(dim), dim)
         case eff.BlockSign() as c:
-            return forms.SignBlock(c.block_size)
+            return plain.SignBlock(c.block_size)
     return stats.norm()
 
 
@@ -47,17 +48,10 @@ def limit_law(compressor: Compressor, dim: int) -> Any:
     """The same for d, or the block, to infinity."""
     match compressor:
         case eff.TopK() as c if c.entries(dim) < dim:
-            return forms.FlatTop(c.entries(dim) / dim)
+            return plain.FlatTop(c.entries(dim) / dim)
         case eff.BlockSign():
             return stats.laplace()
     return stats.norm()
-
-
-def feedback_variance(compressor: Compressor, dim: int, step_size: float) -> float | None:
-    """Under Top-k with error feedback on N(0, I), to first order in step_size * d / k."""
-    if isinstance(compressor, eff.TopK):
-        return 1 + step_size * dim / compressor.entries(dim) / (2 * math.pi)
-    return None
 
 
 def entry_law(setting: Setting, scale: Scale, dim: int | None = None) -> Row:
@@ -101,7 +95,8 @@ def entry_law(setting: Setting, scale: Scale, dim: int | None = None) -> Row:
         row[f"distance_{name}"] = jackknife(_distance(row[f"mass_{name}"]), mass)
     if setting.error_feedback:
         row["variance_by_identity"] = mean(1 + setting.step_size / 4 * moved_by)
-        row["variance_first_order"] = feedback_variance(setting.compressor, dim, setting.step_size)
+        predicted = predicted_bias(setting.compressor, dim, setting.step_size)
+        row["variance_predicted"] = predicted.virial
     return row
 
 

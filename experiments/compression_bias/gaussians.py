@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 import effebm_ext as eff
+from effebm_ext.bias import plain
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.losses import contrastive_divergence
 from experiments.common.records import Row
@@ -94,9 +96,9 @@ def _law(setting: Setting, spectrum: np.ndarray[Any, Any], rotated: bool) -> Any
         dim = len(spectrum)
         match setting.compressor:
             case eff.TopK() as c:
-                return forms.FlatTops(spectrum, c.entries(dim) / dim)
+                return plain.FlatTops(spectrum, c.entries(dim) / dim)
             case eff.BlockSign(size) if size == dim:
-                return forms.sign_law(spectrum)
+                return stats.laplace(scale=math.sqrt(plain.sign_variance(spectrum) / 2))
     return None
 
 

@@ -43,6 +43,9 @@ class Scale:
     corrected_step_size: float = 0.02
     followed_updates: int = 100
     duration: float = 30.0
+    alarm_chains: int = 256
+    alarm_dim: int = 64
+    alarm_steps: int = 2000
 
 
 QUICK = Scale(
@@ -51,7 +54,7 @@ QUICK = Scale(
     hard_dim=32, hard_chains=16, hard_ratios=(0.5,), hard_blocks=(32,), hard_step_sizes=(0.01,),
     learned=((eff.TopK(ratio=0.1), 0.05), (eff.BlockSign(64), 0.05)),
     learned_updates=80, walkers=512, corrected_dims=(10,), corrected_step_size=0.05,
-    followed_updates=10, duration=10.0,
+    followed_updates=10, duration=10.0, alarm_chains=128, alarm_steps=600,
 )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ _TABLES: dict[str, tuple[str, list[Column]]] = {
         "(with feedback, from the target)",
         [("variance", "variance"), ("closed form", "variance_expected"),
          ("d to infinity", "variance_limit"), ("1 + step/4 E c^2", "variance_by_identity"),
-         ("first order", "variance_first_order"), ("distance", "distance_expected"),
+         ("law", "variance_predicted"), ("distance", "distance_expected"),
          ("from the limit", "distance_limit"), ("of noise alone", "distance_by_noise"),
          ("mean - 1", "mean_bias")],
     ),
@@ -41,6 +41,10 @@ _TABLES: dict[str, tuple[str, list[Column]]] = {
         "learned precision of N(0, 1) by walkers, and nats per dimension that it costs",
         [("precision", "precision"), ("nats", "excess"), ("ESS/N", "ess"), ("lowest", "lowest_ess"),
          ("acceptance", "acceptance"), ("log Z error", "log_z_error")],
+    ),
+    "alarms": (
+        "diagnostics of chains from exact samples: variance over the target's",
+        [("variance", "variance"), ("virial", "virial"), ("KSD", "ksd"), ("p", "p_value"),],
     ),
 }  # fmt: skip
 

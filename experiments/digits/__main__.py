@@ -59,7 +59,7 @@ def tasks(base: TrainConfig, seeds: int) -> Iterator[tuple[str, TrainConfig]]:
 
 class Judged(NamedTuple):
     """``row``: the figures of a run, or why it diverged. Of a run that did not, ``late``: means of
-    its metrics over the last tenth, and ``log_z``, the middle of both ways."""
+    its metrics over the last tenth, and ``log_z``, Bennett's estimate."""
 
     row: Row
     late: dict[str, float]
@@ -78,16 +78,17 @@ def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
     if abs(gap) > LARGEST_ENERGY_GAP:
         why = f"energies of data and chains {gap:.0f} nats apart at the end"
         return Judged({"diverged": why}, {}, math.nan)
-    found = evaluate(config, dataset, trainer.model, trainer.chains.state.x.float())
+    found = evaluate(config, dataset, trainer.model, trainer.samples.float())
     row = {
         "diverged": None,
+        "bennett": found.cross_entropy_bennett,
         "forward": found.cross_entropy_forward,
         "reverse": found.cross_entropy_reverse,
         "forward_ais_error": found.log_z_forward_error,
         "reverse_ais_error": found.log_z_reverse_error,
         "energy_gap": gap,
     }
-    return Judged(row, late, (found.log_z_forward + found.log_z_reverse) / 2)
+    return Judged(row, late, found.log_z_bennett)
 
 
 def run(config: TrainConfig, dataset: Dataset) -> Row:
@@ -96,9 +97,9 @@ def run(config: TrainConfig, dataset: Dataset) -> Row:
     row = judge(trainer, config, dataset).row
     if row["diverged"] is not None:
         return row
-    gradient = energy_and_gradient(trainer.energy, trainer.chains.state.x)[1]
+    gradient = energy_and_gradient(trainer.energy, trainer.samples)[1]
     return row | {
-        "chains_std": float(trainer.chains.state.x.std()),
+        "chains_std": float(trainer.samples.std()),
         "beyond_5": float((gradient.abs() > 5).float().mean()),
     }
 

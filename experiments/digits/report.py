@@ -35,8 +35,8 @@ class Cell:
         return mean(values) if len(values) > 1 else None
 
     def score(self) -> Mean | None:
-        """Cross-entropy: the middle of forward and reverse."""
-        values = [middle(run) for run in self.runs.values()]
+        """Cross-entropy."""
+        values = [cross_entropy(run) for run in self.runs.values()]
         return mean(values) if len(values) > 1 else None
 
     def disagreement(self) -> float:
@@ -49,11 +49,16 @@ class Cell:
         both = self.runs.keys() & other.runs.keys()
         if len(both) < 2:
             return None
-        return mean([middle(self.runs[s]) - middle(other.runs[s]) for s in sorted(both)])
+        return mean(
+            [cross_entropy(self.runs[s]) - cross_entropy(other.runs[s]) for s in sorted(both)]
+        )
 
 
-def middle(run: Row) -> float:
-    return (run["forward"] + run["reverse"]) / 2
+def cross_entropy(run: Row) -> float:
+    """By Bennett's estimate, or the middle of forward and reverse of a run that was made before
+    there was one."""
+    value: float = run.get("bennett", (run["forward"] + run["reverse"]) / 2)
+    return value
 
 
 def cells(found: Row) -> list[Cell]:

@@ -55,6 +55,7 @@ def train_ours(config: TrainConfig, dataset: Dataset, path: Path) -> tuple[Tenso
         "seconds": metrics[-1]["seconds"],
         "chain_spread": sum(m["chain_std"] for m in late) / len(late) / noisy_std,
         "energy_gap": sum(m["energy_gap"] for m in late) / len(late),
+        "bennett": found.get("cross_entropy_bennett"),  # not of runs of earlier releases
         "forward": found["cross_entropy_forward"],
         "reverse": found["cross_entropy_reverse"],
         "virial": found["virial"],

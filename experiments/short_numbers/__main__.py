@@ -20,6 +20,7 @@ from torch import Tensor
 from effebm_ext.runs.data.dataset import load
 from experiments.common.over_seeds import aligned, mean, show, verdict
 from experiments.common.records import Row, environment, plain
+from experiments.digits.report import cross_entropy
 from experiments.short_numbers import digits, gaussian
 
 REFERENCES = ("buffer, float32", "chains, float32")
@@ -62,9 +63,7 @@ def table_of_digits(rows: list[Row]) -> str:
             lines.append([arm, "-", "-", "diverged"])
             continue
         both = ("forward", "reverse")
-        differences = [
-            sum(r[way] - e[way] for way in both) / 2 for r, e in zip(own, exact, strict=True)
-        ]
+        differences = [cross_entropy(r) - cross_entropy(e) for r, e in zip(own, exact, strict=True)]
         compared = "" if arm == reference else verdict(mean(differences))
         lines.append([arm, *(show(mean([r[way] for r in own])) for way in both), compared])
     return aligned(lines)

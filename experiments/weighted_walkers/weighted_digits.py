@@ -32,7 +32,7 @@ from effebm_ext.training import Trainer
 from experiments.common.over_seeds import Mean, aligned, mean, show, verdict
 from experiments.common.records import Log, Row, environment
 from experiments.digits.__main__ import LARGEST_ENERGY_GAP, gaussian_cross_entropy, judge
-from experiments.digits.report import middle
+from experiments.digits.report import cross_entropy
 
 # How the walkers are corrected or begun, and what is compressed.
 ARMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -133,7 +133,7 @@ def table(found: Row) -> str:
         of_pcd = runs_of.get(("PCD", rate), {})
         both = sorted(runs.keys() & of_pcd.keys())
         if arm != "PCD" and both:
-            less = _mean([middle(runs[s]) - middle(of_pcd[s]) for s in both])
+            less = _mean([cross_entropy(runs[s]) - cross_entropy(of_pcd[s]) for s in both])
             lines.append(f"{arm} at {rate:g} against PCD: {verdict(less)}")
     return (
         f"cross-entropy of held-out digits in nats, mean of {found['settings']['seeds']} seeds "
@@ -155,7 +155,7 @@ def save_plot(path: Path, found: Row) -> None:
     arms = list(dict.fromkeys(arm for arm, _, _ in groups(found)))
     for i, rate in enumerate(LEARNING_RATES):
         scores = {
-            arms.index(arm) + 0.15 * (2 * i - 1): _mean([middle(r) for r in runs.values()])
+            arms.index(arm) + 0.15 * (2 * i - 1): _mean([cross_entropy(r) for r in runs.values()])
             for arm, own, runs in groups(found)
             if own == rate
         }

@@ -134,7 +134,8 @@ OTHERS = [
     ),
     (
         Jarzynski(NET, WeightedWalkers(LANGEVIN, DATA, torch.zeros(8)), langevin_steps=2),
-        "Jarzynski(energy=MLPEnergy, langevin_steps=2)",
+        "Jarzynski(energy=MLPEnergy, walkers=WeightedWalkers(sampler=LangevinProposal("
+        "energy=energy, step_size=0.1)), langevin_steps=2)",
     ),
     (
         ScoreMatching(

@@ -169,7 +169,7 @@ def test_a_packed_run_is_replayed():
     ("draws", "message"),
     [
         (torch.zeros(10), r"draws: expected an axis of chains .* got shape \(10,\)"),
-        (torch.zeros(2, 3), "draws: expected at least one chain and four draws of it, got 2 and 3"),
+        (torch.zeros(2, 3), "draws: expected at least one chain and 4 draws of it, got 2 and 3"),
         (torch.zeros(0, 5), "got 0 and 5"),
         (torch.tensor([[0.0, 1, 2, math.nan]]), "draws: expected finite values"),
     ],
@@ -190,5 +190,5 @@ def test_the_axis_of_the_chains_has_to_be_said():
     with pytest.raises(TypeError, match="draws: expected a Run, a packed trajectory or a tensor"):
         effective_sample_size(run.trajectory.numpy(), chain_axis=1)
     short = run._replace(trajectory=run.trajectory[:3])
-    with pytest.raises(ValueError, match=r"draws: .* four draws of it, got 8 and 3"):
+    with pytest.raises(ValueError, match=r"draws: .* 4 draws of it, got 8 and 3"):
         effective_sample_size(short)

@@ -133,6 +133,12 @@ def test_findings_say_so_where_no_compressed_arm_wins():
     assert "33%" in report.table(found)
 
 
+def test_runs_are_compared_by_bennett_where_they_have_it():
+    run = {"forward": 36.0, "reverse": 38.0}
+    assert report.cross_entropy(run) == 37.0
+    assert report.cross_entropy(run | {"bennett": 36.4}) == 36.4
+
+
 def test_everything_diverged(tmp_path):
     found = results(arms({}), diverged=digits.ARMS)
     found["runs"] = [{**run, "diverged": "iteration 1"} for run in found["runs"]]

@@ -1,6 +1,7 @@
 """The experiments on weighted walkers run, and say what their figures say."""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -14,9 +15,9 @@ import dataclasses
 import itertools
 
 from effebm_ext.runs.data.dataset import load
+from experiments.weighted_walkers import followers, random_drifts
 from experiments.weighted_walkers import gaussian_mixture as mixture
 from experiments.weighted_walkers import mala_mixing as mixing
-from experiments.weighted_walkers import random_drifts
 from experiments.weighted_walkers import weighted_digits as digits
 
 
@@ -138,3 +139,32 @@ def test_all_digits_arms_have_one_network_and_chains_of_cd_begin_at_the_data():
     from_data = restarted.chains.state.x.flatten(1)
     nearest = torch.cdist(from_data, restarted.data[:].flatten(1)).min(1).values
     assert abs(float(nearest.mean()) - 0.3 * 8) < 0.1
+
+
+def test_followers_are_compared_and_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    given = ("--gaussian-seeds", 2, "--arm", "base", "--arm", "fast", "--out", tmp_path)
+    output = run(followers.main, *given)
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert [row["arm"] for row in found["runs"] if row["study"] == "digits"] == ["base", "fast"]
+    of_gaussian = [row for row in found["runs"] if row["study"] == "gaussian"]
+    assert [row["arm"] for row in of_gaussian] == [*followers.GAUSSIAN_ARMS] * 2
+    for row in of_gaussian:
+        assert [look["iteration"] for look in row["history"]] == [4, 8]
+        end = row["history"][-1]
+        assert abs(end["followers"]) < 5 * end["stated"] < 0.5
+        assert end["training"] != end["followers"]
+    assert all(name in output for name in ("followers, worst", "Top-k 10 %, MALA", "base"))
+    assert 0 < (tmp_path / "followers.png").stat().st_size < 150_000
+    made, train = [], followers.of_digits
+    monkeypatch.setattr(followers, "of_digits", lambda *g: made.append(g) or train(*g))
+    run(followers.main, *given, "--arm", "rate 0.002")
+    assert [task.arm for task, _ in made] == ["rate 0.002"]
+
+
+def test_the_gaussian_of_the_study_has_its_log_z():
+    energy, axis = followers.Gaussian(1), torch.arange(-30, 30, 0.01, dtype=torch.float64)
+    with torch.no_grad():
+        energy.mean.fill_(0.7)
+        energy.log_precision.fill_(-1.2)
+        total = float((-energy(axis[:, None])).exp().sum() * 0.01)
+    assert energy.log_z == pytest.approx(math.log(total), abs=1e-6)

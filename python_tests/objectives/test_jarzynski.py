@@ -27,12 +27,13 @@ KINDS = [
     ["--compressor", "topk:1", "--clip", "value:1"],
     ["--compressor", "block-sign:2", "--adjusted", "--moved-chains", "5"],
     ["--compressor", "topk:1", "--moved-chains", "5", "--resampling", "multinomial"],
+    ["--compressor", "topk:1", "--following-walkers", "7"],
 ]
 
 
 @pytest.mark.parametrize(
     ("options", "iterations"),
-    [(KINDS[0], 1), (KINDS[0], 6), *zip(KINDS[1:], (4, 5, 7), strict=True)],
+    [(KINDS[0], 1), (KINDS[0], 6), *zip(KINDS[1:], (4, 5, 7, 4), strict=True)],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(effebm, tmp_path, options, iterations):
     assert effebm("train", "--out", tmp_path / "whole", *RUN, *options)[0] == 0
@@ -43,6 +44,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(effebm, tmp_path, options, it
     metrics = result(run)[1]
     assert any(m["resampled"] for m in metrics)
     assert all(("acceptance" in m) == ("--adjusted" in options) for m in metrics)
+    of_followers = {"following_log_z", "following_ess", "cross_entropy_error"}
+    shown = of_followers if "--following-walkers" in options else set()
+    assert all(of_followers & m.keys() == shown for m in metrics)
 
 
 def test_a_run_is_sampled_from_by_uncompressed_steps_of_its_resampled_walkers(effebm, tmp_path):

@@ -19,6 +19,7 @@ ORDER = [
         "batches",
         "networks",
         "ops",
+        "bias",
         "samplers",
         "chains",
         "losses",

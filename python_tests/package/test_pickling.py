@@ -64,8 +64,13 @@ def buffered(function):
     )  # fmt: skip
 
 
-def walkers(function):
-    return WeightedWalkers(langevin(function), DATA, torch.zeros(8), rng=KEY)
+def walkers(function, key=KEY):
+    return WeightedWalkers(langevin(function), DATA, torch.zeros(8), rng=key)
+
+
+def followed(function):
+    followers = walkers(function, eff.Key(4))
+    return Jarzynski(function, walkers(function), langevin_steps=1, followers=followers)
 
 
 def score_matching(function):
@@ -88,6 +93,7 @@ TRAINERS = {
     "contrastive": lambda: trainer(lambda f: Contrastive(f, buffered(f), langevin_steps=1)),
     "particles": lambda: trainer(lambda f: ParticleDynamics(f, persistent(f), langevin_steps=1)),
     "jarzynski": lambda: trainer(lambda f: Jarzynski(f, walkers(f), langevin_steps=1)),
+    "followers": lambda: trainer(followed),
     "score matching": lambda: trainer(score_matching),
 }
 RUN = langevin(energy(), compressor=eff.TopK(2)).run(DATA, 3, rng=KEY, trajectory="packed")

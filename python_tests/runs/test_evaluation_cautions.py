@@ -156,12 +156,16 @@ def test_the_figures_are_printed_before_they_are_saved(effebm, tmp_path, monkeyp
     assert "No space left on device" in message
 
 
-def with_figures(forward, reverse, error, dimensions, virial=1.0):
+def with_figures(forward, reverse, error, dimensions, virial=1.0, bennett=10.1):
     got = evaluated(lambda x: x.square().sum(1) / 2)
     return dataclasses.replace(
         got,
+        cross_entropy_bennett=bennett,
+        cross_entropy_bennett_error=error,
         cross_entropy_forward=forward,
+        cross_entropy_forward_error=error,
         cross_entropy_reverse=reverse,
+        cross_entropy_reverse_error=error,
         gap=reverse - forward,
         gap_error=error,
         dimensions=dimensions,
@@ -183,14 +187,15 @@ def with_figures(forward, reverse, error, dimensions, virial=1.0):
 )
 def test_the_verdict_says_whether_the_estimates_agree(forward, reverse, error, dimensions, trusted):
     got = with_figures(forward, reverse, error, dimensions)
-    bits = (forward + reverse) / 2 / dimensions / math.log(2)
+    bits = 10.1 / dimensions / math.log(2)
     first = got.summary().splitlines()[0]
     assert first == got.table().splitlines()[0] == got.verdict()
-    assert first.startswith(f"{bits:.2f} bits per dimension, lower is better; ")
+    figure = f"{bits:.2f} bits per dimension (10.10 ± {error:.2f} nats), lower is better; "
+    assert first.startswith(figure)
     if trusted:
-        assert first.endswith("trustworthy: the two estimates agree.")
+        assert first.endswith("trustworthy: forward and reverse agree.")
     else:
-        assert f"not to be trusted: the two estimates differ by {reverse - forward:.3g}" in first
+        assert f"not to be trusted: forward and reverse differ by {reverse - forward:.3g}" in first
 
 
 def test_a_caution_takes_the_trust_away():
@@ -198,15 +203,37 @@ def test_a_caution_takes_the_trust_away():
     assert got.verdict().endswith("not to be trusted: see the caution below.")
 
 
+def test_an_evaluation_without_bennett_shows_forward_and_reverse():
+    got = with_figures(10.0, 10.1, 0.1, 2, bennett=None)
+    assert got.verdict() == (
+        "7.21 and 7.29 bits per dimension (10.00 ± 0.10 and 10.10 ± 0.10 nats) by forward and "
+        "reverse, as this evaluation has no estimate of Bennett's, lower is better; "
+        "trustworthy: forward and reverse agree."
+    )
+
+
+def test_directions_that_hardly_overlap_are_told():
+    def far(x):  # 20 standard deviations wide of the base, so two temperatures do not get there
+        return (x - 20).square().sum(1) / 2
+
+    got = evaluated(far, chains=20 + normal(128, 2, seed=1), n_steps=2)
+    assert got.log_z_bennett_error > 1
+    assert "not to be trusted" in got.verdict()
+    assert "the paths of the two directions hardly overlap, so Bennett's" in got.summary()
+    near = evaluated(lambda x: x.square().sum(1) / 2, n_steps=20)
+    assert near.log_z_bennett_error < 0.1
+    assert "overlap" not in near.table()
+
+
 def test_one_row_has_no_error_and_is_evaluated(effebm, tmp_path):
     np.save(tmp_path / "x.npy", np.array([[1.0, -1.0]]))
     run, few = tmp_path / "run", ["--ais-steps", 3, "--ais-chains", 8]
     flags = ["--data", tmp_path / "x.npy", "--ais-steps", 3, "--out", run]
     status, shown, _ = effebm(RUN[0], *RUN[3:], *flags)
-    assert (status, "1 training rows" in shown, "± unknown nats by AIS" in shown) == (0, True, True)
+    assert (status, "1 training rows" in shown, "± unknown Bennett" in shown) == (0, True, True)
     status, shown, _ = effebm("evaluate", run, *few)
     assert (status, "MMD" in shown, "inf\n" in shown, "± inf" in shown) == (0, False, False, False)
-    assert shown.count("± unknown") == 2
+    assert shown.count("± unknown") == 4
 
 
 def test_estimates_of_one_chain_are_not_trusted():

@@ -17,6 +17,7 @@ from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.trainer import make_trainer
 
+WAYS = ("bennett", "forward", "reverse")
 POINTS = Dataset("points", normal(50, 2), is_image=False)
 TINY = TrainConfig(
     data="points", chains=8, langevin_steps=2, iterations=4, batch_size=4, compressor="topk:1",
@@ -72,7 +73,7 @@ def test_a_hook_joins_the_metrics_and_leaves_the_run_alone(hook):
     plain, plain_metrics, plain_random_state = state_after(hook, 0)
     torch.testing.assert_close(state, plain, rtol=0, atol=0)
     assert torch.equal(random_state, plain_random_state)
-    names = {"cross_entropy_forward", "cross_entropy_reverse"} if hook is None else {"drawn"}
+    names = {f"cross_entropy_{way}" for way in WAYS} if hook is None else {"drawn"}
     for i, (seen, seen_without) in enumerate(zip(metrics, plain_metrics, strict=True)):
         assert seen.keys() - seen_without.keys() == (names if i % 2 else set())
         assert {name: seen[name] for name in seen_without} == seen_without
@@ -106,8 +107,11 @@ def test_the_cross_entropy_of_the_true_density_is_its_entropy(holdout):
     )
     assert ("held-out" if holdout else "training") in got.rows()
     assert "with noise of 0.75 added" in got.summary()
-    assert abs(got.cross_entropy_forward - entropy) < 3 * got.cross_entropy_forward_error < 0.15
-    assert abs(got.cross_entropy_reverse - entropy) < 3 * got.cross_entropy_reverse_error < 0.15
+    for way in WAYS:
+        value, error = (getattr(got, f"cross_entropy_{way}{e}") for e in ("", "_error"))
+        assert abs(value - entropy) < 3 * error < 0.15
+    assert got.log_z_bennett_error < min(got.log_z_forward_error, got.log_z_reverse_error)
+    assert f" added: {got.cross_entropy_bennett:.2f} ± " in got.summary()
     assert got.gap == pytest.approx(got.cross_entropy_reverse - got.cross_entropy_forward)
     assert abs(got.gap) < 4 * got.gap_error + 0.01
     assert got.bits_per_dimension(3 * math.log(2)) == pytest.approx(1)
@@ -128,7 +132,8 @@ def test_a_run_reports_its_cross_entropy_and_evaluate_repeats_it(effebm, tmp_pat
     again = json.loads((run / "evaluation.json").read_text())
     changed = {name for name in first if first[name] != again[name]}
     assert changed == {"mmd2", "mmd2_null_std", "mmd2_p_value", "ood", "auroc"}
-    for words in ("500 held-out rows, 2 dimensions", "cross-entropy, forward", "bits/dim", "gap",
+    for words in ("500 held-out rows, 2 dimensions", "cross-entropy, Bennett",
+                  "cross-entropy, forward", "bits/dim", "gap",
                   "acceptance", "ESS of the weights", "MMD^2", "AUROC, permuted"):  # fmt: skip
         assert words in printed
     assert load_model(run).state.x.shape == (8, 2)

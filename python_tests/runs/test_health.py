@@ -118,6 +118,33 @@ def test_short_runs_and_runs_without_chains_are_not_judged():
     assert watch.failures() == []
 
 
+@pytest.mark.parametrize(
+    ("virial", "options", "words"),
+    [
+        (1.3, {}, ["1.3", "wider", "Try a smaller --step-size than 0.005", "--langevin-steps"]),
+        (0.7, {}, ["0.7", "narrower", "--langevin-steps than 20"]),
+        (3.4, {"error_feedback": False}, ["3.4", "Try --error-feedback, a smaller"]),
+        (3.4, {"error_feedback": False, "compressor": "none"}, ["Try a smaller"]),
+    ],
+)
+def test_a_virial_that_is_off_for_long_is_a_caution_and_no_failure(virial, options, words):
+    watch = health(**options)
+    assert texts(watch, 648, virial=virial) == []
+    (text,) = texts(watch, 300, virial=virial)
+    assert text.startswith("iteration 1: ")
+    for word in ["1 for samples of the model", *words]:
+        assert word in text
+    assert watch.failures() == []
+
+
+def test_a_virial_that_comes_back_or_is_off_in_the_beginning_is_not_warned_of():
+    watch = health()
+    assert texts(watch, 149, virial=9.0) == []
+    assert texts(watch, 250, virial=1.5) == []
+    assert texts(watch, 400, virial=0.9) == []
+    assert texts(health(), 1000) == []  # there is none
+
+
 RUN = ["--data", "eight-gaussians", "--chains", 16, "--batch-size", 16, "--ais-steps", 0]
 
 

@@ -41,7 +41,7 @@ def test_the_help_of_train_comes_in_groups(effebm):
     assert found["Data"] == ["data", "resize", "background", "holdout", "data_seed", "data_noise"]
     assert {"out", "overwrite", "resume", "config", "tensorboard", "seed"} <= set(found["Run"])
     assert found["Only with objective jarzynski"] == [
-        "adjusted", "moved_chains", "resampling", "resample_threshold",
+        "adjusted", "moved_chains", "resampling", "resample_threshold", "following_walkers",
     ]  # fmt: skip
     assert found["Other options"] == ["help"]
     flags = [flag for group in found.values() for flag in group]

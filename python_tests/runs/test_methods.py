@@ -104,7 +104,7 @@ def test_own_options_are_those_of_the_method():
     own = config.method.own(config)
     assert dataclasses.asdict(own) == {
         "energy_l2": 0.5, "adjusted": True, "moved_chains": 0, "resampling": "systematic",
-        "resample_threshold": 0.5,
+        "resample_threshold": 0.5, "following_walkers": 0,
     }  # fmt: skip
 
 

@@ -5,7 +5,11 @@ import torch
 from helpers import DTYPES, normal
 
 import effebm_ext as eff
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.reference import fma, normals
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.methods.setting import langevin
 from effebm_ext.samplers import LangevinState
 
 
@@ -122,3 +126,24 @@ def test_derivatives_do_not_see_the_noise():
     x = normal(2, 5).requires_grad_()
     eff.langevin_step(x, x.detach(), 0.1, averaged_noise=True, rng=eff.Key(1)).sum().backward()
     assert torch.equal(x.grad, torch.ones(2, 5))
+
+
+def test_weights_and_buffers_refuse_shared_noise():
+    def energy(x):
+        return x.square().sum(1)
+
+    sampler = eff.Langevin(energy, step_size=0.1, averaged_noise=True)
+    with pytest.raises(ValueError, match="averaged_noise: expected none where steps are adjusted"):
+        WeightedWalkers(sampler, normal(4, 2), torch.zeros(4), rng=eff.Key(1))
+    with pytest.raises(ValueError, match="sampler: expected no averaged_noise with a buffer"):
+        ReplayBuffer(sampler, normal(4, 2), n_chains=2, generator=torch.Generator())
+
+
+def test_runs_take_shared_noise_where_chains_keep_their_rows():
+    config = TrainConfig(averaged_noise=True).resolved("points")
+    chains = langevin(config, torch.nn.Identity(), 0.1)
+    assert chains.averaged_noise
+    with pytest.raises(ValueError, match="averaged_noise: expected none with a replay buffer"):
+        TrainConfig(averaged_noise=True, buffer_size=512)
+    with pytest.raises(ValueError, match="averaged_noise: expected none with objective jarzynski"):
+        TrainConfig(averaged_noise=True, objective="jarzynski")

@@ -1,4 +1,4 @@
-"""The command line: ``effebm`` with train, sample, evaluate, recipes and info."""
+"""The command line: ``effebm`` with train, sample, evaluate, bias, recipes and info."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ try:
     from tqdm import tqdm
 
     from effebm_ext.runs.command_line import cli_options
+    from effebm_ext.runs.command_line.bias_command import bias
     from effebm_ext.runs.command_line.commands import evaluate, recipes, sample
 except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
@@ -158,6 +159,7 @@ def _changed(config: TrainConfig, context: click.Context, options: dict[str, Any
 
 cli.add_command(sample)
 cli.add_command(evaluate)
+cli.add_command(bias)
 cli.add_command(recipes)
 
 

@@ -100,6 +100,17 @@ def config_file(command: Command) -> Command:
     )(command)  # fmt: skip
 
 
+def chain_config_file(command: Command) -> Command:
+    """Gives a command the option ``--config``, which takes the chain of a run and its data from a
+    file that has other options too."""
+    return cloup.option(
+        "--config", type=PATH, is_eager=True, expose_value=False,
+        callback=_read_chain, metavar="FILE",
+        help="Take the compressor, error feedback, step size and data from the config.json of a "
+        "run, or from a TOML file; flags on the command line win over the file.",
+    )(command)  # fmt: skip
+
+
 def threads(group: cloup.OptionGroup | None = None) -> Callable[[Command], Command]:
     """Makes the option ``--threads``, torch's number of threads until the command ends. It belongs
     to the call and not to the configuration of a run."""
@@ -119,23 +130,46 @@ def _set_threads(context: click.Context, _: click.Parameter, n: int | None) -> N
 
 def _read_config(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     """Lets the values in the file take the place of the options' defaults."""
-    if path is None:
-        return
+    if path is not None:
+        values, declared = _values(path), _declared(context)
+        unknown = sorted(values.keys() - declared)
+        if unknown:
+            meant = did_you_mean(unknown[0], declared)
+            raise ValueError(f"config: {path} has names that are no options: {unknown}{meant}")
+        _take_from_file(context, path, values, declared)
+
+
+def _read_chain(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """The same with only those values that are options of the command."""
+    if path is not None:
+        values, declared = _values(path), _declared(context)
+        known = {name: value for name, value in values.items() if name in declared}
+        _take_from_file(context, path, known, declared)
+
+
+def _values(path: Path) -> dict[str, Any]:
+    """Reads the values of options, under the names of their fields."""
     content = _content(path)
     if content.get("format") == FORMAT:
         del content["format"]
     values = {name.replace("-", "_"): value for name, value in content.items()}
     if len(values) < len(content):
         raise ValueError(f"config: {path} has a name twice, with - and with _")
-    declared = {
+    return values
+
+
+def _declared(context: click.Context) -> dict[str, type]:
+    """Returns the types of the options that a file may set."""
+    return {
         parameter.name: _DECLARED.get(parameter.type.name, str)
         for parameter in context.command.params
         if parameter.name is not None and parameter.name not in ("config", "recipe")
     }
-    unknown = sorted(values.keys() - declared)
-    if unknown:
-        meant = did_you_mean(unknown[0], declared)
-        raise ValueError(f"config: {path} has names that are no options: {unknown}{meant}")
+
+
+def _take_from_file(
+    context: click.Context, path: Path, values: dict[str, Any], declared: dict[str, type]
+) -> None:
     context.meta[_FILE] = path
     _take(context, _FILE_VALUES, {
         name: as_declared(value, declared[name], f"config: {path}: {name}")

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from effebm_ext.energies import energy_and_gradient, frozen, per_chain
 from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
-from effebm_ext.evaluation.estimates import Estimate, error_of_mean
 from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample
 from effebm_ext.evaluation.mixture import (
     labelled_cross_entropy,
@@ -21,9 +20,11 @@ from effebm_ext.evaluation.mixture import (
     negative_log_density,
 )
 from effebm_ext.evaluation.ranking import auroc
+from effebm_ext.evaluation.virial import virial
 from effebm_ext.rng import generator_for
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation.bias import stein_discrepancy
 from effebm_ext.runs.evaluation.ood import out_of_distribution
 from effebm_ext.runs.evaluation.results import ClassEvaluation, Evaluation
 
@@ -114,11 +115,11 @@ def evaluate(
             "mmd2_p_value": test.p_value,
         }
     if draw_others is not None:
-        log_z = [run.forward for run in runs]
+        log_z = [run.bennett for run in runs]
         others = classes.energies(noisy(draw_others(generator)[:_ROWS]))
         scores = [negative_log_density(log_z, shares, e) for e in (energies, others)]
         more |= {"ood": ood, "auroc": auroc(*scores)}
-    for way in ("forward", "reverse"):
+    for way in ("bennett", "forward", "reverse"):
         log_z = [getattr(run, way) for run in runs]
         found = {
             "cross_entropy": mixture_cross_entropy(log_z, shares, energies),
@@ -129,13 +130,19 @@ def evaluate(
             found["cross_entropy_given_label"] = labelled_cross_entropy(log_z, energies, of_rows)
         more |= {f"{name}_{way}": estimate.value for name, estimate in found.items()}
         more |= {f"{name}_{way}_error": estimate.error for name, estimate in found.items()}
-        more[f"ess_{way}"] = sum(getattr(run, f"ess_{way}") for run in runs)
     if config.conditional:
         more["classes"] = tuple(
-            ClassEvaluation(y, share, *run.forward, *run.reverse)
+            ClassEvaluation(y, share, *run.forward, *run.reverse, *run.bennett)
             for y, share, run in zip(classes.labels.tolist(), shares.tolist(), runs, strict=True)
         )
-    virial = _virial(classes.energy, torch.cat([run.samples for run in runs]), positions, base[0])
+    samples = torch.cat([run.samples for run in runs])
+    gradient = energy_and_gradient(classes.energy, samples, {"position": positions})[1]
+    settled = virial(samples, gradient, centre=base[0])
+    stein = None
+    if bool(gradient.isfinite().all()):
+        stein = stein_discrepancy(samples, gradient, generator_for("stein", seed))
+    if stein is not None:
+        more |= {"ksd": stein.ksd, "ksd_error": stein.error, "ksd_p_value": stein.p_value}
     return Evaluation(
         held_out=len(held_out.rows) > 0,
         n_data=len(data),
@@ -151,9 +158,11 @@ def evaluate(
         seed=seed,
         gap=more["log_z_reverse"] - more["log_z_forward"],
         gap_error=math.hypot(more["log_z_forward_error"], more["log_z_reverse_error"]),
+        ess_forward=sum(run.ess_forward for run in runs),
+        ess_reverse=sum(run.ess_reverse for run in runs),
         acceptance=runs[0].acceptance,
-        virial=virial.value,
-        virial_error=virial.error,
+        virial=settled.value,
+        virial_error=settled.error,
         reverse_from_data=from_data,
         **more,
     )
@@ -233,14 +242,6 @@ def _in_proportion(runs: Sequence[AIS], shares: Tensor) -> Tensor:
     of_class = [(run.samples, share) for run, share in zip(runs, shares.tolist(), strict=True)]
     n = min(_ROWS_OF_KERNEL, *(len(x) / share for x, share in of_class if share))
     return torch.cat([x[: int(n * share + 1e-9)] for x, share in of_class])
-
-
-def _virial(
-    energy: Callable[[Tensor, Tensor], Tensor], x: Tensor, positions: Tensor, mean: Tensor
-) -> Estimate:
-    gradient = energy_and_gradient(energy, x, {"position": positions})[1]
-    products = ((x - mean) * gradient).double().flatten(1).mean(1)
-    return Estimate(float(products.mean()), error_of_mean(products))
 
 
 def tempered(energy: Callable[..., Tensor], temperature: float) -> Callable[..., Tensor]:

@@ -13,11 +13,14 @@ _UNSETTLED = 5.0  # the virial away from 1
 _AGREE = 3.0
 _CLOSE = 0.01
 _FEW = 4.0  # chains that the weights are worth; with fewer, errors of estimates are rough
+_APART = 1.0  # nats of error of Bennett's log Z; beyond it the two directions hardly overlap
+_WAYS = {"bennett": "Bennett", "forward": "forward", "reverse": "reverse"}
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassEvaluation:
-    """The normalising constant of a class, in nats; ``share`` is its frequency in training."""
+    """The normalising constant of a class, in nats; ``share`` is its frequency in training. Earlier
+    releases did not have Bennett's estimate."""
 
     label: int
     share: float
@@ -25,6 +28,8 @@ class ClassEvaluation:
     log_z_forward_error: float
     log_z_reverse: float
     log_z_reverse_error: float
+    log_z_bennett: float | None = None
+    log_z_bennett_error: float | None = None
 
     @property
     def gap(self) -> tuple[float, float]:
@@ -40,8 +45,10 @@ class Evaluation:
     Figures are in nats per row, with densities in the units of the data. The density is
     ``exp(-E / temperature)`` on the whole space, also if the chains were kept within ``bounds``.
     With a ``noise_end`` the energy describes no noisy data, and its figures cannot be compared with
-    other runs. The ``forward`` figures are too low on average, the ``reverse`` figures too high,
-    see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
+    other runs. The ``bennett`` figures are the ones to quote; they use the weights of both
+    directions (:func:`effebm_ext.evaluation.bennett.bennett`), and evaluations of earlier releases
+    do not have them. The ``forward`` figures are too low on average, the ``reverse`` figures too
+    high, see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
 
     A ``conditional`` run is evaluated as ``sum_y p(y) exp(-E(x, y)) / Z_y`` with the frequencies
     p(y) of the labels in training. It also has the cross-entropy of rows given their labels.
@@ -49,9 +56,11 @@ class Evaluation:
 
     ``virial`` is the mean of ``(x - m) . grad E(x) / d`` over the samples that began the way back,
     with m the mean of the data. It is 1 for every density that falls to zero, by integration by
-    parts. ``reverse_from_data`` says that data began the way back, as the run had fewer than two
-    chains. MMD^2 is between samples of the model and the data; ``auroc`` tells the data from
-    ``ood`` by the density. ``*_error`` are standard errors.
+    parts. ``ksd`` is the kernel Stein discrepancy of these samples from the model, about 0 for
+    samples of it, and ``ksd_p_value`` the probability of such a value for these; None for a single
+    sample, and where samples are copies of others. ``reverse_from_data`` says that data began the
+    way back, as the run had fewer than two chains. MMD^2 is between samples of the model and the
+    data; ``auroc`` tells the data from ``ood`` by the density. ``*_error`` are standard errors.
     """
 
     held_out: bool
@@ -77,6 +86,9 @@ class Evaluation:
     acceptance: float
     virial: float
     virial_error: float
+    ksd: float | None = None
+    ksd_error: float | None = None
+    ksd_p_value: float | None = None
     reverse_from_data: bool = False
     noise_end: float = 0.0
     temperature: float = 1.0
@@ -86,6 +98,12 @@ class Evaluation:
     cross_entropy_given_label_forward_error: float | None = None
     cross_entropy_given_label_reverse: float | None = None
     cross_entropy_given_label_reverse_error: float | None = None
+    cross_entropy_bennett: float | None = None
+    cross_entropy_bennett_error: float | None = None
+    log_z_bennett: float | None = None
+    log_z_bennett_error: float | None = None
+    cross_entropy_given_label_bennett: float | None = None
+    cross_entropy_given_label_bennett_error: float | None = None
     classes: tuple[ClassEvaluation, ...] = ()
     mmd2: float | None = None
     mmd2_null_std: float | None = None
@@ -105,45 +123,48 @@ class Evaluation:
         return nats / self.dimensions / math.log(2)
 
     def verdict(self) -> str:
-        """Says in one line how good the model is, and whether the figure can be trusted: it can
-        where the two estimates agree, within three standard errors or within a nat per 100
-        dimensions, and there is no caution. Errors are rough where few chains have the weight."""
-        middle = (self.cross_entropy_forward + self.cross_entropy_reverse) / 2
-        figure = f"{self.bits_per_dimension(middle):.2f} bits per dimension, lower is better"
+        """Says in one line how good the model is by Bennett's estimate, and whether it can be
+        trusted: it can where forward and reverse agree, within three standard errors or within a
+        nat per 100 dimensions, and there is no caution. Errors are rough where few chains have the
+        weight. An evaluation without Bennett's estimate shows forward and reverse in its place."""
+        quoted, source = self._estimates("cross_entropy"), ""
+        if self.cross_entropy_bennett is not None:
+            quoted = quoted[:1]
+        else:
+            source = " by forward and reverse, as this evaluation has no estimate of Bennett's"
+        bits = " and ".join(f"{self.bits_per_dimension(nats):.2f}" for _, nats, _ in quoted)
+        shown = " and ".join(_figure(nats, error) for _, nats, error in quoted)
+        figure = f"{bits} bits per dimension ({shown} nats){source}, lower is better"
         gap = abs(self.gap)
         if not math.isfinite(self.gap_error):
             doubt = "one chain gives no error of the estimates"
         elif gap > max(_AGREE * self.gap_error, _CLOSE * self.dimensions):
-            doubt = f"the two estimates differ by {gap:.3g} nats"
+            doubt = f"forward and reverse differ by {gap:.3g} nats"
         elif self.cautions():
             doubt = "see the caution below"
         else:
             few = min(self.ess_forward, self.ess_reverse) < _FEW
             rough = ", though by the weight of few chains" if few else ""
-            return f"{figure}; trustworthy: the two estimates agree{rough}."
+            return f"{figure}; trustworthy: forward and reverse agree{rough}."
         return f"{figure}; not to be trusted: {doubt}."
 
     def summary(self) -> str:
         """Returns the verdict and some lines on the cross-entropy."""
-        low, high = self.cross_entropy_forward, self.cross_entropy_reverse
-        bits = [f"{self.bits_per_dimension(nats):.4g}" for nats in (low, high)]
+        found = self._estimates("cross_entropy")
+        bits = ", ".join(f"{self.bits_per_dimension(nats):.4g}" for _, nats, _ in found)
         model = f" under the conditional model of {len(self.classes)} classes"
         lines = [
             self.verdict(),
             f"Cross-entropy of {self.rows()}{model if self.conditional else ''}: "
-            f"{_figure(low, self.cross_entropy_forward_error)} nats by AIS forward, "
-            f"{_figure(high, self.cross_entropy_reverse_error)} reverse "
-            f"({bits[0]} and {bits[1]} bits per dimension).",
+            f"{_listed(found)}, in nats by AIS ({bits} bits per dimension).",
         ]
         if self.conditional:
-            forward, reverse = (
-                _figure(nats, error) for _, nats, error in self._cross_entropies()[2:]
-            )
-            lines.append(f"Given their labels: {forward} forward, {reverse} reverse.")
+            given = self._estimates("cross_entropy_given_label")
+            lines.append(f"Given their labels: {_listed(given)}.")
         lines.append(
-            f"The gap, {_figure(self.gap, self.gap_error)} nats, says how far to trust both; the "
-            f"weights are worth {self.ess_forward:.0f} of {self.ais_chains} and "
-            f"{self.ess_reverse:.0f} of {self.ais_chains_reverse} chains."
+            f"The gap of reverse over forward, {_figure(self.gap, self.gap_error)} nats, says how "
+            f"far to trust them; the weights are worth {self.ess_forward:.0f} of {self.ais_chains} "
+            f"and {self.ess_reverse:.0f} of {self.ais_chains_reverse} chains."
         )
         return "\n".join(lines + self.cautions())
 
@@ -151,15 +172,16 @@ class Evaluation:
         """Returns all figures, one per line."""
         model = f", conditional model of {len(self.classes)} classes" if self.conditional else ""
         rows = [("", f"{'nats':>20}{'nats/dim':>12}{'bits/dim':>12}")]
-        for name, nats, error in self._cross_entropies():
-            per_dimension = f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
-            rows.append((name, f"{_figure(nats, error, 3):>20}{per_dimension}"))
+        for kind in ("cross_entropy", "cross_entropy_given_label"):
+            name = kind.replace("cross_entropy", "cross-entropy").replace("_", " ")
+            for way, nats, error in self._estimates(kind):
+                per_dimension = (
+                    f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
+                )
+                rows.append((f"{name}, {way}", f"{_figure(nats, error, 3):>20}{per_dimension}"))
         mean = ", mean over classes" if self.conditional else ""
-        for name, nats, error in (
-            (f"gap{mean}", self.gap, self.gap_error),
-            (f"log Z, forward{mean}", self.log_z_forward, self.log_z_forward_error),
-            (f"log Z, reverse{mean}", self.log_z_reverse, self.log_z_reverse_error),
-        ):
+        log_zs = ((f"log Z, {way}{mean}", z, error) for way, z, error in self._estimates("log_z"))
+        for name, nats, error in ((f"gap{mean}", self.gap, self.gap_error), *log_zs):
             rows.append((name, f"{_figure(nats, error, 3):>20}"))
         for way, worth, chains in (
             ("forward", self.ess_forward, self.ais_chains),
@@ -168,6 +190,9 @@ class Evaluation:
             rows.append((f"ESS of the weights, {way}", f"{f'{worth:.1f} of {chains}':>20}"))
         rows.append(("acceptance", f"{self.acceptance:>20.3f}"))
         rows.append(("virial (1 if settled)", f"{self._virial():>20}"))
+        if self.ksd is not None:
+            ksd = f"{self.ksd:.3g} ± {self.ksd_error:.2g} (p = {self.ksd_p_value:.3f})"
+            rows.append(("KSD (0 if settled)", f"{ksd:>20}"))
         if self.mmd2 is not None:
             mmd2 = f"{self.mmd2:.5f} (std if equal {self.mmd2_null_std:.5f}"
             rows.append(("MMD^2, samples and data", f"{mmd2}, p = {self.mmd2_p_value:.3f})"))
@@ -191,7 +216,7 @@ class Evaluation:
             found.append(
                 f"Caution: forward is above reverse ({gaps}), which samples of a model of finite Z "
                 "do not allow. The chains are not samples of this energy, or exp(-E) has no finite "
-                "integral: trust neither figure."
+                "integral: trust no figure."
             )
         if abs(self.virial - 1) > _UNSETTLED * self.virial_error:
             found.append(
@@ -202,7 +227,13 @@ class Evaluation:
         if self.reverse_from_data:
             found.append(
                 "Caution: data began the way back where the run has fewer than two chains"
-                f"{' of a class' if self.conditional else ''}."
+                f"{' of a class' if self.conditional else ''}. They are no samples of the model: "
+                "reverse is no bound, and Bennett's estimate is wrong as far as they differ."
+            )
+        if math.isfinite(self.gap_error) and (self.log_z_bennett_error or 0) > _APART:
+            found.append(
+                "Caution: the paths of the two directions hardly overlap, so Bennett's estimate is "
+                "little more than a guess between them. More temperatures (--ais-steps) help."
             )
         if self.bounds != "none":
             found.append(
@@ -216,18 +247,21 @@ class Evaluation:
             )
         return found
 
-    def _cross_entropies(self) -> list[tuple[str, float, float]]:
+    def _estimates(self, kind: str) -> list[tuple[str, float, float]]:
+        """Returns the estimates of a kind that the evaluation has, with their errors."""
         found = []
-        for kind in ("cross_entropy", "cross_entropy_given_label"):
-            for way in ("forward", "reverse"):
-                nats, error = (getattr(self, f"{kind}_{way}{e}") for e in ("", "_error"))
-                if nats is not None:
-                    given = " given label" if kind.endswith("label") else ""
-                    found.append((f"cross-entropy{given}, {way}", nats, error))
+        for way, name in _WAYS.items():
+            nats, error = (getattr(self, f"{kind}_{way}{e}") for e in ("", "_error"))
+            if nats is not None:
+                found.append((name, nats, error))
         return found
 
     def _virial(self) -> str:
         return f"{self.virial:.2f} ± {self.virial_error:.2f}"
+
+
+def _listed(estimates: list[tuple[str, float, float]]) -> str:
+    return ", ".join(f"{_figure(nats, error)} {way}" for way, nats, error in estimates)
 
 
 def _figure(value: float, error: float, digits: int = 2) -> str:

@@ -86,10 +86,9 @@ class Checkpoints:
             path.unlink()
 
     def is_best(self, metrics: dict[str, float]) -> bool:
-        """Returns whether an iteration measured a cross-entropy better than all before. It is the
-        mean of forward and reverse, one of which is too low and the other too high."""
-        ways = [metrics.get(f"cross_entropy_{way}", math.inf) for way in ("forward", "reverse")]
-        found = sum(ways) / 2
+        """Returns whether an iteration measured a cross-entropy, by Bennett's estimate, that is
+        better than all before."""
+        found = metrics.get("cross_entropy_bennett", math.inf)
         better = found < self._best
         self._best = found if better else self._best
         return better

@@ -100,24 +100,26 @@ def _adapted(
         "optimizer": {**state["optimizer"], "param_groups": groups},
         "schedule": {**state["schedule"], **rates},
     }
-    seed = config.seed if "seed" in made else None
-    if seed is not None:
-        state["generator"] = generator_for("resumed", seed).get_state()
+    new_seed = "seed" in made
+    if new_seed:
+        state["generator"] = generator_for("resumed", config.seed).get_state()
     if trainer.chains is not None:
-        state["chains"] = _adapted_chains(state["chains"], trainer.chains.state_dict(), seed)
+        fresh = trainer.chains.state_dict()
+        state["chains"] = _adapted_chains(state["chains"], fresh, new_seed=new_seed)
     return state
 
 
 def _adapted_chains(
-    saved: dict[str, Any], fresh: dict[str, Any], seed: int | None
+    saved: dict[str, Any], fresh: dict[str, Any], *, new_seed: bool
 ) -> dict[str, Any]:
-    """Returns the state of chains with a new seed, if there is one, and with the starts of fresh
-    chains if it lacks them; and of their buffer alike."""
+    """Returns the state of chains with the seed of fresh chains if it is new, and with their starts
+    if it lacks them; and of their buffer and their followers alike."""
     chains = {**({"start": fresh["start"]} if "start" in fresh else {}), **saved}
-    if seed is not None:
-        chains["key"] = {**chains["key"], "seed": seed}
-    if "buffer" in chains:
-        chains["buffer"] = _adapted_chains(chains["buffer"], fresh["buffer"], seed)
+    if new_seed:
+        chains["key"] = {**chains["key"], "seed": fresh["key"]["seed"]}
+    for part in ("buffer", "followers"):
+        if part in chains:
+            chains[part] = _adapted_chains(chains[part], fresh[part], new_seed=new_seed)
     return chains
 
 

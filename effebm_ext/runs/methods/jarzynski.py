@@ -9,7 +9,7 @@ import torch
 
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives.jarzynski import Jarzynski
-from effebm_ext.rng import Key
+from effebm_ext.rng import Key, generator_for, key_for
 from effebm_ext.runs.methods.contrastive import EnergyL2
 from effebm_ext.runs.methods.method import Method
 from effebm_ext.runs.methods.setting import Setting, gaussian_of, on_divergence
@@ -37,9 +37,20 @@ class JarzynskiOptions(EnergyL2):
         at_least=0,
         at_most=1,
     )
+    following_walkers: int = option(
+        0,
+        "Move this many weighted walkers more that never enter the gradient, and take log Z and "
+        "the cross-entropy of the metrics from them; 0 means none.",
+        at_least=0,
+    )
 
 
 def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
+    if config.averaged_noise:
+        raise ValueError(
+            "averaged_noise: expected none with objective jarzynski, whose weights need noise that "
+            "is independent of the steps before"
+        )
     if config.error_feedback and config.compressor not in (None, "none"):
         raise ValueError(
             "error_feedback: expected none with objective jarzynski, whose weights need a "
@@ -80,6 +91,10 @@ def _check(config: CommonOptions, own: JarzynskiOptions) -> None:
         raise ValueError(
             f"moved_chains: expected 0 to chains, {config.chains}, got {own.moved_chains}"
         )
+    if own.following_walkers == 1:
+        raise ValueError(
+            "following_walkers: expected 0 or at least 2, of which a standard error is found, got 1"
+        )
 
 
 def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
@@ -94,21 +109,33 @@ def _make(setting: Setting, own: JarzynskiOptions) -> Jarzynski:
         gradient_dtype=config.chain_gradient_dtype,
     )
     mean, std = gaussian_of(config, setting.data)
-    noise = torch.randn((config.chains, *setting.data.shape[1:]), generator=setting.generator)
-    half_squares = noise.double().square().flatten(1).sum(1) / 2
-    volume = noise[0].numel() * math.log(math.sqrt(2 * math.pi) * std)
-    walkers = WeightedWalkers(
-        sampler,
-        (mean + std * noise).to(setting.device),
-        (-half_squares - volume).to(setting.device),
-        rng=Key(config.seed),
-        moved=own.moved_chains,
-        resampling=own.resampling,
-        resample_threshold=own.resample_threshold,
-        on_divergence=on_divergence(config),
-    )
+
+    def walkers(n: int, generator: torch.Generator, key: Key, moved: int) -> WeightedWalkers:
+        noise = torch.randn((n, *setting.data.shape[1:]), generator=generator)
+        half_squares = noise.double().square().flatten(1).sum(1) / 2
+        volume = noise[0].numel() * math.log(math.sqrt(2 * math.pi) * std)
+        return WeightedWalkers(
+            sampler,
+            (mean + std * noise).to(setting.device),
+            (-half_squares - volume).to(setting.device),
+            rng=key,
+            moved=moved,
+            resampling=own.resampling,
+            resample_threshold=own.resample_threshold,
+            on_divergence=on_divergence(config),
+        )
+
+    followers = None
+    if own.following_walkers:  # with numbers of their own, so that they do not change the training
+        generator = generator_for("followers", config.seed)
+        key = key_for("followers", config.seed)
+        followers = walkers(own.following_walkers, generator, key, 0)
     return Jarzynski(
-        setting.energy, walkers, langevin_steps=config.langevin_steps, energy_l2=own.energy_l2
+        setting.energy,
+        walkers(config.chains, setting.generator, Key(config.seed), own.moved_chains),
+        langevin_steps=config.langevin_steps,
+        energy_l2=own.energy_l2,
+        followers=followers,
     )
 
 
@@ -124,5 +151,6 @@ JARZYNSKI = Method(
         "energy_l2": 0.0,
         "base": "gaussian",
     },
+    estimates={"cross_entropy": ".2f"},
     compresses_samples=False,  # weights correct compression in training, but not in samples
 )

@@ -32,6 +32,8 @@ class Method:
             objective chooses for None in place of the general defaults.
         shown: the metrics that the progress bar shows, if an iteration has them, with their
             formats.
+        estimates: the metrics that the bar shows besides, with their formats, if an iteration has
+            them and their standard error, ``NAME_error``.
         adds_noise: says of the objective's own options whether its loss adds ``data_noise`` to the
             data itself.
         moves_rarely: whether the chains move only once every ``checkpoint_every`` iterations, since
@@ -48,6 +50,7 @@ class Method:
     check: Callable[[CommonOptions, Any], None] = lambda config, own: None
     defaults: Callable[[Any, str], Mapping[str, Any]] = lambda config, kind: {}
     shown: Mapping[str, str] = dataclasses.field(default_factory=lambda: {"energy_gap": "+.3f"})
+    estimates: Mapping[str, str] = dataclasses.field(default_factory=dict)
     adds_noise: Callable[[Any], bool] = lambda own: False
     moves_rarely: bool = False
     takes_any_chains: bool = False
@@ -61,8 +64,14 @@ class Method:
 
     def progress(self, metrics: Mapping[str, float]) -> str:
         """Returns the text that the progress bar shows for an iteration's metrics."""
-        return ", ".join(
+        texts = [
             f"{name.replace('_', ' ')} {metrics[name]:{form}}"
             for name, form in self.shown.items()
             if name in metrics
-        )
+        ]
+        texts += [
+            f"{name.replace('_', ' ')} {metrics[name]:{form}} ± {metrics[f'{name}_error']:{form}}"
+            for name, form in self.estimates.items()
+            if f"{name}_error" in metrics
+        ]
+        return ", ".join(texts)

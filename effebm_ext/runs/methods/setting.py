@@ -23,6 +23,8 @@ from effebm_ext.runs.options.common import CommonOptions
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
 
+_ROWS = 1000  # of the data, whose mean is near enough to that of all
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -81,7 +83,7 @@ class Setting:
         kwargs = {}
         if self.labels is not None:
             kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
-        sampler = langevin(config, self.energy, self.step_size)
+        sampler = langevin(config, self.energy, self.step_size, virial_centre=self._centre())
         options: dict[str, Any] = {
             "rng": Key(config.seed),
             "restart": restart,
@@ -99,6 +101,13 @@ class Setting:
             )
         assert x0 is not None  # a storage belongs to a buffer
         return PersistentChains(sampler, x0, **options)
+
+    def _centre(self) -> Tensor | None:
+        """Returns the centre of the virial, the mean of some data; None if the chains are samples
+        of no density on the whole space, whose virial says nothing."""
+        if not self.config.has_density_of_chains:
+            return None
+        return self.data[:_ROWS].mean(0).to(self.device)
 
     def _storage(self) -> Storage | None:
         """Returns how the replay buffer keeps its chains; None: as they move."""
@@ -121,9 +130,10 @@ def langevin(
     step_size: float | Callable[[int], float],
     *,
     compressed: bool = True,
+    virial_centre: Tensor | None = None,
 ) -> Langevin:
     """Makes the Langevin sampler that resolved options describe, without their compressor if
-    asked."""
+    asked. With a centre it finds the virial of its chains."""
     compressor = config.chain_compressor if compressed else None
     return Langevin(
         energy,
@@ -133,6 +143,9 @@ def langevin(
         compressor=compressor,
         error_feedback=bool(config.error_feedback) and compressor is not None,
         clip=config.chain_clip,
+        averaged_noise=config.averaged_noise,
+        statistics=virial_centre is not None,
+        virial_centre=virial_centre,
         on_divergence=on_divergence(config),
         compile=config.compile,
         gradient_dtype=config.chain_gradient_dtype,

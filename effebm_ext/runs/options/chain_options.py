@@ -68,6 +68,12 @@ class ChainOptions:
         group="Chains",
         above=0,
     )
+    averaged_noise: bool = option(
+        False,
+        "Add the mean of the noise of a step and of the next one, which takes the bias of the step "
+        "size off (not for a replay buffer or jarzynski).",
+        group="Chains",
+    )
     bounds: str = option(
         "none",
         "Keep every element of a chain within these limits.",
@@ -165,6 +171,11 @@ class ChainOptions:
             raise ValueError(
                 f"buffer_size: expected 0 or at least chains, {self.chains}, got {self.buffer_size}"
             )
+        if self.averaged_noise and self.buffer_size:
+            raise ValueError(
+                "averaged_noise: expected none with a replay buffer, whose chains cannot continue "
+                "the noise of the step before"
+            )
         for name in ("buffer_dtype", "buffer_device"):
             value, default = getattr(self, name), getattr(ChainOptions, name)
             if value != default and not self.buffer_size:
@@ -191,6 +202,12 @@ class ChainOptions:
         if self.noise_std is None:
             return self.temperature
         return self.noise_std**2 / self.step_size
+
+    @property
+    def has_density_of_chains(self) -> bool:
+        """Whether the chains are samples of a density on the whole space, and not within bounds or
+        with a noise of their own."""
+        return self.noise_std is None and self.chain_bounds is None
 
     @property
     def chain_gradient_dtype(self) -> torch.dtype | None:

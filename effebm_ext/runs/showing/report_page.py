@@ -36,6 +36,7 @@ _MEANINGS = {
     "energy_gap": "the mean energy of the chains minus that of the data; about 0 is good",
     "denoising_loss": "how badly the energy takes the noise off the data; it falls",
     "chain_std": "the standard deviation of the chains; near that of the data with noise is good",
+    "virial": "a mean over the chains that is 1 for samples of the model",
     "n_diverged": "the number of chains whose energy was not finite",
     "acceptance": "the share of the steps of the chains that were accepted",
     "ess": "how many walkers the weights are worth, as a share of all",

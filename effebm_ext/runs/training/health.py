@@ -18,6 +18,8 @@ _GAP = 0.1, 10.0  # nats per dimension, and nats
 _PINNED = 0.5  # share of the gap at which the penalty on energies is least
 _ACCEPTANCE = 0.01
 _SHORT = 300  # iterations with moving chains that a run needs before anything else is to blame
+_VIRIAL = 0.8, 1.25
+_LONG = 500  # iterations whose mean virial counts, as it moves with the energy
 
 Means = Mapping[str, float]
 
@@ -25,7 +27,8 @@ Means = Mapping[str, float]
 class Health:
     """Looks at the metrics of all iterations of a run for signs that it fails. Every sign is warned
     of once, with what to change, but not in the first 150 iterations with an ``energy_gap``, in
-    which the chains come from the noise where they start.
+    which the chains come from the noise where they start. A ``virial`` that is not about 1 for long
+    is warned of too, but is no failure: such a run learns, with a bias.
 
     Args:
         config: the resolved configuration of the run.
@@ -36,6 +39,7 @@ class Health:
         self._config, self._dimensions = config, data[0].numel()
         self._data_std = math.hypot(float(data.std(correction=0)), config.data_noise)
         self._recent: deque[Means] = deque(maxlen=_WINDOW)
+        self._virials: deque[float] = deque(maxlen=_LONG)
         self._moving = 0
         self._warned: set[Callable[[Means], str]] = set()
         self._signs = (self._spread, self._pinned, self._gap, self._acceptance)
@@ -51,7 +55,11 @@ class Health:
         """Looks at the metrics of the next iteration; warns of new signs."""
         self._recent.append(metrics)
         self._moving += "energy_gap" in metrics
-        for sign, text in self._seen() if self._moving >= _PATIENCE else ():
+        if self._moving < _PATIENCE:
+            return
+        if "virial" in metrics:
+            self._virials.append(metrics["virial"])
+        for sign, text in (*self._seen(), *self._biased()):
             if sign not in self._warned:
                 self._warned.add(sign)
                 warn(f"iteration {metrics['iteration']:.0f}: {text}")
@@ -69,6 +77,27 @@ class Health:
             text = sign(means)
             if text:
                 yield sign, text
+
+    def _biased(self) -> Iterator[tuple[Callable[[Means], str], str]]:
+        if len(self._virials) == _LONG:
+            text = self._virial({"virial": sum(self._virials) / _LONG})
+            if text:
+                yield self._virial, text
+
+    def _virial(self, means: Means) -> str:
+        seen, config = means["virial"], self._config
+        low, high = _VIRIAL
+        if low <= seen <= high:
+            return ""
+        compressor, feedback = config.chain_compressor, ""
+        if compressor is not None and compressor.shrinks and not config.error_feedback:
+            feedback = "--error-feedback, "
+        return (
+            f"the virial of the chains has been {seen:.3g} over {_LONG} iterations, and is 1 for "
+            f"samples of the model: they are {'narrower' if seen < low else 'wider'} than it, and "
+            f"it learns to make up for that. Try {feedback}a smaller --step-size than "
+            f"{config.step_size:g}, or more --langevin-steps than {config.langevin_steps}"
+        )
 
     def _spread(self, means: Means) -> str:
         seen, data = means.get("chain_std", self._data_std), self._data_std

@@ -13,6 +13,7 @@ from pathlib import Path
 from effebm_ext.runs.atomic_files import naming_a_full_disk, write_text
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.evaluation.bias import bias_of_chains
 from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.checkpoints import Checkpoints
 from effebm_ext.runs.folder.environment import environment
@@ -66,8 +67,11 @@ class Loop:
         with self._naming_a_cure():
             seen = self._trainer.iteration()
         more = self._health.metrics(self._trainer)
+        if self._trainer.iterations % self._config.checkpoint_every == 0:
+            # An iteration whose chains moved has their virial from the steps themselves.
+            more = {**bias_of_chains(self._config, self._trainer), **more}
         seconds = round(time.monotonic() - self._begun, 3)
-        return {"iteration": self._trainer.iterations, "seconds": seconds, **seen, **more}
+        return {"iteration": self._trainer.iterations, "seconds": seconds, **(more | seen)}
 
     def run(self, history: list[Metrics], *, tensorboard: bool = False) -> list[str]:
         """Makes the iterations that are not made yet.

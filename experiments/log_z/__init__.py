@@ -1,0 +1,1 @@
+"""How well log Z is estimated where it is known."""
