@@ -92,7 +92,7 @@ def test_clip_by_flag(effebm, tmp_path):
 def test_sample_from_chains_and_from_noise(effebm, tmp_path):
     run_folder, array = tmp_path / "run", tmp_path / "x.npy"
     effebm("train", "--data", "digits", *TINY, "--out", run_folder)
-    chains = load_model(run_folder).state.x
+    chains = load_model(run_folder).samples
     assert effebm("sample", run_folder, "--out", array)[0] == 0
     assert np.array_equal(np.load(array), chains.numpy())
     assert (

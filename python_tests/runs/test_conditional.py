@@ -240,7 +240,7 @@ def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     by_class = [model.energy(model.data, torch.full_like(y, k)) for k in (0, 1)]
     assert ((by_class[1] < by_class[0]) == (y == 1)).float().mean() > 0.9  # no class sinks
     rows = model.state.energy_kwargs["y"] == 1
-    assert torch.equal(model.sample(3, 0, label=1), model.state.x[rows][:3])
+    assert torch.equal(model.sample(3, 0, label=1), model.samples[rows][:3])
     assert torch.equal(model.labels(70), model.state.energy_kwargs["y"][torch.arange(70) % 64])
     assert effebm("sample", run, "--out", tmp_path / "x.png")[0] == 0
     for label, message in ((2, "label: expected 0 to 1, got 2"), (-1, "got -1")):
