@@ -33,7 +33,7 @@ def main() -> None:
 def _leave(*_: object) -> None:
     """Ends the process at once: while modules load there is nothing to save, and an exception would
     come out of any of them as a traceback."""
-    os.write(2, b"effebm: error: interrupted\n")
+    os.write(2, b"effebm: interrupted\n")
     os._exit(_INTERRUPTED)
 
 

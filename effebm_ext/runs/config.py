@@ -8,9 +8,11 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES, absolute
+from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES
+from effebm_ext.runs.data.sources import absolute
 from effebm_ext.runs.methods import METHODS, Method
 from effebm_ext.runs.options.common import CommonOptions
+from effebm_ext.runs.options.fields import wrong_choice
 from effebm_ext.runs.options.parsing import parse_compressor
 from effebm_ext.runs.options.schedules import GeometricSteps
 
@@ -87,7 +89,7 @@ class TrainConfig(CommonOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.objective not in METHODS:
-            raise ValueError(f"objective: expected {', '.join(METHODS)}, got {self.objective!r}")
+            raise ValueError(wrong_choice("objective", tuple(METHODS), self.objective))
         for name, owners in _owners().items():
             value, default = getattr(self, name), getattr(TrainConfig, name)
             if self.objective not in owners and value != default:
@@ -177,6 +179,11 @@ class TrainConfig(CommonOptions):
             return GeometricSteps(first, last, max(n - 1, 1), period=n)
         n = self.iterations // self.chains_move_every * self.langevin_steps
         return GeometricSteps(first, last, n)
+
+    @property
+    def chains_rest(self) -> int:
+        """Iterations at the beginning in which the chains rest."""
+        return self.warm_up or 0
 
     @property
     def chains_move_every(self) -> int:

@@ -19,6 +19,7 @@ from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.folder.changes import in_force
 from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.restoring import configuration
+from effebm_ext.runs.folder.run_files import written
 from effebm_ext.runs.methods.starts import NOISE, UNIFORM, draw_starts
 from effebm_ext.runs.options.energy import OwnEnergyError, energy_of, load_parameters
 from effebm_ext.runs.trainer import make_sampler
@@ -35,7 +36,8 @@ class TrainedModel:
     leaves free weigh the classes (:func:`effebm_ext.energies.class_energy`).
 
     ``data`` are some of the data ``(m, *event)``, for the scale of pictures. ``digest`` is the
-    digest of all data, see :meth:`effebm_ext.runs.data.dataset.Dataset.digest`.
+    digest of all data, see :meth:`effebm_ext.runs.data.dataset.Dataset.digest`. ``class_names``
+    are the names of the classes in the order of their labels, if they have any.
     """
 
     config: TrainConfig
@@ -45,6 +47,7 @@ class TrainedModel:
     is_image: bool
     digest: str
     n_classes: int | None = None
+    class_names: tuple[str, ...] = ()
 
     @property
     def samples(self) -> Tensor:
@@ -190,13 +193,16 @@ def load_model(path: Path | str) -> TrainedModel:
     changes that were made in its config.json since the last checkpoint.
 
     Raises:
-        FileNotFoundError, effebm_ext.runs.folder.checkpoint.CheckpointError: as checkpoint.load and
+        FileNotFoundError: there is no such run, or it has no checkpoint yet.
+        effebm_ext.runs.folder.checkpoint.CheckpointError: as checkpoint.load and
             checkpoint.check_finite.
         ValueError: config.json is not a configuration, or changes what a run must keep.
         effebm_ext.runs.options.energy.OwnEnergyError: the run trained a class of one's own, which
             cannot be imported or used here. No other run imports anything.
     """
     path, folder = Path(path), None
+    if not path.exists() or (path.is_dir() and not written(path)):
+        raise FileNotFoundError(f"run: {path} holds no run")
     if path.is_dir():
         path, folder = path / CHECKPOINT, path
     content: dict[str, Any] = checkpoint.load(path)
@@ -225,6 +231,7 @@ def _model(config: TrainConfig, content: dict[str, Any], path: Path) -> TrainedM
             content["is_image"],
             content["digest"],
             content["n_classes"],
+            tuple(content.get("class_names", ())),  # earlier checkpoints have none
         )
     except (checkpoint.CheckpointError, OwnEnergyError):
         raise

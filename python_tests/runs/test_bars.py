@@ -5,6 +5,9 @@ import torch
 
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.runs.command_line import bars
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import IMAGES, load
+from effebm_ext.runs.trainer import make_trainer
 
 RUN = ["--data", "rings", "--chains", 4, "--batch-size", 4, "--langevin-steps", 1]
 RUN = [*RUN, "--iterations", 2]
@@ -53,7 +56,11 @@ def test_runs_show_their_evaluation(effebm, monkeypatch, tmp_path):
     status, _, error = effebm("train", *RUN, "--ais-steps", 30, "--out", tmp_path)
     assert status == 0
     assert "evaluation:" in error
-    assert "evaluation:" in effebm("evaluate", tmp_path, "--ais-steps", 30)[2]
+    note = "The evaluation takes 30 temperatures: --ais-steps sets fewer, Ctrl-C ends it.\n"
+    assert error.count(note) == 1
+    shown = effebm("evaluate", tmp_path, "--ais-steps", 30)[2]
+    assert shown.startswith(note)
+    assert "evaluation:" in shown
     picture = ["--out", tmp_path / "x.png"]
     assert "sampling:" in effebm("sample", tmp_path, "--steps", 5, *picture)[2]
     assert "sampling:" not in effebm("sample", tmp_path, *picture)[2]
@@ -66,6 +73,73 @@ def test_where_there_is_no_terminal_there_are_lines(effebm, monkeypatch, tmp_pat
     lines = error.splitlines()
     assert [line.partition(",")[0] for line in lines[:3]] == ["0 of 2", "1 of 2", "2 of 2"]
     assert "energy gap" in lines[2]
+
+
+class Iterations:
+    """Bars of a run that has made so many iterations, on a clock of their own."""
+
+    def __init__(self, monkeypatch, made=0, **options):
+        monkeypatch.setattr(bars, "_BETWEEN_LINES", 0.0)
+        self.now = 1000.0
+        monkeypatch.setattr("tqdm.std.time", lambda: self.now)
+        self.config = TrainConfig(langevin_steps=1, **options).resolved(IMAGES)
+        self.trainer = make_trainer(TrainConfig(chains=2), load("digits"))
+        self.trainer.iterations = made
+        self.bars = bars.TrainingBars(self.config, self.trainer)
+
+    def show(self, iteration, seconds=0.0):
+        self.now += seconds
+        self.trainer.iterations = max(self.trainer.iterations, iteration)
+        self.bars.show({"iteration": iteration, "seconds": self.now})
+
+
+def test_a_run_that_goes_on_counts_its_own_iterations_only(capsys, monkeypatch):
+    run = Iterations(monkeypatch, made=600, iterations=615, warm_up=0)
+    with run.bars:
+        for iteration in range(1, 601):
+            run.show(iteration)
+        run.show(601, seconds=3.0)
+        run.show(602, seconds=5.0)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("600 of 615, 00:00 gone, ? to go")
+    assert lines[1].startswith("601 of 615, 00:03 gone, 00:42 to go,  3.00s/it")
+    assert lines[2].startswith("602 of 615, 00:08 gone, 00:52 to go,  4.00s/it")
+
+
+def test_no_time_is_named_while_chains_rest(capsys, monkeypatch):
+    run = Iterations(monkeypatch, iterations=40, warm_up=3)
+    with run.bars:
+        for iteration in (1, 2, 3):
+            run.show(iteration, seconds=1.0)
+        run.show(4, seconds=10.0)
+        run.show(5, seconds=10.0)
+    lines = [line.partition("gone, ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert lines[:3] == ["warm-up, chains rest until iteration 3"] * 3
+    assert lines[3].startswith("? to go")
+    assert lines[4].startswith("06:00 to go, 10.00s/it")
+    assert lines[5].startswith("05:50 to go, 10.00s/it")
+
+
+def test_the_bar_of_a_terminal_says_the_same(capsys, monkeypatch):
+    monkeypatch.setattr(bars.sys.stderr, "isatty", lambda: True, raising=False)
+    run = Iterations(monkeypatch, iterations=40, warm_up=3)
+    with run.bars:
+        run.show(1, seconds=1.0)
+        assert "warm-up, chains rest until iteration 3" in capsys.readouterr().err
+        run.show(3, seconds=1.0)
+        run.show(4, seconds=10.0)
+        assert "06:00, 10.00s/it" in capsys.readouterr().err
+
+
+def test_lines_come_from_iterations_alone(effebm, monkeypatch, tmp_path):
+    """The thread of tqdm, which watches slow bars, would write a second line beside each."""
+    monkeypatch.setattr(bars, "_BETWEEN_LINES", 0.0)
+    seen = []
+    begin = bars.TrainingBars._begin
+    monkeypatch.setattr(bars.TrainingBars, "_begin", lambda *a: seen.append(begin(*a)) or seen[-1])
+    assert effebm("train", *RUN, "--ais-steps", 0, "--out", tmp_path)[0] == 0
+    (bar,) = seen
+    assert bar.miniters == 1  # the thread looks at bars with more
 
 
 def test_few_lines_are_written_into_a_log(effebm, tmp_path):

@@ -65,7 +65,7 @@ def test_a_changed_learning_rate_follows_the_new_schedule(effebm, run):
 
 def test_the_rate_after_a_change_is_that_of_its_iteration(effebm, run):
     flags = ["--learning-rate", 0.004, "--iterations", 12, "--checkpoint-every", 1]
-    assert effebm("train", "--resume", run, *flags, stop_after=8)[0] == 130  # 6 are shown again
+    assert effebm("train", "--resume", run, *flags, stop_after=2)[0] == 130
     trainer = content(run)["trainer"]
     share = 0.5 * (1 + math.cos(math.pi * trainer["iterations"] / 12))
     assert trainer["iterations"] == 7
@@ -99,7 +99,7 @@ def test_a_changed_run_is_another_and_resumes_to_the_bit(effebm, run, tmp_path, 
     assert changed[0] != unchanged[0]
     assert changed[1][:6] == unchanged[1][:6]
     again()
-    assert effebm(*longer, *flags, stop_after=8)[0] == 130
+    assert effebm(*longer, *flags, stop_after=2)[0] == 130
     assert effebm("train", "--resume", run)[0] == 0
     assert result(run) == changed
     assert len(json.loads((run / "history.json").read_text())) == 1
@@ -173,8 +173,19 @@ def test_a_run_finds_its_data_at_another_path(effebm, tmp_path):
     assert effebm("train", "--resume", run, "--data", new)[0] == 0
     assert effebm("evaluate", run, "--ais-steps", 2)[0] == 0
     np.save(new, np.random.default_rng(1).standard_normal((50, 2)).astype("float32"))
-    status, _, message = effebm("train", "--resume", run, "--data", new)
-    assert (status, "has changed since the run began" in message) == (2, True)
+    status, _, message = effebm("train", "--resume", run)
+    said = f"effebm: error: data: {new} has changed since the run began\n"
+    assert (status, message) == (2, said)  # and no line of progress
+
+
+def test_other_data_than_those_of_the_run_are_named_so(effebm, tmp_path):
+    mine, other, run = tmp_path / "mine.npy", tmp_path / "other.npy", tmp_path / "run"
+    for seed, path in enumerate((mine, other)):
+        np.save(path, np.random.default_rng(seed).standard_normal((50, 2)).astype("float32"))
+    assert effebm("train", *RUN, "--data", mine, "--out", run)[0] == 0
+    status, _, message = effebm("train", "--resume", run, "--data", other)
+    said = f"effebm: error: data: {other} holds other data than the run\n"
+    assert (status, message) == (2, said)  # and no line of progress
 
 
 def test_a_run_that_diverged_is_told_what_to_try(effebm, tmp_path):

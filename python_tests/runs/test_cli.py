@@ -132,8 +132,16 @@ def bad_npy(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--data", "missing.npy"], "missing.npy; if the data have moved, say"),
+        (["--data", "missing.npy"], "data: no such file: "),
         (["--data", "nothing"], "data: expected digits"),
+        (["--data", "digit"], "got 'digit': did you mean digits?"),
+        (["--recipe", "image"], "got 'image': did you mean images?"),
+        (["--objective", "contrastiv"], "did you mean contrastive?"),
+        (["--optimizer", "adm"], "got 'adm': did you mean adam?"),
+        (["--compressor", "topkk:0.1"], "got 'topkk:0.1': did you mean topk:0.1?"),
+        (["--clip", "vale:5"], "got 'vale:5': did you mean value:5?"),
+        (["--energy", "resnt"], "got 'resnt': did you mean resnet?"),
+        (["x.npy"], "expected options only, got x.npy: did you mean --data x.npy?"),
         (["--data", "BAD"], "data: expected finite values"),
         (["--data", "rings", "--compressor", "topk:3"], "k: expected 0 <= k <= 2"),
         (["--compressor", "huffman"], "compressor: expected none"),
@@ -241,7 +249,8 @@ def test_divergence_names_the_iteration_and_the_last_good_checkpoint(effebm, tmp
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere"], "checkpoint: no such file"),
+        (["nowhere"], "run: nowhere holds no run"),
+        (["."], "run: . holds no run"),
         (["broken.pt"], "truncated or not a checkpoint"),
         (["broken.pt", "--n", "0"], "0 is not in the range x>=1"),
     ],
@@ -292,6 +301,7 @@ def test_a_toml_file_says_what_flags_say(effebm, tmp_path):
         (None, "config: no such file"),
         ("chains 8", "is not a TOML file"),
         ("chain = 8\nrate = 1", "names that are no options: ['chain', 'rate']"),
+        ("iteration = 50", "no options: ['iteration']: did you mean iterations?"),
         ('chains = "many"', "run.toml: chains: expected an int, got 'many'"),
         ("chains = 0", "chains: expected a finite number > 0, got 0"),
     ],

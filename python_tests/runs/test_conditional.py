@@ -236,7 +236,7 @@ def test_a_conditional_run_learns_where_each_class_is(effebm, tmp_path):
     model = load_model(run)
     assert model.n_classes == 2
     assert per_chain(model.energy(model.data), 1000).isfinite().all()  # the marginal
-    y = load("two-moons").labels[:1000]
+    y = load("two-moons").examples(1000, seed=0).labels
     by_class = [model.energy(model.data, torch.full_like(y, k)) for k in (0, 1)]
     assert ((by_class[1] < by_class[0]) == (y == 1)).float().mean() > 0.9  # no class sinks
     rows = model.state.energy_kwargs["y"] == 1

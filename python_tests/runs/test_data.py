@@ -243,7 +243,7 @@ PIXELS = np.arange(4 * 192, dtype=np.uint32).astype(np.uint8)
 @pytest.mark.parametrize(
     ("array", "got"),
     [
-        (PIXELS.reshape(4, 3, 8, 8).astype(np.int64), "73.9"),
+        (PIXELS.reshape(4, 3, 8, 8).astype(np.float64), "73.9"),
         (UNIT * 1e6, "1e+06"),
         (UNIT * 1e-6, "1e-06"),
         (UNIT * [1e4, 1e-3], "7.07e+03"),
@@ -270,7 +270,7 @@ def test_images_that_use_little_of_their_depth_are_said(tmp_path):
 @pytest.mark.parametrize("event", [(8, 8, 4), (8, 8), (4, 8, 8), (10, 2), (2, 2, 2, 2)])
 def test_axes_that_are_no_image_are_said(tmp_path, event):
     x = np.resize([-1.0, 1.0], (4, *event))
-    with pytest.warns(UserWarning, match="are taken for vectors; images have the axes") as said:
+    with pytest.warns(UserWarning, match="are taken for vectors; images have") as said:
         data = load(write(tmp_path / "x.npy", x))
     assert len(said) == 1
     assert str(event) in said[0].message.args[0]

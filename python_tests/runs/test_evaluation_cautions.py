@@ -171,6 +171,7 @@ def with_figures(forward, reverse, error, dimensions, virial=1.0, bennett=10.1):
         dimensions=dimensions,
         virial=virial,
         virial_error=0.01,
+        cross_entropy_gaussian=None,
     )
 
 
@@ -193,7 +194,7 @@ def test_the_verdict_says_whether_the_estimates_agree(forward, reverse, error, d
     figure = f"{bits:.2f} bits per dimension (10.10 ± {error:.2f} nats), lower is better; "
     assert first.startswith(figure)
     if trusted:
-        assert first.endswith("trustworthy: forward and reverse agree.")
+        assert first.endswith("the estimate is trustworthy: forward and reverse agree.")
     else:
         assert f"not to be trusted: forward and reverse differ by {reverse - forward:.3g}" in first
 
@@ -208,7 +209,7 @@ def test_an_evaluation_without_bennett_shows_forward_and_reverse():
     assert got.verdict() == (
         "7.21 and 7.29 bits per dimension (10.00 ± 0.10 and 10.10 ± 0.10 nats) by forward and "
         "reverse, as this evaluation has no estimate of Bennett's, lower is better; "
-        "trustworthy: forward and reverse agree."
+        "the estimate is trustworthy: forward and reverse agree."
     )
 
 

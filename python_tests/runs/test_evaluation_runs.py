@@ -168,7 +168,7 @@ def test_bad_evaluations_are_refused_and_leave_the_old_one(effebm, tmp_path):
     assert effebm("train", *FLAGS, "--data", file, "--ais-steps", "3", "--out", run)[0] == 0
     before = (run / "evaluation.json").read_bytes()
     for arguments, message in (
-        ([tmp_path / "none"], "no such file"),
+        ([tmp_path / "none"], "none holds no run"),
         ([run, "--ood", "digits"], "ood: expected events of shape (2,), got (1, 8, 8) from"),
         ([run, "--ood", "nothing"], "data: expected digits"),
         ([run, "--ais-steps", "0"], "0 is not in the range x>=1"),
@@ -190,3 +190,18 @@ def test_permuted_rows_keep_their_elements():
     assert torch.equal(got.flatten(1).sort(1).values, x.flatten(1).sort(1).values)
     rings = out_of_distribution("rings", normal(5, 2), seed=0)(torch.Generator())
     assert rings.shape == (10_000, 2)
+
+
+def test_a_gaussian_stands_beside_the_model(effebm, tmp_path):
+    """A Gaussian of every element's mean and standard deviation is what a model has to beat."""
+    run, file = tmp_path / "run", tmp_path / "data.npy"
+    x = normal(60, 2) * torch.tensor([1.0, 0.5]) + 0.3
+    np.save(file, x.numpy())
+    flags = ["--data", file, "--holdout", 0, "--ais-steps", 3, "--data-noise", 0]
+    status, shown, _ = effebm("train", *FLAGS, *flags, "--out", run)
+    assert status == 0
+    found = json.loads((run / "evaluation.json").read_text())["cross_entropy_gaussian"]
+    want = float((x.std(0, correction=0).log() + 0.5 + 0.5 * np.log(2 * np.pi)).sum())
+    assert found == pytest.approx(want, abs=1e-4)  # float32
+    assert f"lower is better (a Gaussian has {want:.2f} nats); the estimate is " in shown
+    assert f"{want:>20.3f}{want / 2:>12.4f}" in effebm("evaluate", run, "--ais-steps", 3)[1]

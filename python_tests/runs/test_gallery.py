@@ -1,12 +1,18 @@
 """One sees a run train: pictures at checkpoints, when it is interrupted and at the end."""
 
+import math
+
 import pytest
 import torch
 from PIL import Image
 
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import Dataset
+from effebm_ext.runs.model import load_model
 from effebm_ext.runs.showing import gallery, plotting
+from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.runs.training.progress import Progress
+from effebm_ext.runs.training.run_folder import RunFolder
 from effebm_ext.samplers import LangevinState
 
 RUN = ["--data", "digits", "--chains", 4, "--batch-size", 4, "--langevin-steps", 1]
@@ -32,6 +38,27 @@ def test_fast_runs_do_not_wait_for_their_pictures(effebm, monkeypatch, tmp_path)
     monkeypatch.setattr(gallery, "_SHARE", 0.0)
     assert effebm("train", *RUN, "--out", tmp_path)[0] == 0
     assert frames(tmp_path) == ["000010.png", "000025.png"]
+
+
+def test_chains_that_rest_are_no_frame_and_are_called_so(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(gallery, "_SHARE", 1e9)
+    titles, draw = [], plotting.draw_progress
+
+    def drawn(*arguments, title, **options):
+        titles.append(title)
+        return draw(*arguments, title=title, **options)
+
+    monkeypatch.setattr(plotting, "draw_progress", drawn)
+    warm_up = ["--denoising-weight", 1, "--warm-up", 20]
+    assert effebm("train", *RUN, *warm_up, "--out", tmp_path)[0] == 0
+    rests = "noise: the chains start to move after iteration 20"
+    assert titles == [rests, rests, "chains after 25 iterations"]
+    assert frames(tmp_path) == ["000025.png"]
+
+
+def test_one_iteration_is_not_several(tmp_path):
+    title = gallery.Gallery(tmp_path, TrainConfig().resolved("points"), None)._title
+    assert [title(1), title(2)] == ["chains after 1 iteration", "chains after 2 iterations"]
 
 
 def test_an_interrupted_run_leaves_pictures_and_says_how_to_go_on(effebm, tmp_path):
@@ -62,6 +89,45 @@ def test_chains_are_shown_beside_data():
              for images in (x, 1 - x)]  # fmt: skip
     for axes, grid in zip((left, right), grids, strict=True):
         assert axes.images[0].get_array().data == pytest.approx(grid)
+
+
+def by_class(n, classes=3):
+    """Images of one grey each, in the order of their classes as in a sorted file."""
+    y = torch.arange(n) * classes // n
+    x = (y / (classes - 1))[:, None, None, None].expand(-1, 1, 8, 8).contiguous()
+    return Dataset("sorted", x, True, y, class_names=("a", "b", "c"))
+
+
+def test_the_data_that_are_shown_are_a_random_draw():
+    dataset = by_class(3000)
+    shown = [dataset.examples(64, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(shown[0].x, shown[1].x)
+    assert not torch.equal(shown[0].x, shown[2].x)
+    counts = shown[0].labels.bincount(minlength=3)
+    assert (counts - 64 / 3).abs().max() < 4 * math.sqrt(64 * 2 / 9)  # four standard errors
+    assert torch.equal(shown[0].x[:, 0, 0, 0], shown[0].labels / 2)
+    everything = dataset.examples(9999, seed=0)
+    assert torch.equal(everything.labels.bincount(), torch.tensor([1000, 1000, 1000]))
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_pictures_show_all_classes_of_a_sorted_file(monkeypatch, tmp_path, conditional):
+    drawn, draw = [], plotting.draw_progress
+    monkeypatch.setattr(
+        plotting, "draw_progress", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1]
+    )
+    dataset = by_class(300)
+    config = TrainConfig(chains=8, batch_size=4, iterations=1, ais_steps=0, langevin_steps=1,
+                         conditional=conditional)  # fmt: skip
+    RunFolder(tmp_path / "run").train(config, dataset, make_trainer(config, dataset))
+    left, right = drawn[-1].axes
+    grid = right.images[0].get_array()[1::9, 1::9].ravel()
+    assert set(grid.tolist()) == {0.0, 0.5, 1.0}
+    assert (grid == sorted(grid)).all() == conditional
+    title = "chains after 1 iteration" + ", 3 classes: a, b, c" * conditional
+    assert left.get_title() == title
+    assert set(load_model(tmp_path / "run").data.unique().tolist()) == {0.0, 0.5, 1.0}
+    assert load_model(tmp_path / "run").class_names == ("a", "b", "c")
 
 
 def test_long_animations_keep_their_last_picture(tmp_path):

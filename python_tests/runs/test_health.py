@@ -12,6 +12,9 @@ from effebm_ext.runs.training.health import Health
 DATA = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
 
 
+DENOISING = {"data_noise": 1.0, "denoising_weight": 1.0}
+
+
 def health(**options):
     return Health(TrainConfig(**options).resolved("points"), DATA)
 
@@ -89,6 +92,15 @@ def test_the_denoising_loss_is_a_cure_where_data_have_noise():
     for options in ({}, {"data_noise": 1.0, "denoising_weight": 1.0}):
         (text,) = texts(health(**options), chain_std=4.0)
         assert "--denoising-weight" not in text
+
+
+def test_a_run_that_was_short_is_told_so_first():
+    for options in ({"iterations": 299}, {"iterations": 310, "warm_up": 11, **DENOISING}):
+        for metrics in ({"chain_std": 4.0}, {"energy_gap": 60.0}):
+            (text, *_) = texts(health(**options), **metrics)
+            assert f"Try more --iterations than {options['iterations']}, " in text
+    (text,) = texts(health(iterations=300), chain_std=4.0)
+    assert "--iterations" not in text
 
 
 def test_chains_that_are_held_are_not_told_to_be_held():

@@ -451,7 +451,11 @@ def broken_stream(folder):
         (linked_twice, ValueError, "leads to a folder that was found before"),
         (empty_class, ValueError, "as a class without data cannot be learnt, got none in b, c"),
         (unreadable_class, ValueError, "expected images in every sub-folder .* got none in b"),
-        (image_without_class, ValueError, "every image in a sub-folder of its class in"),
+        (
+            image_without_class,
+            ValueError,
+            r"of its class in .*, got .*\.png beside them",
+        ),
         (two_sizes, ValueError, r"expected images of one size, 5x6, got 4x6: .*a/1\.png"),
         (no_image, ValueError, r"a/1\.png is not a readable image"),
         (cut, ValueError, r"a/0\.png is not a readable image"),
@@ -485,3 +489,27 @@ def test_a_missing_pillow_is_no_fault_of_the_files(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError):
         load(f"images:{tmp_path}")
+
+
+def test_classes_keep_their_names(effebm, tmp_path):
+    for name in ("china", "flower", "1"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(6):
+            pixels = np.full((8, 8), 20 * i, np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+    run, out = tmp_path / "run", tmp_path / "x.npy"
+    tiny = ["--iterations", 1, "--ais-steps", 0, "--langevin-steps", 1, "--chains", 6]
+    data = ["--data", f"images:{tmp_path / 'photos'}", "--conditional", "--holdout", 0]
+    status, shown, _ = effebm("train", *data, *tiny, "--out", run)
+    assert status == 0
+    assert "; 3 classes: 1, china, flower; 18 to train on" in shown
+    of_class = {}
+    for label in ("flower", 2, 1, 0):  # a name comes before a number: "1" is class 0
+        assert effebm("sample", run, "--label", label, "--out", out)[0] == 0
+        of_class[label] = np.load(out)
+    assert np.array_equal(of_class["flower"], of_class[2])
+    assert np.array_equal(of_class[1], of_class[0])
+    assert not np.array_equal(of_class["flower"], of_class[0])
+    status, _, error = effebm("sample", run, "--label", "flwer", "--out", out)
+    said = "label: expected 0 to 2, 1, china, flower, got 'flwer': did you mean flower?"
+    assert (status, said in error) == (2, True)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from effebm_ext.runs import TrainConfig, load_model
-from effebm_ext.runs.data.dataset import absolute, load
+from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.data.sources import absolute
 
 TINY = ["--iterations", 2, "--ais-steps", 0, "--langevin-steps", 1, "--batch-size", 4, "--chains",
         4, "--holdout", 0.2]  # fmt: skip
@@ -48,6 +49,18 @@ def test_an_evaluation_says_where_it_looked_and_takes_a_place(effebm, run, tmp_p
     assert effebm("evaluate", run, *QUICK, "--data", "elsewhere.npy") == (0, want, "")
 
 
+def test_a_place_that_is_typed_is_not_asked_for(effebm, run, tmp_path):
+    gone, move = tmp_path / "gone.npy", "; if the data have moved, say where to with --data\n"
+    (tmp_path / "proj" / "mine.npy").unlink()
+    typed = ["--data", gone]
+    for command in (["train", *TINY, "--out", "a"], ["train", "--resume", run], ["evaluate", run]):
+        status, _, message = effebm(*command, *typed)
+        assert (status, message) == (2, f"effebm: error: data: no such file: {gone}\n")
+    config = ["train", "--config", run / "config.json", "--out", "a"]
+    for command in (["train", "--resume", run], ["evaluate", run], config):
+        assert effebm(*command)[2].endswith(move)
+
+
 def test_an_evaluation_on_other_data_is_refused(effebm, run, tmp_path):
     save(tmp_path / "other.npy", seed=1)
     status, _, message = effebm("evaluate", run, *QUICK, "--data", tmp_path / "other.npy")
@@ -59,9 +72,7 @@ def test_an_evaluation_on_other_data_is_refused(effebm, run, tmp_path):
 def test_a_folder_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for source in ("images:gone", "cifar10:gone", "mnist:gone"):
-        with pytest.raises(
-            FileNotFoundError, match=f"no such folder: {tmp_path}/gone; if the data"
-        ):
+        with pytest.raises(FileNotFoundError, match=f"no such folder: {tmp_path}/gone$"):
             load(source)
 
 

@@ -3,6 +3,7 @@
 import html.parser
 import json
 import re
+import signal
 
 import pytest
 
@@ -11,6 +12,7 @@ from effebm_ext.runs.data.dataset import load
 from effebm_ext.runs.showing.report_page import write_report
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.runs.training.run_folder import RunFolder
+from effebm_ext.runs.training.stopping import Stopped, Stopping
 
 
 class Page(html.parser.HTMLParser):
@@ -56,6 +58,35 @@ def test_the_page_says_what_the_run_did(run):
     options = json.loads((run / "config.json").read_text())
     assert set(options) - {"format"} <= set(page.texts)
     assert page.texts.index("ais_steps") < page.texts.index("Other options")
+
+
+def test_the_page_speaks_of_what_is_there(run):
+    page = Page(write_report(run))
+    assert "None" not in page.texts
+    assert "not given" in page.texts
+    for name in ("loss", "grad_norm", "energy_gap", "chain_std"):
+        assert page.texts.count(name) == 1
+    assert "ess" not in page.texts
+    assert "--resume" not in "\n".join(page.texts)
+
+
+def test_a_run_that_was_stopped_says_how_to_go_on(tmp_path):
+    run, data = tmp_path / "a run", load("rings")
+    config = TrainConfig(data="rings", iterations=9, chains=2, langevin_steps=1, ais_steps=0)
+    trainer = make_trainer(config, data)
+    with pytest.raises(Stopped), Stopping() as stopping:
+        RunFolder(run).train(
+            config,
+            data,
+            trainer,
+            progress=lambda m: m["iteration"] == 3 and signal.raise_signal(signal.SIGINT),
+            stopping=stopping,
+        )
+    page = Page(run / "report.html")
+    assert f"effebm train --resume '{run}'" in page.texts
+    assert "3 of 9 iterations" in "\n".join(page.texts)
+    RunFolder(run, resume=True).resume(config, data, make_trainer(config, data))
+    assert "--resume" not in (run / "report.html").read_text()
 
 
 def test_a_run_without_pictures_has_a_page_too(tmp_path, run):

@@ -60,6 +60,8 @@ def test_a_signal_ends_a_run_which_goes_on_to_the_bit(effebm, signalled, tmp_pat
     run, whole, before = tmp_path / "run", tmp_path / "whole", signal.getsignal(number)
     status, _, error = signalled("train", *RUN, "--out", run, signals=[number])
     assert status == 128 + number
+    assert "effebm: stopped after iteration 3\n" in error
+    assert "error" not in error
     assert f"effebm: go on with: effebm train --resume {run}\n" in error
     assert signal.getsignal(number) == before
     assert checkpoint.load(run / "checkpoint.pt")["trainer"]["iterations"] == 3
@@ -75,8 +77,33 @@ def test_a_second_signal_ends_the_run_at_once(signalled, tmp_path):
     signals = [signal.SIGTERM, signal.SIGINT]
     status, _, error = signalled("train", *RUN, "--out", tmp_path / "run", signals=signals)
     assert status == 130
+    assert "effebm: stopped at once; there is no checkpoint yet" in error
     assert "effebm: go on with: " in error
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"config.json", "metrics.jsonl"}
+
+
+def test_a_second_signal_names_the_last_checkpoint(effebm, signalled, tmp_path):
+    run = tmp_path / "run"
+    signalled("train", *RUN, "--out", run, signals=[signal.SIGTERM])
+    again = [signal.SIGTERM, signal.SIGINT]
+    error = signalled("train", "--resume", run, signals=again)[2]
+    assert "effebm: stopped at once; the last checkpoint is of iteration 3\n" in error
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_that_is_stopped_as_it_loads_says_so(effebm, monkeypatch, tmp_path, again):
+    if again:
+        assert effebm("train", *RUN, "--out", tmp_path / "run")[0] == 0
+    monkeypatch.setattr(cli, "make_trainer", lambda *_: signal.raise_signal(signal.SIGINT))
+    flags = ["--resume", tmp_path / "run"] if again else [*RUN, "--out", tmp_path / "run"]
+    status, _, error = effebm("train", *flags)
+    assert status == 130
+    said = {
+        False: "effebm: stopped before the first iteration ended; nothing was saved\n",
+        True: "effebm: stopped before an iteration was made; the run is as it was\n"
+        f"effebm: go on with: effebm train --resume {tmp_path / 'run'}\n",
+    }[again]
+    assert error == said
 
 
 def test_what_is_ignored_stays_ignored():
@@ -159,4 +186,4 @@ def test_ctrl_c_while_modules_load_leaves_one_line(tmp_path):
     assert process.stdout.readline() == "loading\n"
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=LONG)
-    assert (process.returncode, error) == (130, "effebm: error: interrupted\n")
+    assert (process.returncode, error) == (130, "effebm: interrupted\n")

@@ -16,6 +16,12 @@ TINY = ["--iterations", 1, "--ais-steps", 0, "--langevin-steps", 1, "--batch-siz
             "langevin_steps 1, batch_size 4.",
         ),
         (
+            ["--data", "digits", "--chains", 8, "--conditional"],
+            "1797 images 1 x 8 x 8 in [-1, 1], std 0.75; 10 classes; 1618 to train on, 179 held "
+            "out; ConvEnergy, 25,856 parameters; 8 chains; recipe small-images but chains 8, "
+            "langevin_steps 1, batch_size 4.",
+        ),
+        (
             ["--data", "rings", "--holdout", 0, "--chains", 4, "--buffer-size", 9],
             "10000 points of 2 numbers in [-1.7, 1.73], std 0.84; 10000 to train on, 0 held out; "
             "MLPEnergy, 132,608 parameters; 4 chains of a buffer of 9; options of its own.",

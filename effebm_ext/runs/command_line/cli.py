@@ -27,11 +27,12 @@ except ModuleNotFoundError as error:  # the library itself needs none of them
     raise SystemExit(message) from error
 
 from effebm_ext.runs.command_line.bars import TrainingBars
+from effebm_ext.runs.command_line.moved_data import naming_a_move
 from effebm_ext.runs.command_line.summary import summary
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import SMALL_IMAGES
 from effebm_ext.runs.folder.changes import CHANGEABLE, flags
-from effebm_ext.runs.folder.run_files import REPORT
+from effebm_ext.runs.folder.run_files import REPORT, holds_run
 from effebm_ext.runs.trainer import make_dataset, make_trainer
 from effebm_ext.runs.training.run_folder import RunFolder
 from effebm_ext.runs.training.stopping import Stopping
@@ -66,7 +67,7 @@ def cli(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-@cli.command(epilog=_EXAMPLES)
+@cli.command(epilog=_EXAMPLES, context_settings={"allow_extra_args": True})
 @cli_options.config_options
 @cli_options.recipe
 @cloup.option("--out", type=cli_options.FOLDER, metavar="RUN",
@@ -101,10 +102,16 @@ def train(
     The exit status is 0, 2 for an error, 3 if the run ended and learned nothing, 130 after Ctrl-C,
     and 128 and the number of the signal after others.
     """
+    if context.args:
+        meant = "--resume" if holds_run(Path(context.args[0])) else "--data"
+        raise ValueError(
+            f"train: expected options only, got {context.args[0]}: did you mean {meant} "
+            f"{context.args[0]}?"
+        )
     path = out if resume is None else resume
     if path is None:
         raise ValueError("out: expected --out FOLDER, or --resume RUN")
-    again = resume is not None
+    again, trainer = resume is not None, None
     folder = RunFolder(path, overwrite=overwrite, resume=again, tensorboard=tensorboard)
     with Stopping() as stopping:
         try:
@@ -112,7 +119,8 @@ def train(
                 config = _changed(folder.config(), context, options)
             else:
                 config = cli_options.configuration(context, options)
-            dataset = make_dataset(config)
+            with naming_a_move(is_given=cli_options.is_typed(context, "data")):
+                dataset = make_dataset(config)
             config = config.resolved(dataset.kind)
             trainer = make_trainer(config, dataset)
             if not quiet:
@@ -121,10 +129,11 @@ def train(
                 go = folder.resume if again else folder.train
                 go(config, dataset, trainer, progress=bars.show, stopping=stopping)
         except KeyboardInterrupt as stop:
-            command = folder.how_to_go_on()
+            made, command = 0 if trainer is None else trainer.iterations, folder.how_to_go_on()
+            tqdm.write(f"effebm: {folder.where_it_stopped(made)}", file=sys.stderr)
             if command:
                 tqdm.write(f"effebm: go on with: {command}", file=sys.stderr)
-            _fail("interrupted", getattr(stop, "status", INTERRUPTED))
+            sys.exit(getattr(stop, "status", INTERRUPTED))
     if not quiet:
         click.echo(f"The run is in {folder.path}: look at {folder.path / REPORT} in a browser.")
         if folder.evaluation is not None:
@@ -183,7 +192,8 @@ def main() -> None:
     except click.ClickException as error:
         _fail(error.format_message())
     except (click.Abort, KeyboardInterrupt):
-        _fail("interrupted", status=INTERRUPTED)
+        click.echo("effebm: interrupted", err=True)
+        sys.exit(INTERRUPTED)
     except KeyError as error:  # its text is only the key
         _fail(repr(error))
     except Exception as error:

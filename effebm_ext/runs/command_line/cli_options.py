@@ -15,8 +15,15 @@ import cloup
 import torch
 
 from effebm_ext.runs.config import TrainConfig, choices, option_group
+from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.folder.run_files import FORMAT
-from effebm_ext.runs.options.fields import as_declared, declared_types, flag, kind_of
+from effebm_ext.runs.options.fields import (
+    as_declared,
+    declared_types,
+    flag,
+    kind_of,
+    wrong_choice,
+)
 from effebm_ext.runs.recipes import RECIPES
 
 if sys.version_info >= (3, 11):
@@ -125,9 +132,10 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     """Lets the values in the file take the place of the options' defaults."""
     if path is not None:
         values, declared = _values(path), _declared(context)
-        unknown = values.keys() - declared
+        unknown = sorted(values.keys() - declared)
         if unknown:
-            raise ValueError(f"config: {path} has names that are no options: {sorted(unknown)}")
+            meant = did_you_mean(unknown[0], declared)
+            raise ValueError(f"config: {path} has names that are no options: {unknown}{meant}")
         _take_from_file(context, path, values, declared)
 
 
@@ -184,7 +192,7 @@ def _read_recipe(context: click.Context, _: click.Parameter, name: str | None) -
     if name is None:
         return
     if name not in RECIPES:
-        raise ValueError(f"recipe: expected {', '.join(RECIPES)}, got {name!r}")
+        raise ValueError(wrong_choice("recipe", tuple(RECIPES), name))
     _take(context, _RECIPE_VALUES, RECIPES[name].options)
 
 
@@ -234,3 +242,8 @@ def is_given(context: click.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     given = (click.core.ParameterSource.COMMANDLINE, click.core.ParameterSource.DEFAULT_MAP)
     return source in given
+
+
+def is_typed(context: click.Context, name: str) -> bool:
+    """Returns whether the command line itself sets a parameter."""
+    return context.get_parameter_source(name) == click.core.ParameterSource.COMMANDLINE

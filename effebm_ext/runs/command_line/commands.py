@@ -17,8 +17,11 @@ from torch import Tensor
 from effebm_ext.runs.atomic_files import replacing
 from effebm_ext.runs.command_line.bars import calls_bar, evaluation_bar
 from effebm_ext.runs.command_line.cli_options import FOLDER, PATH, threads
+from effebm_ext.runs.command_line.moved_data import naming_a_move
 from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.evaluation.evaluate import evaluate as evaluate_energy
+from effebm_ext.runs.folder.restoring import other_data
 from effebm_ext.runs.folder.run_files import EVALUATION
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.options.fields import flag
@@ -48,7 +51,10 @@ _N_SAMPLES = 64
     "--denoise", is_flag=True, help="Take the noise that was added to the data off the samples."
 )
 @cloup.option(
-    "--label", type=int, help="Draw samples of this class. [default: the classes of the chains]"
+    "--label",
+    metavar="CLASS",
+    help="Draw samples of this class, by its number or by its name. "
+    "[default: the classes of the chains]",
 )
 @cloup.option("--seed", type=int, help="Draw the noise of the steps from this seed. [default: 0]")
 @cloup.option("--animate", type=PATH, metavar="FILE.gif",
@@ -61,7 +67,7 @@ def sample(
     steps: int,
     from_noise: bool,
     denoise: bool,
-    label: int | None,
+    label: str | None,
     seed: int | None,
     animate: Path | None,
 ) -> None:
@@ -77,12 +83,13 @@ def sample(
             )
         _check_writable(animate)
     model = load_model(run)
+    of_class = None if label is None else _class_of(label, model)
     if n is None:
-        n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(label))
+        n = _N_SAMPLES if steps or from_noise else min(_N_SAMPLES, model.n_chains(of_class))
     frames: list[Tensor] = []
     with calls_bar(model.energy, steps, "sampling"):
         x = model.sample(
-            n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=label,
+            n, steps, seed=seed, from_noise=from_noise, clean=denoise, label=of_class,
             watch=None if animate is None else lambda x: frames.append(x.clone()),
         )  # fmt: skip
     lost = int((~x.flatten(1).isfinite().all(1)).sum())
@@ -92,14 +99,26 @@ def sample(
         with replacing(out, x.nbytes) as temporary:
             np.save(temporary, x.numpy())
     else:
-        labels = model.labels(n, label)
+        labels = model.labels(n, of_class)
         figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
         plotting.save(out, figure)
     if animate is not None:
         _animate(animate, model, frames)
     shown = plotting.n_shown(x, is_image=model.is_image)
     only = f", which shows {shown} of them" if out.suffix == ".png" and shown < n else ""
-    click.echo(f"{n} samples in {out}{only}: {_origin(model, n, steps, from_noise, label)}")
+    click.echo(f"{n} samples in {out}{only}: {_origin(model, n, steps, from_noise, of_class)}")
+
+
+def _class_of(label: str, model: TrainedModel) -> int:
+    """Returns the number of a class that is given by its name or by its number."""
+    if label in model.class_names:
+        return model.class_names.index(label)
+    try:
+        return int(label)
+    except ValueError as error:
+        known = [f"0 to {(model.n_classes or 1) - 1}", *model.class_names]
+        meant = did_you_mean(label, model.class_names)
+        raise ValueError(f"label: expected {', '.join(known)}, got {label!r}{meant}") from error
 
 
 def _animate(path: Path, model: TrainedModel, frames: list[Tensor]) -> None:
@@ -157,12 +176,10 @@ def evaluate(
         _check_writable(out)
     model = load_model(run)
     config = model.config if data is None else dataclasses.replace(model.config, data=data)
-    dataset = make_dataset(config)
+    with naming_a_move(is_given=data is not None):
+        dataset = make_dataset(config)
     if dataset.digest() != model.digest:
-        fault = (
-            "has changed since the run began" if data is None else "holds other data than the run"
-        )
-        raise ValueError(f"data: {config.data} {fault}")
+        raise other_data(config.data, moved=data is not None)
     n_steps = ais_steps or config.ais_steps or TrainConfig.ais_steps
     with evaluation_bar(model.energy, n_steps):
         evaluation = evaluate_energy(

@@ -23,6 +23,8 @@ def summary(config: TrainConfig, dataset: Dataset, trainer: Trainer) -> str:
     data += f", std {float(rows.std(correction=0)):.2g}"
     if dataset.changes:
         data += f" ({', '.join(dataset.changes)})"
+    if config.conditional:
+        data += f"; {dataset.classes()}"
     split = f"{n_train} to train on, {n - n_train} held out"
     how = recipe_of(config)
     return f"{data}; {split}; {_energy(trainer)}; {_chains(config, trainer)}; {how}"

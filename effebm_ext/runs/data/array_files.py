@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -10,7 +11,6 @@ import torch
 from torch import Tensor
 
 from effebm_ext.rows import Rows, pieces, pixels
-from effebm_ext.runs.data.files import MOVED
 
 _MAPPED = 2**28  # bytes of a file
 
@@ -34,19 +34,23 @@ def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
     ``labels`` also the array named ``y``.
 
     Arrays of pixels become images as networks take them: values of type uint8 are scaled from 0 to
-    255 to [-1, 1], unless all are 0 or 1; images get an axis of channels, or have it moved to the
+    255 to [-1, 1], unless all are 0 or 1, and integers of another type too if they lie in 0 to 255
+    and the largest is at least 128; images get an axis of channels, or have it moved to the
     first place (:func:`with_channels_first`). They stay uint8 until rows are taken. A .npy file of
     256 MiB and more is mapped into memory, and so must not change as long as its rows are used.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file cannot be read; the array has fewer than two axes, no rows, no numbers,
-            or values that are not finite; the labels are missing, or are not integers ``(n,)``.
+            or values that are not finite, or is one picture or pixels with transparency; the labels
+            are missing, or are not integers ``(n,)``.
     """
     arrays = _load(path)
     array = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
     values, changes = _values(path, array), []
     is_pixels = values.dtype == torch.uint8
+    if is_pixels:
+        _check_pictures(path, values.shape)
     is_scaled = is_pixels and bool(values.max() > 1)
     if is_scaled:
         changes.append("scaled from 0 to 255")
@@ -73,7 +77,7 @@ def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
-        raise FileNotFoundError(f"data: no such file: {path}{MOVED}")
+        raise FileNotFoundError(f"data: no such file: {path}")
     # Writes would go to a copy, but nothing writes: PyTorch warns of arrays that are read-only.
     mode: Literal["c"] | None = "c" if path.stat().st_size >= _MAPPED else None
     try:
@@ -94,8 +98,8 @@ def _values(path: Path, array: np.ndarray) -> Tensor:
         raise ValueError(
             f"data: expected an array (n, *event) with n >= 1 in {path}, got shape {array.shape}"
         )
-    if array.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(array))
+    if array.dtype == np.uint8 or _are_pixels(array):
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8))
     with np.errstate(over="ignore"):
         x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     bad = sum(int((~torch.isfinite(piece)).sum()) for piece in pieces(x))
@@ -104,6 +108,27 @@ def _values(path: Path, array: np.ndarray) -> Tensor:
             f"data: expected finite values in {path}, got {bad} that are not, as float32"
         )
     return x
+
+
+def _are_pixels(array: np.ndarray) -> bool:
+    """Returns whether integers have the range of pixels, which counts of a few do not have."""
+    return array.dtype.kind in "iu" and bool(array.min() >= 0) and 128 <= array.max() <= 255
+
+
+def _check_pictures(path: Path, shape: Sequence[int]) -> None:
+    """Refuses pixels that would be taken for something else than what they surely are."""
+    got = f"got shape {tuple(shape)} in {path}"
+    if len(shape) == 4 and 4 in (shape[1], shape[3]):
+        colours = "x[..., :3]" if shape[3] == 4 else "x[:, :3]"
+        raise ValueError(
+            f"data: expected pixels of 1 or 3 channels, {got}: {colours} drops the alpha channel, "
+            "and x.reshape(len(x), -1) makes vectors"
+        )
+    if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
+        raise ValueError(
+            f"data: expected images (n, height, width, channels), {got}: it looks like one "
+            "picture; numpy.stack(pictures) makes one array of many"
+        )
 
 
 def _labels(path: Path, array: np.ndarray | None, n: int) -> Tensor:

@@ -7,7 +7,7 @@ import functools
 import hashlib
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +18,16 @@ from effebm_ext.rng import generator_for
 from effebm_ext.rows import Rows, StoredRows, pieces, pixels
 from effebm_ext.runs.data import image_files
 from effebm_ext.runs.data.array_files import read_arrays
+from effebm_ext.runs.data.doubts import doubts
 from effebm_ext.runs.data.image_folder import BACKGROUNDS
 from effebm_ext.runs.data.resizing import parse_size
+from effebm_ext.runs.data.sources import absolute, advice
 from effebm_ext.runs.data.toys import TOYS
 from effebm_ext.scalars import as_float, as_int
 
 POINTS, SMALL_IMAGES, IMAGES = KINDS = ("points", "small images", "images")
 _LEAST_SIDE = 16  # pixels, of images that are not small
+_NAMED = 10  # classes
 
 
 def kind_of(event_shape: Sequence[int], *, is_image: bool) -> str:
@@ -48,6 +51,7 @@ class Dataset:
         n_classes: by default there is one class for each different label, and the labels are 0 to
             ``n_classes - 1``; a part of a data set has the classes of the whole.
         changes: what was changed in the values of a file, in words.
+        class_names: the names of the classes in the order of their labels, if they have any.
 
     Raises:
         ValueError: there are not as many labels as rows; a class has no data, and cannot be learnt;
@@ -60,6 +64,7 @@ class Dataset:
     labels: Tensor | None = None
     n_classes: int | None = None
     changes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels is None:
@@ -128,6 +133,18 @@ class Dataset:
         kept = int(holdout * len(self.rows))
         return self._take(rows[kept:]), self._take(rows[:kept])
 
+    def examples(self, n: int, *, seed: int) -> Dataset:
+        """Returns ``n`` rows, or all if there are fewer, in a random order that depends only on
+        ``seed`` and the number of rows: the first rows of a file may all be of one class."""
+        order = torch.randperm(len(self.rows), generator=generator_for("examples", seed))
+        return self._take(order[:n])
+
+    def classes(self) -> str:
+        """Returns how many classes there are, with their first names, in words."""
+        more = ", ..." * (len(self.class_names) > _NAMED)
+        names = ", ".join(self.class_names[:_NAMED]) + more
+        return f"{self.n_classes} classes{': ' * bool(names)}{names}"
+
     def _take(self, rows: Tensor) -> Dataset:
         labels = None if self.labels is None else self.labels[rows]
         stored = StoredRows(self.rows) if isinstance(self.rows, Tensor) else self.rows
@@ -162,10 +179,10 @@ def load(
 
     A ``.npy`` file holds one array ``(n, *event)``, a ``.npz`` file one array, or one named ``x``.
     Events of three axes whose first is 1 or 3 are taken for images, all others for vectors. Pixels
-    of type uint8 are scaled to [-1, 1], and channels on the last axis are moved to the first
-    (:func:`effebm_ext.runs.data.array_files.read_arrays`). Other values are used as they are: scale
-    them to a standard deviation of about one. A large ``.npy`` file is read as its rows are needed,
-    so it must stay as it is.
+    of type uint8, and integers that look like them, are scaled to [-1, 1], and channels on the last
+    axis are moved to the first (:func:`effebm_ext.runs.data.array_files.read_arrays`). Other values
+    are used as they are: scale them to a standard deviation of about one. A large ``.npy`` file is
+    read as its rows are needed, so it must stay as it is.
 
     ``changes`` of the result says what was changed. Whatever the format, labels are 0 to K - 1 and
     each of them occurs.
@@ -184,13 +201,13 @@ def load(
         FileNotFoundError: there is no such file, or the folder lacks one.
         TypeError: seed is no integer.
         ValueError: the source is not a known name or a readable file; an array has fewer than two
-            axes, no rows, no numbers, or values that are not finite; there are no labels, or not
-            the labels described; resize is no size, or is given for other data; background is no
-            such name.
+            axes, no rows, no numbers, or values that are not finite, or is one picture or pixels
+            with transparency; there are no labels, or not the labels described; resize is no size,
+            or is given for other data; background is no such name.
 
     Warns:
-        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, or events
-            with several axes are not images.
+        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, values with
+            several axes lie in 0 to 1, or events with several axes are not images.
     """
     seed = as_int(seed, "seed")
     size = None if resize is None else parse_size(resize)
@@ -199,7 +216,11 @@ def load(
     source = absolute(source)
     kind, _, folder = source.partition(":")
     if size is not None and kind != "images":
-        raise ValueError(f"resize: expected none with {source}, as only images:FOLDER is resized")
+        meant = Path(os.path.expanduser(source)).is_dir()
+        written = f": a folder of images is written images:{source}" if meant else ""
+        raise ValueError(
+            f"resize: expected none with {source}, as only images:FOLDER is resized{written}"
+        )
     if source == "digits":
         return digits()
     if source in TOYS:
@@ -210,28 +231,23 @@ def load(
         options = {"size": size, "background": background} if kind == "images" else {}
         found = image_files.READERS[kind](Path(folder), labels=labels, **options)
         y = None if found.labels is None else torch.from_numpy(found.labels)
-        dataset = Dataset(kind, _scaled(found.pixels), True, y, changes=found.changes)
+        rows, of_classes = _scaled(found.pixels), found.class_names
+        dataset = Dataset(kind, rows, True, y, changes=found.changes, class_names=of_classes)
     elif Path(source).suffix in (".npy", ".npz"):
         rows, y, changes = read_arrays(Path(source), labels=labels)
         is_image = len(rows.shape) == 4 and rows.shape[1] in (1, 3)
         dataset = Dataset(Path(source).stem, rows, is_image, y, changes=changes)
     else:
-        names = ", ".join(["digits", *TOYS, *(f"{kind}:FOLDER" for kind in image_files.READERS)])
-        raise ValueError(f"data: expected {names}, or a .npy or .npz file, got {source!r}")
-    for doubt in _doubts(dataset):
+        names, prefixes = ["digits", *TOYS], list(image_files.READERS)
+        known = ", ".join([*names, *(f"{prefix}:FOLDER" for prefix in prefixes)])
+        raise ValueError(
+            f"data: expected {known}, or a .npy or .npz file, got {source!r}"
+            f"{advice(source, names, prefixes)}"
+        )
+    archive = source.endswith(".npz")
+    for doubt in doubts(dataset.rows, is_image=dataset.is_image, in_archive=archive):
         warnings.warn(f"data: {source}: {doubt}", stacklevel=2)
     return dataset
-
-
-def absolute(source: str) -> str:
-    """Returns the source with an absolute path, which means the same in every folder, and with the
-    home folder in the place of ``~``. Other sources stay as they are."""
-    kind, _, folder = source.partition(":")
-    if folder and kind in image_files.READERS:
-        return f"{kind}:{os.path.abspath(os.path.expanduser(folder))}"
-    if source.endswith((".npy", ".npz")):
-        return os.path.abspath(os.path.expanduser(source))
-    return source
 
 
 def _scaled(values: np.ndarray) -> Rows:
@@ -241,18 +257,3 @@ def _scaled(values: np.ndarray) -> Rows:
     x /= np.iinfo(values.dtype).max / 2
     x -= 1
     return torch.from_numpy(x)
-
-
-def _doubts(dataset: Dataset) -> Iterator[str]:
-    std = float(dataset.rows.std(correction=0))
-    if not 0.2 <= std <= 5:
-        yield (
-            f"expected values of standard deviation about 1, got {std:.3g}: scale them (pixels "
-            "of 0 to 255 by x / 127.5 - 1) and save them as .npy"
-        )
-    if len(dataset.event_shape) > 1 and not dataset.is_image:
-        yield (
-            f"events of shape {dataset.event_shape} are taken for vectors; images have the axes "
-            "(channels, height, width) and 1 or 3 channels: x[:, None] adds an axis of channels, "
-            "x.transpose(0, 3, 1, 2) moves the last axis to the first place"
-        )

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-MOVED = "; if the data have moved, say where to with --data"
 _LISTED = 12
 
 
@@ -21,11 +20,13 @@ class Images(NamedTuple):
         pixels: uint8 or uint16 ``(n, channels, height, width)``.
         labels: int64 ``(n,)``, or None if they were not asked for.
         changes: what was changed in the pixels, in words.
+        class_names: the names of the classes in the order of their labels, if they have any.
     """
 
     pixels: np.ndarray
     labels: np.ndarray | None
     changes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def check_folder(folder: Path) -> None:
@@ -35,7 +36,7 @@ def check_folder(folder: Path) -> None:
         FileNotFoundError: there is none.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"data: no such folder: {folder}{MOVED}")
+        raise FileNotFoundError(f"data: no such folder: {folder}")
 
 
 def find(folder: Path, names: Sequence[str], below: Sequence[str] = ()) -> Path:

@@ -73,7 +73,7 @@ def read_images(
             holds no image, or is found twice by way of links.
     """
     paths = _image_paths(folder)
-    classes = _classes_of(folder, paths) if labels else None
+    names, classes = _classes_of(folder, paths) if labels else ((), None)
     images: list[np.ndarray] = []
     n_composed = n_resized = 0
     for path in paths:
@@ -100,7 +100,7 @@ def read_images(
         changes.append(f"transparent pixels of {n_composed} put on {background}")
     if n_resized and size is not None:
         changes.append(f"the middle of {n_resized} resized to {size[0]} x {size[1]}")
-    return Images(_stack(images), classes, tuple(changes))
+    return Images(_stack(images), classes, tuple(changes), names)
 
 
 def _image_paths(folder: Path) -> list[Path]:
@@ -129,17 +129,23 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _classes_of(folder: Path, paths: list[Path]) -> np.ndarray:
+def _classes_of(folder: Path, paths: list[Path]) -> tuple[tuple[str, ...], np.ndarray]:
+    """Returns the names of the classes and the class of every path."""
     names = [path.relative_to(folder).parts[0] for path in paths]
-    if any(path.parent == folder for path in paths):
-        raise ValueError(f"data: expected every image in a sub-folder of its class in {folder}")
+    if stray := [path.name for path in paths if path.parent == folder]:
+        more = f" and {len(stray) - 1} more" if len(stray) > 1 else ""
+        raise ValueError(
+            f"data: expected every image in a sub-folder of its class in {folder}, got {stray[0]}"
+            f"{more} beside them"
+        )
     folders = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
     if empty := sorted(folders - set(names)):
         raise ValueError(
             f"data: expected images in every sub-folder of {folder}, as a class without data "
             f"cannot be learnt, got none in {', '.join(empty)}"
         )
-    return np.unique(names, return_inverse=True)[1].astype(np.int64)
+    classes, of_paths = np.unique(names, return_inverse=True)
+    return tuple(map(str, classes)), of_paths.astype(np.int64)
 
 
 def _read(path: Path, background: str) -> tuple[np.ndarray, bool]:

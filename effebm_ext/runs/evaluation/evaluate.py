@@ -143,6 +143,7 @@ def evaluate(
         stein = stein_discrepancy(samples, gradient, generator_for("stein", seed))
     if stein is not None:
         more |= {"ksd": stein.ksd, "ksd_error": stein.error, "ksd_p_value": stein.p_value}
+    gaussian = torch.distributions.Normal(*base).log_prob(data).flatten(1).sum(1)
     return Evaluation(
         held_out=len(held_out.rows) > 0,
         n_data=len(data),
@@ -164,6 +165,7 @@ def evaluate(
         virial=settled.value,
         virial_error=settled.error,
         reverse_from_data=from_data,
+        cross_entropy_gaussian=-float(gaussian.double().mean()),
         **more,
     )
 

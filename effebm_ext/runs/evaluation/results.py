@@ -61,6 +61,8 @@ class Evaluation:
     sample, and where samples are copies of others. ``reverse_from_data`` says that data began the
     way back, as the run had fewer than two chains. MMD^2 is between samples of the model and the
     data; ``auroc`` tells the data from ``ood`` by the density. ``*_error`` are standard errors.
+    ``cross_entropy_gaussian`` is the cross-entropy of the same rows under the Gaussian of the mean
+    and the standard deviation of every element, which a useful model is below.
     """
 
     held_out: bool
@@ -110,6 +112,7 @@ class Evaluation:
     mmd2_p_value: float | None = None
     ood: str | None = None
     auroc: float | None = None
+    cross_entropy_gaussian: float | None = None
 
     def rows(self) -> str:
         """Says in words which rows were evaluated."""
@@ -135,6 +138,8 @@ class Evaluation:
         bits = " and ".join(f"{self.bits_per_dimension(nats):.2f}" for _, nats, _ in quoted)
         shown = " and ".join(_figure(nats, error) for _, nats, error in quoted)
         figure = f"{bits} bits per dimension ({shown} nats){source}, lower is better"
+        if self.cross_entropy_gaussian is not None:
+            figure += f" (a Gaussian has {self.cross_entropy_gaussian:.2f} nats)"
         gap = abs(self.gap)
         if not math.isfinite(self.gap_error):
             doubt = "one chain gives no error of the estimates"
@@ -145,8 +150,8 @@ class Evaluation:
         else:
             few = min(self.ess_forward, self.ess_reverse) < _FEW
             rough = ", though by the weight of few chains" if few else ""
-            return f"{figure}; trustworthy: forward and reverse agree{rough}."
-        return f"{figure}; not to be trusted: {doubt}."
+            return f"{figure}; the estimate is trustworthy: forward and reverse agree{rough}."
+        return f"{figure}; the estimate is not to be trusted: {doubt}."
 
     def summary(self) -> str:
         """Returns the verdict and some lines on the cross-entropy."""
@@ -179,6 +184,10 @@ class Evaluation:
                     f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
                 )
                 rows.append((f"{name}, {way}", f"{_figure(nats, error, 3):>20}{per_dimension}"))
+        if self.cross_entropy_gaussian is not None:
+            nats = self.cross_entropy_gaussian
+            per_dimension = f"{nats / self.dimensions:>12.4f}{self.bits_per_dimension(nats):>12.4f}"
+            rows.append(("cross-entropy of a Gaussian", f"{nats:>20.3f}{per_dimension}"))
         mean = ", mean over classes" if self.conditional else ""
         log_zs = ((f"log Z, {way}{mean}", z, error) for way, z, error in self._estimates("log_z"))
         for name, nats, error in ((f"gap{mean}", self.gap, self.gap_error), *log_zs):

@@ -52,8 +52,9 @@ class Checkpoints:
             "config": dataclasses.asdict(config),
             "event_shape": list(dataset.event_shape),
             "n_classes": dataset.n_classes if config.conditional else None,
+            "class_names": list(dataset.class_names),
             "is_image": dataset.is_image,
-            "data": dataset.rows[:_SHOWN_DATA].clone(),
+            "data": dataset.examples(_SHOWN_DATA, seed=config.seed_of_data).x,
             "digest": digest,
             "history": history,
         }

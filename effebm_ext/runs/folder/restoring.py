@@ -67,13 +67,24 @@ def restore(
     checkpoint.check_finite(path, trainer.energy)
     checkpoint.check_finite(path, trainer.model)
     if changed_data:
-        raise ValueError(f"data: {config.data} has changed since the run began")
+        raise other_data(config.data, moved="data" in made)
     if config.iterations < trainer.iterations:
         raise ValueError(
             f"iterations: expected at least {trainer.iterations}, which the run has made, "
             f"got {config.iterations}"
         )
     return made
+
+
+def other_data(source: str, *, moved: bool) -> ValueError:
+    """Returns the error that a source does not hold the data of a run.
+
+    Args:
+        source: the source of the data.
+        moved: whether the source is another than that of the run.
+    """
+    fault = "holds other data than the run" if moved else "has changed since the run began"
+    return ValueError(f"data: {source} {fault}")
 
 
 def _adapted(

@@ -38,9 +38,9 @@ class CommonOptions(ChainOptions):
 
     data: str = option(
         "digits",
-        f"Learn digits, {', '.join(TOYS)}, a .npy or .npz file of an array (n, *event) with a "
-        "standard deviation of about one, or mnist:FOLDER, fashion-mnist:FOLDER, cifar10:FOLDER or "
-        "images:FOLDER.",
+        f"Learn digits, {', '.join(TOYS)}, a .npy or .npz file of an array (n, *event) of pixels "
+        "as uint8 or of numbers with a standard deviation of about one, or mnist:FOLDER, "
+        "fashion-mnist:FOLDER, cifar10:FOLDER or images:FOLDER.",
         group="Data",
         metavar="SOURCE",
     )
@@ -165,7 +165,8 @@ class CommonOptions(ChainOptions):
     )
     ais_steps: int = option(
         1000,
-        "Evaluate the energy at the end over this many temperatures; 0 means not at all.",
+        "Evaluate the energy at the end over this many temperatures, of which fewer take less "
+        "time and say less; 0 means not at all.",
         group="Evaluation",
         at_least=0,
     )

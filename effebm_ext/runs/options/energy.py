@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from effebm_ext.networks import ENERGIES, GaussianBase, make_energy
+from effebm_ext.runs.did_you_mean import did_you_mean
 
 OWN_FORM = "module:Class"
 
@@ -35,8 +36,8 @@ def check_energy(energy: str, width: int | None, depth: int | None) -> None:
         return
     module, _, name = energy.partition(":")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
-        known = ", ".join(ENERGIES)
-        raise ValueError(f"energy: expected {known} or {OWN_FORM}, got {energy!r}")
+        known, meant = ", ".join(ENERGIES), did_you_mean(energy, ENERGIES)
+        raise ValueError(f"energy: expected {known} or {OWN_FORM}, got {energy!r}{meant}")
     for option, value in (("width", width), ("depth", depth)):
         if value is not None:
             raise ValueError(

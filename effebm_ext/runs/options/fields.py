@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.scalars import as_float, as_int
 
 _NAMES = {bool: "true or false", int: "an int", float: "a number", str: "a str"}
@@ -72,7 +73,12 @@ def check_options(options: Any) -> None:
     for field in dataclasses.fields(options):
         names, value = field.metadata["names"], given[field.name]
         if names and value not in (*names, field.default):
-            raise ValueError(f"{field.name}: expected {', '.join(names)}, got {value!r}")
+            raise ValueError(wrong_choice(field.name, names, value))
+
+
+def wrong_choice(name: str, names: Sequence[str], value: str) -> str:
+    """Says in words that an option has none of the values that are allowed."""
+    return f"{name}: expected {', '.join(names)}, got {value!r}{did_you_mean(value, names)}"
 
 
 def _check_range(field: dataclasses.Field[Any], value: Any) -> None:

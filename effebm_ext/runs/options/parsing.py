@@ -7,6 +7,7 @@ import math
 from effebm_ext import _C
 from effebm_ext.limits import ClipNorm, ClipValue
 from effebm_ext.ops.compressor import FusedCompressor
+from effebm_ext.runs.did_you_mean import did_you_mean
 
 # In the order of the kernels' list.
 _KNOWN = [FusedCompressor.known[name] for name in _C.COMPRESSORS if name in FusedCompressor.known]
@@ -28,7 +29,9 @@ def parse_compressor(text: str) -> FusedCompressor | None:
     name, _, rest = text.partition(":")
     known = FusedCompressor.known.get(name.replace("-", "_"))
     if known is None or "_" in name:
-        raise ValueError(f"compressor: expected none, {COMPRESSOR_FORMS}, got {text!r}")
+        names = ["none", *(known.replace("_", "-") for known in FusedCompressor.known)]
+        meant = did_you_mean(name, names, f"{{}}:{rest}" if rest else "{}")
+        raise ValueError(f"compressor: expected none, {COMPRESSOR_FORMS}, got {text!r}{meant}")
     try:
         return known.parse(rest)
     except ValueError as error:
@@ -52,7 +55,8 @@ def parse_clip(text: str) -> ClipValue | ClipNorm | None:
             return ClipNorm(float(limit))
     except ValueError as error:
         raise ValueError(f"clip: {text!r}: {error}") from error
-    raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}")
+    meant = did_you_mean(kind, ("value", "norm"), f"{{}}:{limit or 'LIMIT'}")
+    raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}{meant}")
 
 
 def parse_bounds(text: str) -> tuple[float, float] | None:

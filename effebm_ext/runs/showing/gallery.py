@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Sequence
@@ -17,13 +18,14 @@ from effebm_ext.runs.folder.run_files import ANIMATION, CURVES, FRAMES, SAMPLES,
 from effebm_ext.runs.showing import plotting
 from effebm_ext.training import Trainer
 
+_SHOWN = 10_000  # data at most
 _SHARE = 0.05  # of a run's time that pictures may take while it trains
 
 
 class Gallery:
     """Draws into the folder of a run: ``samples.png``, the chains beside data; ``curves.png``, the
     metrics; ``samples/000100.png`` and so on, the chains as they were; and ``samples.gif``, these
-    pictures one after the other.
+    pictures one after the other. There is no numbered picture of chains that have not moved yet.
 
     Args:
         path: the folder of the run.
@@ -41,6 +43,7 @@ class Gallery:
         begun = time.monotonic()
         if trainer.chains is not None:
             plotting.save(self._path / SAMPLES, self.figure(trainer))
+        if trainer.chains is not None and trainer.iterations > self._config.chains_rest:
             frame = self._path / FRAMES / f"{trainer.iterations:06d}.png"
             frame.parent.mkdir(exist_ok=True)
             with replacing(frame) as temporary:
@@ -67,11 +70,23 @@ class Gallery:
         rows = slice(plotting.n_shown(state.x, is_image=is_image))
         noise, kwargs = self._config.removable_noise, state.part(rows).energy_kwargs
         x = denoise(trainer.energy, trainer.samples[rows], noise, kwargs).cpu()
-        labels = kwargs.get("y")
+        labels, shown = kwargs.get("y"), self._examples
         return plotting.draw_progress(
             x,
-            self._dataset.rows,
+            shown.rows,
             is_image=is_image,
             labels=None if labels is None else labels.cpu(),
-            title=f"chains after {trainer.iterations} iterations",
+            data_labels=None if labels is None else shown.labels,
+            title=self._title(trainer.iterations),
         )
+
+    @functools.cached_property
+    def _examples(self) -> Dataset:
+        return self._dataset.examples(_SHOWN, seed=self._config.seed_of_data)
+
+    def _title(self, iterations: int) -> str:
+        rest = self._config.chains_rest
+        if iterations <= rest:
+            return f"noise: the chains start to move after iteration {rest}"
+        classes = f", {self._dataset.classes()}" if self._config.conditional else ""
+        return f"chains after {iterations} iteration{'s' * (iterations != 1)}{classes}"

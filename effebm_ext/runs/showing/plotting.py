@@ -54,10 +54,16 @@ def draw_samples(
 
 
 def draw_progress(
-    samples: Tensor, data: Rows, *, is_image: bool, labels: Tensor | None, title: str
+    samples: Tensor,
+    data: Rows,
+    *,
+    is_image: bool,
+    labels: Tensor | None,
+    data_labels: Tensor | None = None,
+    title: str,
 ) -> Figure:
-    """Draws what :func:`draw_samples` draws, under a title, with images beside images of the
-    data."""
+    """Draws what :func:`draw_samples` draws, under a title, with images beside the first images of
+    the data, in the order of their classes too if they have ``data_labels``."""
     if not is_image:
         figure = draw_samples(samples, data, is_image=False)
         figure.axes[0].set_title(title)
@@ -65,7 +71,7 @@ def draw_progress(
     figure = Figure(figsize=(12, 6))
     left, right = figure.subplots(1, 2)
     _show_images(left, samples, data, labels)
-    _show_images(right, data[:_GRID], data)
+    _show_images(right, data[:_GRID], data, data_labels)
     left.set_title(title)
     right.set_title("data")
     return figure

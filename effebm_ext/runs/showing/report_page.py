@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jinja2
 from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.evaluation.results import ClassEvaluation, Evaluation
+from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.run_files import (
     ANIMATION,
     CONFIG,
@@ -28,6 +30,21 @@ from effebm_ext.runs.folder.run_files import (
 )
 from effebm_ext.runs.recipes import recipe_of
 
+_MEANINGS = {
+    "loss": "what training makes smaller; with chains its value alone says nothing",
+    "grad_norm": "the norm of the gradient of the parameters, before it is bounded",
+    "energy_gap": "the mean energy of the chains minus that of the data; about 0 is good",
+    "denoising_loss": "how badly the energy takes the noise off the data; it falls",
+    "chain_std": "the standard deviation of the chains; near that of the data with noise is good",
+    "virial": "a mean over the chains that is 1 for samples of the model",
+    "n_diverged": "the number of chains whose energy was not finite",
+    "acceptance": "the share of the steps of the chains that were accepted",
+    "ess": "how many walkers the weights are worth, as a share of all",
+    "log_z": "the estimated log of the normalising constant, in nats",
+    "cross_entropy": "the estimated cross-entropy of the batch, in nats; lower is better",
+    "cross_entropy_forward": "the held-out cross-entropy in nats, which is too low on average",
+    "cross_entropy_reverse": "the held-out cross-entropy in nats, which is too high on average",
+}
 _STRIP = 6  # pictures of the chains over the iterations
 _TEMPLATE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string("""\
 <!doctype html>
@@ -50,6 +67,7 @@ _TEMPLATE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined
 </style>
 <h1>{{ name }}</h1>
 <p>{{ about }}</p>
+{% if how_to_go_on %}<p>It was stopped. Go on with <code>{{ how_to_go_on }}</code></p>{% endif %}
 {% if verdict %}<p class="verdict">{{ verdict }}</p>{% endif %}
 {% if samples %}
 <h2>Samples</h2>
@@ -69,6 +87,10 @@ _TEMPLATE = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined
 {% if curves %}
 <h2>Curves</h2>
 <img src="{{ curves }}" alt="metrics against the iteration">
+<dl>
+{% for name, meaning in legend %}<dt>{{ name }}</dt><dd>{{ meaning }}</dd>
+{% endfor %}
+</dl>
 {% endif %}
 {% if evaluation %}
 <h2>Evaluation</h2>
@@ -95,19 +117,21 @@ def write_report(path: Path) -> Path:
         ValueError: config.json is not a configuration.
     """
     config, page = read_config(path / CONFIG), path / REPORT
-    evaluation = _evaluation(path / EVALUATION)
+    evaluation, metrics = _evaluation(path / EVALUATION), _last_metrics(path / METRICS)
     frames = numbered(path, FRAMES)
     shown = frames[:: max(1, -(-len(frames) // _STRIP))]
     write_text(
         page,
         _TEMPLATE.render(
             name=path.resolve().name,
-            about=_about(config, path),
+            about=_about(config, metrics),
             verdict=evaluation and evaluation.verdict(),
             samples=_embedded(path / SAMPLES),
             strip=[(int(frame.stem), _embedded(frame)) for frame in shown],
             animation=_embedded(path / ANIMATION),
             curves=_embedded(path / CURVES),
+            legend=[(name, text) for name, text in _MEANINGS.items() if name in metrics],
+            how_to_go_on=_how_to_go_on(config, path, int(metrics["iteration"])),
             evaluation=evaluation and evaluation.table(),
             tables=_tables(config, path),
         ),
@@ -115,14 +139,26 @@ def write_report(path: Path) -> Path:
     return page
 
 
-def _about(config: TrainConfig, path: Path) -> str:
-    log = path / METRICS
-    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-    last = json.loads(lines[-1]) if lines else {"iteration": 0, "seconds": 0.0}
+def _last_metrics(log: Path) -> dict[str, float]:
+    """Returns the last value of every metric in the log."""
+    last = {"iteration": 0.0, "seconds": 0.0}
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        last |= json.loads(line)
+    return last
+
+
+def _how_to_go_on(config: TrainConfig, path: Path, made: int) -> str:
+    """Returns the command that resumes a run which has a checkpoint and iterations to make."""
+    if made >= (config.iterations or 0) or not (path / CHECKPOINT).exists():
+        return ""
+    return f"effebm train --resume {shlex.quote(str(path))}"
+
+
+def _about(config: TrainConfig, last: dict[str, float]) -> str:
     minutes = last["seconds"] / 60
     return (
         f"{config.data}, objective {config.objective}, {recipe_of(config)}: "
-        f"{last['iteration']} of {config.iterations} iterations in {minutes:.1f} minutes."
+        f"{last['iteration']:.0f} of {config.iterations} iterations in {minutes:.1f} minutes."
     )
 
 
@@ -133,7 +169,14 @@ def _tables(config: TrainConfig, path: Path) -> list[tuple[str, list[tuple[str, 
     others = {k: v for k, v in options.items() if k not in changed}
     environment = _json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
     tables = [("Options chosen", changed), ("Other options", others), ("Environment", environment)]
-    return [(title, list(rows.items())) for title, rows in tables if rows]
+    return [(title, [(k, _shown(v)) for k, v in rows.items()]) for title, rows in tables if rows]
+
+
+def _shown(value: Any) -> Any:
+    """Returns a value as people write it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "not given" if value is None else value
 
 
 def _evaluation(path: Path) -> Evaluation | None:

@@ -17,6 +17,7 @@ _SPREAD = 2.0  # the chains' standard deviation over the data's, or its inverse
 _GAP = 0.1, 10.0  # nats per dimension, and nats
 _PINNED = 0.5  # share of the gap at which the penalty on energies is least
 _ACCEPTANCE = 0.01
+_SHORT = 300  # iterations with moving chains that a run needs before anything else is to blame
 _VIRIAL = 0.8, 1.25
 _LONG = 500  # iterations whose mean virial counts, as it moves with the energy
 
@@ -106,7 +107,7 @@ class Health:
         hold = "" if self._config.base == "gaussian" or seen < data else "--base gaussian, "
         return (
             f"the chains have {where}: their standard deviation is {seen:.3g}, and the data's "
-            f"with their noise {data:.3g}. Try {hold}{self._cures()}"
+            f"with their noise {data:.3g}. Try {self._cures(hold)}"
         )
 
     def _pinned(self, means: Means) -> str:
@@ -143,10 +144,12 @@ class Health:
             f"--step-size than {self._config.step_size:g}"
         )
 
-    def _cures(self) -> str:
-        config, lead = self._config, ""
+    def _cures(self, lead: str = "") -> str:
+        config = self._config
         if config.objective == "contrastive" and not config.denoising_weight and config.data_noise:
-            lead = "--denoising-weight 10 with a --warm-up, "
+            lead += "--denoising-weight 10 with a --warm-up, "
+        if config.iterations - config.chains_rest < _SHORT:
+            lead = f"more --iterations than {config.iterations}, {lead}"
         return (
             f"{lead}a smaller --learning-rate than {config.learning_rate:g}, or more "
             f"--langevin-steps than {config.langevin_steps}"

@@ -88,6 +88,7 @@ class RunFolder:
         self.evaluation: Evaluation | None = None
         self.failures: list[str] = []
         self._tensorboard = tensorboard
+        self._checkpoints: Checkpoints | None = None
 
     def config(self) -> TrainConfig:
         """Returns the configuration of the run in the folder: that of the checkpoint, with the
@@ -166,6 +167,20 @@ class RunFolder:
             return ""
         return f"effebm train --resume {shlex.quote(str(self.path))}"
 
+    def where_it_stopped(self, made: int) -> str:
+        """Says in words what is saved of a run that was interrupted, whose trainer has made so many
+        iterations."""
+        saved = None if self._checkpoints is None else self._checkpoints.saved
+        if not self._begun:
+            return "stopped before the first iteration ended; nothing was saved"
+        if saved is not None and saved == made:
+            return f"stopped after iteration {saved}"
+        if saved is not None:
+            return f"stopped at once; the last checkpoint is of iteration {saved}"
+        if self._checkpoints is None:
+            return "stopped before an iteration was made; the run is as it was"
+        return "stopped at once; there is no checkpoint yet, so the run will begin anew"
+
     def _train(
         self,
         config: TrainConfig,
@@ -175,6 +190,7 @@ class RunFolder:
         stopping: Stopping,
     ) -> None:
         checkpoints = Checkpoints(self.path, config, dataset, dataset.digest(), history=[])
+        self._checkpoints = checkpoints
         loop = Loop(self.path, config, dataset, trainer, checkpoints, progress, stopping)
         with stopping.deferred():
             first = loop.iteration()  # a run that fails at once does not replace an older run
@@ -202,6 +218,7 @@ class RunFolder:
         checkpoints = Checkpoints(
             self.path, config, dataset, digest, before=content, history=history
         )
+        self._checkpoints = checkpoints
         loop = Loop(self.path, config, dataset, trainer, checkpoints, progress, stopping)
         with stopping.deferred():
             if made or self._from != self.path / CHECKPOINT:
