@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What file systems without hard links answer.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 class DiskFullError(OSError):
@@ -29,8 +31,7 @@ def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
     Raises:
         DiskFullError: as :func:`naming_a_full_disk`.
     """
-    token = uuid.uuid4().hex[:8]  # processes of several hosts may write into one folder
-    temporary = path.with_name(f"{_prefix(os.getpid())}{token}{path.suffix}")
+    temporary = _temporary(path)
     try:
         with naming_a_full_disk(path, size):
             yield temporary
@@ -47,6 +48,27 @@ def write_text(path: Path, text: str) -> None:
     content = text.encode()
     with replacing(path, len(content)) as temporary:
         temporary.write_bytes(content)
+
+
+def create_text(path: Path, text: str) -> None:
+    """Makes a text file that has its content from the moment at which it exists.
+
+    Raises:
+        FileExistsError: there is such a file.
+        DiskFullError: as :func:`naming_a_full_disk`.
+    """
+    content, temporary = text.encode(), _temporary(path)
+    try:
+        with naming_a_full_disk(path, len(content)):
+            temporary.write_bytes(content)
+            os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        with open(path, "xb") as file:
+            file.write(content)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def left_behind(folder: Path, process: int) -> list[Path]:
@@ -91,6 +113,11 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _temporary(path: Path) -> Path:
+    token = uuid.uuid4().hex[:8]  # processes of several hosts may write into one folder
+    return path.with_name(f"{_prefix(os.getpid())}{token}{path.suffix}")
 
 
 def _prefix(process: int) -> str:

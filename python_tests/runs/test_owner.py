@@ -1,5 +1,6 @@
 """A run folder has one owner, and nothing that is not its own is replaced."""
 
+import errno
 import json
 import os
 import socket
@@ -111,6 +112,42 @@ def test_a_lock_without_content_holds(tmp_path):
     (tmp_path / LOCK).touch()
     with pytest.raises(FolderInUseError, match="another process trains"), RunLock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("is_taken_over", [False, True])
+def test_a_lock_has_its_content_from_the_first_moment(tmp_path, is_taken_over, monkeypatch):
+    """A process that is killed while it locks leaves no lock without content, which would hold for
+    ever."""
+    if is_taken_over:
+        owned(tmp_path, process=ended())
+    seen = []
+
+    def looking(call):
+        def look(*arguments):
+            path = tmp_path / LOCK
+            seen.append(path.read_text() if path.exists() else None)
+            return call(*arguments)
+
+        return look
+
+    for name in ("link", "replace", "open", "unlink"):
+        monkeypatch.setattr(os, name, looking(getattr(os, name)))
+    with RunLock(tmp_path):
+        monkeypatch.undo()
+        assert json.loads((tmp_path / LOCK).read_text())["process"] == os.getpid()
+    assert len(seen) > 0
+    assert all(text is None or json.loads(text)["host"] for text in seen)
+
+
+def test_a_file_system_without_links_has_locks_too(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no links")
+
+    monkeypatch.setattr(os, "link", no_links)
+    with RunLock(tmp_path):
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+        with pytest.raises(FolderInUseError), RunLock(tmp_path):
+            pass
 
 
 def test_of_many_that_take_a_lock_over_one_gets_it(tmp_path):

@@ -10,12 +10,17 @@ import socket
 import time
 import types
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from effebm_ext.runs.atomic_files import left_behind, naming_a_full_disk
+from effebm_ext.runs.atomic_files import (
+    create_text,
+    left_behind,
+    naming_a_full_disk,
+    write_text,
+)
 
 LOCK = "lock"
-_PATIENCE = 1.0  # seconds in which another process may write its lock after making the file
+_PATIENCE = 1.0  # seconds in which a lock may get its content, on a file system without links
 
 
 class FolderInUseError(RuntimeError):
@@ -40,8 +45,7 @@ class RunLock:
     def __enter__(self) -> RunLock:
         with naming_a_full_disk(self._path):
             try:
-                with open(self._path, "x") as file:
-                    self._write(file)
+                create_text(self._path, json.dumps(_this_process()))
             except FileExistsError:
                 if not self._take_over():
                     raise FolderInUseError(_in_use(self._folder, _owner(self._path))) from None
@@ -66,21 +70,13 @@ class RunLock:
                 fcntl.flock(file, fcntl.LOCK_EX)
             owner = _owner(self._path)
             if self._path.stat().st_ino == os.fstat(file.fileno()).st_ino and _has_ended(owner):
-                self._write(file)
+                # A new file, so that a process that is killed here leaves one of the two owners.
+                write_text(self._path, json.dumps(_this_process()))
                 for folder in (self._folder, *filter(Path.is_dir, self._folder.iterdir())):
                     for path in left_behind(folder, owner["process"]):
                         path.unlink(missing_ok=True)
                 return True
         return False
-
-    def _write(self, file: TextIO) -> None:
-        try:
-            file.truncate()
-            file.write(json.dumps(_this_process()))
-            file.flush()
-        except OSError:
-            self._path.unlink(missing_ok=True)
-            raise
 
 
 def check_unlocked(folder: Path) -> None:
