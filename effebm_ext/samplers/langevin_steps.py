@@ -60,10 +60,11 @@ class LangevinSteps:
         """Returns the chains as samples of the target, ``(n_chains, *event)``: the states, or with
         error feedback new tensors ``x - step_size / 4 * residual`` within the bounds.
 
-        The residual is gradient that the chain has yet to follow. The state x is ahead of what it
-        should be by as much as ``x - step_size / 2 * residual``, a chain that every gradient moves
-        at once, is behind. Half way between, the bias of the feedback cancels for Gaussians, up to
-        the order of ``step_size**2`` (docs/compression_bias.md)."""
+        The residual is gradient that the chain has yet to follow. The states follow late and are
+        too far out; ``x - step_size / 2 * residual``, a chain that every gradient moves at once,
+        is too far in. Half way between, the bias of the feedback cancels for Gaussians, up to the
+        order of ``step_size**2`` (docs/remedies.md).
+        """
         if state.residual is None:
             return state.x
         step_size = self.step_size
