@@ -42,7 +42,7 @@ class ReplayBuffer:
         TypeError: the sampler has a step size per chain (:meth:`advance` raises this for a schedule
             that gives one).
         ValueError: n_chains is not between 1 and the size of the buffer, or the sampler has
-            averaged noise, which a chain in another row each time cannot continue.
+            averaged noise or a temperature per chain, which stay with rows and not with chains.
     """
 
     def __init__(
@@ -73,6 +73,11 @@ class ReplayBuffer:
             raise ValueError(
                 "sampler: expected no averaged_noise with a buffer, whose chains change their rows "
                 "and cannot share noise with the step before"
+            )
+        if isinstance(sampler, Langevin) and isinstance(sampler.temperature, Tensor):
+            raise ValueError(
+                "sampler: expected one temperature with a buffer, whose chains change their rows, "
+                "got one for each chain"
             )
         self.sampler, self.n_chains, self.restart = _with_one_step_size(sampler), n_chains, restart
         self.generator = generator

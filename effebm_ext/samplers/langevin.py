@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -24,8 +23,9 @@ from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
 from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
 from effebm_ext.samplers.state import LangevinState, Run, StepInfo
 from effebm_ext.samplers.step_size import StepSize, as_step_size
+from effebm_ext.samplers.temperature import Temperature, as_temperature
 from effebm_ext.samplers.trajectory import PackedTrajectory, check_packable
-from effebm_ext.scalars import as_float, as_int
+from effebm_ext.scalars import as_int
 
 _ADVICE = (
     "They have left the support of the density, or overflowed: take a smaller step_size, clip=, "
@@ -47,8 +47,9 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         score: maps ``(n, *event)`` to the gradient of the log density, same shape.
         step_size: gamma > 0: a number, a tensor ``()`` or with one per chain, or a callable of the
             step that gives one of these. A tensor is read at every step and not copied.
-        temperature: the temperature of the target ``exp(-E / temperature)``; 0 descends without
-            noise.
+        temperature: the temperature of the target ``exp(-E / temperature)``: a number, or a tensor
+            ``(n_chains,)`` with one per chain, read at every step and not copied; 0 descends
+            without noise.
         compressor: as in :func:`effebm_ext.langevin_step_`.
         error_feedback: feed what compression dropped back into the next step. :meth:`samples`
             takes off the states what this leaves of the bias.
@@ -105,7 +106,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         *,
         score: Energy | None = None,
         step_size: StepSize,
-        temperature: float = 1.0,
+        temperature: Temperature = 1.0,
         compressor: Compressor | None = None,
         error_feedback: bool = False,
         clip: Clip | None = None,
@@ -135,11 +136,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
         if error_feedback:
             check_shrinks(compressor, "error_feedback")
-        temperature = as_float(temperature, "temperature")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature: expected a finite number >= 0, got {temperature}")
         self.energy, self.score = energy, score
-        self.step_size, self.temperature = as_step_size(step_size), temperature
+        self.step_size, self.temperature = as_step_size(step_size), as_temperature(temperature)
         self.compressor, self.error_feedback = compressor, error_feedback
         self._keeping_dtype = keeping_dtype(compressor)
         self.clip, self.bounds, self.statistics = clip, as_bounds(bounds), statistics
@@ -232,6 +230,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         if trajectory not in ("dense", "packed"):
             raise ValueError(f"trajectory: expected 'dense' or 'packed', got {trajectory!r}")
         state = self.init(x0, rng=rng, energy_kwargs=energy_kwargs)
+        self._check_state(state)
         if trajectory == "packed":
             check_packable(self.compressor, restarts=self.on_divergence == "restart")
             packed = PackedTrajectory(

@@ -22,9 +22,10 @@ from effebm_ext.ops.langevin_transition import langevin_transition
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import step_along
 from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
-from effebm_ext.samplers.shards import on_threads, part_of_step_size, shards_of
+from effebm_ext.samplers.shards import of_rows, on_threads, part_of_step_size, shards_of
 from effebm_ext.samplers.state import LangevinState, StepInfo
 from effebm_ext.samplers.step_size import StepSize
+from effebm_ext.samplers.temperature import Temperature
 from effebm_ext.samplers.trajectory import PackedTrajectory
 from effebm_ext.samplers.virial import virials
 
@@ -41,7 +42,7 @@ class LangevinSteps:
     gradient: EnergyGradient | None
     score: Energy | None
     step_size: StepSize
-    temperature: float
+    temperature: Temperature
     compressor: Compressor | None
     error_feedback: bool
     clip: Clip | None
@@ -115,6 +116,7 @@ class LangevinSteps:
         """Returns the sampler for the chains ``rows`` of ``n_chains``, which reports there."""
         sampler = copy.copy(self)
         sampler.step_size = part_of_step_size(self.step_size, rows, n_chains)
+        sampler.temperature = of_rows(self.temperature, rows, n_chains, "temperature")
         sampler._divergence = report
         return sampler
 
@@ -181,9 +183,10 @@ class LangevinSteps:
         return clip_with_statistics(gradient, self.clip)[1] if self.statistics else None
 
     def _virials(self, x: Tensor, gradient: Tensor) -> Tensor | None:
-        if not self.statistics or self.temperature == 0:
+        temperature = self.temperature
+        if not self.statistics or (not isinstance(temperature, Tensor) and temperature == 0):
             return None
-        return virials(x, gradient, self.virial_centre) / self.temperature
+        return virials(x, gradient, self.virial_centre) / temperature
 
     def _record_(
         self, state: LangevinState, n_steps: int, thin: int, kept: Tensor | PackedTrajectory
@@ -232,6 +235,7 @@ class LangevinSteps:
         }
 
     def _check_state(self, state: LangevinState) -> None:
+        of_rows(self.temperature, slice(None), len(state.x), "temperature")
         if self.error_feedback != (state.residual is not None):
             raise ValueError(
                 "state: expected a residual if and only if the sampler has error_feedback; "
@@ -254,6 +258,6 @@ class LangevinSteps:
         step_size = self.step_size
         if callable(step_size):
             step_size = watch.step_size(step_size(step), step)
-        if self.temperature == 1.0:
+        if not isinstance(self.temperature, Tensor) and self.temperature == 1.0:
             return step_size, None
         return step_size, (step_size * self.temperature) ** 0.5

@@ -149,6 +149,8 @@ class LangevinProposal:
         """
         if sampler.energy is None:
             raise ValueError("sampler: expected an energy, which a ratio needs, got a score")
+        if isinstance(sampler.temperature, Tensor):
+            raise ValueError("sampler: expected temperature 1, got one for each chain")
         if sampler.temperature != 1.0:
             raise ValueError(f"sampler: expected temperature 1, got {sampler.temperature}")
         return cls(

@@ -38,24 +38,29 @@ def part_of_step_size(step_size: StepSize, rows: slice, n_chains: int) -> StepSi
     """
     if callable(step_size):
         return functools.partial(_scheduled, step_size, rows, n_chains)
-    return _of_rows(step_size, rows, n_chains)
+    return of_rows(step_size, rows, n_chains, "step_size")
 
 
 def _scheduled(
     schedule: Callable[[int], float | Tensor], rows: slice, n_chains: int, step: int
 ) -> float | Tensor:
-    return _of_rows(schedule(step), rows, n_chains)
+    return of_rows(schedule(step), rows, n_chains, "step_size")
 
 
-def _of_rows(step_size: float | Tensor, rows: slice, n_chains: int) -> float | Tensor:
-    if not isinstance(step_size, Tensor) or step_size.dim() == 0:
-        return step_size
-    if step_size.shape != (n_chains,):  # the op would see only the chains of the part
+def of_rows(values: float | Tensor, rows: slice, n_chains: int, name: str) -> float | Tensor:
+    """Returns the values of the chains ``rows`` of ``n_chains``, if every chain has its own.
+
+    Raises:
+        ValueError: they are a tensor of another shape than ``()`` and ``(n_chains,)``.
+    """
+    if not isinstance(values, Tensor) or values.dim() == 0:
+        return values
+    if values.shape != (n_chains,):  # the op would see only the chains of the part
         raise ValueError(
-            f"step_size: expected a number or a tensor of shape () or ({n_chains},), got shape "
-            f"{tuple(step_size.shape)}"
+            f"{name}: expected a number or a tensor of shape () or ({n_chains},), got shape "
+            f"{tuple(values.shape)}"
         )
-    return step_size[rows]
+    return values[rows]
 
 
 def on_threads(works: Sequence[Callable[[], T]]) -> list[T]:

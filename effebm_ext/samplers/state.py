@@ -194,7 +194,7 @@ class StepInfo(NamedTuple):
         virial: ``(x - m) . grad E(x) / (d temperature)``, with the sampler's ``virial_centre`` as m
             and the whole gradient, before clip and compression; its mean is 1 over samples of the
             target (:func:`effebm_ext.evaluation.virial`). None unless the sampler has
-            ``statistics=True``, and at temperature 0.
+            ``statistics=True``, and at temperature 0; infinite or NaN for single chains at 0.
     """
 
     energy: Tensor | None
