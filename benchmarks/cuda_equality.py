@@ -65,9 +65,9 @@ def random_case(number: int, max_elements: int) -> Case:
         "bounds": draw.choice([None, (-1.0, 1.1), eff.Reflect(-0.9, 1.2)]),
         "rng": eff.Key(draw.getrandbits(64), draw.getrandbits(50), draw.getrandbits(31)),
     }
-    return Case(
-        number, op, draw.choice(DTYPES), rows, dim, draw.choice(VALUES), compressor, options
-    )
+    dtype, values = draw.choice(DTYPES), draw.choice(VALUES)
+    options["averaged_noise"] = draw.random() < 0.3
+    return Case(number, op, dtype, rows, dim, values, compressor, options)
 
 
 def make_values(kind: str, shape: tuple[int, int], generator: torch.Generator) -> torch.Tensor:
