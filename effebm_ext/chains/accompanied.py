@@ -53,8 +53,8 @@ class AccompaniedWalkers:
 
     @property
     def samples(self) -> Tensor:
-        """The samples of :attr:`state`, ``(n_walkers, *event)``."""
-        return self.state.x
+        """The samples of the training walkers, ``(n_walkers, *event)``."""
+        return self.walkers.samples
 
     @property
     def state(self) -> LangevinState:

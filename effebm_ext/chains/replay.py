@@ -69,17 +69,7 @@ class ReplayBuffer:
             raise ValueError(
                 f"n_chains: expected 1 to {size}, the size of the buffer, got {n_chains}"
             )
-        if isinstance(sampler, Langevin) and sampler.averaged_noise:
-            raise ValueError(
-                "sampler: expected no averaged_noise with a buffer, whose chains change their rows "
-                "and cannot share noise with the step before"
-            )
-        if isinstance(sampler, Langevin) and isinstance(sampler.temperature, Tensor):
-            raise ValueError(
-                "sampler: expected one temperature with a buffer, whose chains change their rows, "
-                "got one for each chain"
-            )
-        self.sampler, self.n_chains, self.restart = _with_one_step_size(sampler), n_chains, restart
+        self.sampler, self.n_chains, self.restart = _for_any_row(sampler), n_chains, restart
         self.generator = generator
         self.storage = Storage() if storage is None else storage
         parts = [x0] if isinstance(x0, Tensor) else _parts(x0, size, n_chains)
@@ -156,9 +146,19 @@ def _parts(starts: Callable[[int], Tensor], size: int, at_most: int) -> Iterator
         yield starts(min(at_most, size - begin))
 
 
-def _with_one_step_size(sampler: Sampler[Any]) -> Sampler[Any]:
-    """Returns the same sampler, but one that refuses a step size per chain: step sizes go by row,
-    and the rows of chains change."""
+def _for_any_row(sampler: Sampler[Any]) -> Sampler[Any]:
+    """Returns the same sampler, but one that refuses what goes by row, as the rows of chains
+    change: a step size or a temperature per chain, and noise that two steps share."""
+    if isinstance(sampler, Langevin) and sampler.averaged_noise:
+        raise ValueError(
+            "sampler: expected no averaged_noise with a buffer, whose chains change their rows "
+            "and cannot share noise with the step before"
+        )
+    if isinstance(sampler, Langevin) and isinstance(sampler.temperature, Tensor):
+        raise ValueError(
+            "sampler: expected one temperature with a buffer, whose chains change their rows, "
+            "got one for each chain"
+        )
     step_size = sampler.step_size
     if callable(step_size):
         sampler = copy.copy(sampler)

@@ -58,17 +58,27 @@ def create_text(path: Path, text: str) -> None:
         DiskFullError: as :func:`naming_a_full_disk`.
     """
     content, temporary = text.encode(), _temporary(path)
-    try:
-        with naming_a_full_disk(path, len(content)):
+    with naming_a_full_disk(path, len(content)):
+        try:
             temporary.write_bytes(content)
             os.link(temporary, path)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        with open(path, "xb") as file:
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            _create(path, content)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Makes a file on a file system without links, or none if there is no room for it."""
+    with open(path, "xb") as file:
+        try:
             file.write(content)
-    finally:
-        temporary.unlink(missing_ok=True)
+            file.flush()
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
 
 
 def left_behind(folder: Path, process: int) -> list[Path]:

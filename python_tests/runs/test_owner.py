@@ -1,6 +1,7 @@
 """A run folder has one owner, and nothing that is not its own is replaced."""
 
 import errno
+import io
 import json
 import os
 import socket
@@ -10,7 +11,8 @@ import threading
 
 import pytest
 
-from effebm_ext.runs.atomic_files import left_behind, replacing
+from effebm_ext.runs import atomic_files
+from effebm_ext.runs.atomic_files import DiskFullError, left_behind, replacing
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import load
 from effebm_ext.runs.folder.lock import LOCK, FolderInUseError, RunLock
@@ -148,6 +150,28 @@ def test_a_file_system_without_links_has_locks_too(tmp_path, monkeypatch):
         assert [path.name for path in tmp_path.iterdir()] == [LOCK]
         with pytest.raises(FolderInUseError), RunLock(tmp_path):
             pass
+
+
+def test_no_room_leaves_no_lock_without_links_either(tmp_path, monkeypatch):
+    def no_links(*_):
+        raise OSError(errno.EPERM, "no links")
+
+    class Full(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "full")
+
+    def made(path, mode):
+        open(path, mode).close()
+        return Full()
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(atomic_files, "open", made, raising=False)
+    with (
+        pytest.raises(DiskFullError, match=r"disk: there is no room for .*lock"),
+        RunLock(tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_of_many_that_take_a_lock_over_one_gets_it(tmp_path):

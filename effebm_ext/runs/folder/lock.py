@@ -12,12 +12,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from effebm_ext.runs.atomic_files import (
-    create_text,
-    left_behind,
-    naming_a_full_disk,
-    write_text,
-)
+from effebm_ext.runs.atomic_files import create_text, left_behind, write_text
 
 LOCK = "lock"
 _PATIENCE = 1.0  # seconds in which a lock may get its content, on a file system without links
@@ -43,12 +38,11 @@ class RunLock:
         self._folder, self._path = folder, folder / LOCK
 
     def __enter__(self) -> RunLock:
-        with naming_a_full_disk(self._path):
-            try:
-                create_text(self._path, json.dumps(_this_process()))
-            except FileExistsError:
-                if not self._take_over():
-                    raise FolderInUseError(_in_use(self._folder, _owner(self._path))) from None
+        try:
+            create_text(self._path, json.dumps(_this_process()))
+        except FileExistsError:
+            if not self._take_over():
+                raise FolderInUseError(_in_use(self._folder, _owner(self._path))) from None
         return self
 
     def __exit__(
