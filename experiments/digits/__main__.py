@@ -39,6 +39,8 @@ ARMS: dict[str, dict[str, Any]] = {
     "Block-Sign": {"compressor": "block-sign:64"},
     "Block-Sign + feedback": {"compressor": "block-sign:64", "error_feedback": True},
 }
+for _arm in ("none", "Top-k + feedback", "Block-Sign + feedback"):
+    ARMS[f"{_arm}, averaged noise"] = {**ARMS[_arm], "averaged_noise": True}
 STEP_SIZES = (0.005, 0.02, 0.08)
 BASE = TrainConfig(
     data="digits", compressor="none", error_feedback=False, chains=64, batch_size=64,

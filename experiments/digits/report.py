@@ -19,6 +19,9 @@ _LINES = {
     "Top-k + feedback": "C0s--",
     "Block-Sign": "C1o-",
     "Block-Sign + feedback": "C1s--",
+    "none, averaged noise": "k^:",
+    "Top-k + feedback, averaged noise": "C0s:",
+    "Block-Sign + feedback, averaged noise": "C1s:",
 }
 
 

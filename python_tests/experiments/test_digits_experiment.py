@@ -145,3 +145,7 @@ def test_everything_diverged(tmp_path):
     assert len(report.findings(found)) == len(digits.ARMS)
     assert "100%" in report.table(found)
     report.save_plot(tmp_path / "x.png", found)
+
+
+def test_every_arm_has_a_line_in_the_plot():
+    assert report._LINES.keys() == digits.ARMS.keys()
