@@ -13,8 +13,9 @@ from effebm_ext.ops.drift import Drift, drift
 from effebm_ext.ops.langevin_step import langevin_step, langevin_step_
 from effebm_ext.ops.langevin_transition import Transition, langevin_transition
 from effebm_ext.ops.natural import NaturalCompression
-from effebm_ext.ops.packing import PackedEntries, PackedSigns, PackedUpperBits
+from effebm_ext.ops.packing import PackedBlock, PackedEntries, PackedSigns, PackedUpperBits
 from effebm_ext.ops.perturb import PerturbedPair, perturbed_pair
+from effebm_ext.ops.random_block import RandomBlock
 from effebm_ext.ops.random_k import RandomK
 from effebm_ext.ops.stochastic_round import from_codes, stochastic_round
 from effebm_ext.ops.topk import TopK, topk_compress
@@ -27,8 +28,9 @@ __version__ = "0.1.0"
 # Plain data, which torch.load(weights_only=True) may make.
 torch.serialization.add_safe_globals(
     [
-        *(BlockSign, Clamp, ClipNorm, ClipValue, Key, NaturalCompression, RandomK, Reflect, TopK),
-        *(PackedEntries, PackedSigns, PackedTrajectory, PackedUpperBits),
+        *(BlockSign, NaturalCompression, RandomBlock, RandomK, TopK),
+        *(Clamp, ClipNorm, ClipValue, Key, Reflect),
+        *(PackedBlock, PackedEntries, PackedSigns, PackedTrajectory, PackedUpperBits),
         *(CachedState, LangevinState, Run, StepInfo),
     ]
 )
@@ -44,10 +46,12 @@ __all__ = [
     "Langevin",
     "NaturalCompression",
     "NonFiniteError",
+    "PackedBlock",
     "PackedEntries",
     "PackedSigns",
     "PackedUpperBits",
     "PerturbedPair",
+    "RandomBlock",
     "RandomK",
     "Reflect",
     "TopK",

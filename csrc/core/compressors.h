@@ -12,10 +12,11 @@
 // A compressor of rows looks at a row, or at a block of it, before it compresses an element: each
 // device has its own code, ClassCompressor in cpu/ and ClassLaunch in cuda/. Two names may share a
 // class.
-#define EFFEBM_ROW_COMPRESSORS(f)                                         \
-  f(topk, Topk, false, "k", 0, dim)                                       \
-      f(block_sign, BlockSign, false, "block_size", INT64_MIN, INT64_MAX) \
-          f(random_k, RandomK, true, "k", 0, dim) f(biased_random_k, RandomK, true, "k", 0, dim)
+#define EFFEBM_ROW_COMPRESSORS(f)                                                                \
+  f(topk, Topk, false, "k", 0, dim)                                                              \
+      f(block_sign, BlockSign, false, "block_size", INT64_MIN, INT64_MAX)                        \
+          f(random_k, RandomK, true, "k", 0, dim) f(biased_random_k, RandomK, true, "k", 0, dim) \
+              f(random_block, RandomBlock, true, "k", 0, dim)
 
 // A compressor of elements looks at one element and its random word only: all devices share the
 // class in core/name.h.

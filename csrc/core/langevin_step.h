@@ -7,6 +7,7 @@
 #include "compressors.h"
 #include "dtype.h"
 #include "philox.h"
+#include "random_block.h"
 #include "stochastic_round.h"
 
 namespace effebm {
@@ -17,6 +18,13 @@ enum class Bounds : int { none, clamp, reflect };
 // transition: of c * (x' - x) and of c^2, with c = C(u) the drift.
 enum class RowSums : int { none, statistics, transition };
 constexpr int kRowSums = 2;
+
+// Values of a tensor in the compute type, or null: the strides are 0 where rows, or elements of a
+// row, share a value.
+struct StepScalars {
+  const void* data;
+  int64_t row_stride, element_stride;
+};
 
 // Rows of dim contiguous elements. "compute type": float64 for float64 states, else float32. The
 // key may be null where there is no x and the compressor draws nothing.
@@ -32,12 +40,10 @@ struct LangevinStepParams : CompressorParams {
   RowSums row_sums_of;
   void* row_sums;  // compute type, (rows, kRowSums)
   double step_size;
-  const void* step_sizes;  // compute type, used instead of step_size unless null
-  int64_t step_sizes_stride;
-  bool has_noise_std;  // else noise_std = sqrt(step_size)
+  StepScalars step_sizes;  // used instead of step_size unless null
+  bool has_noise_std;      // else noise_std = sqrt(step_size)
   double noise_std;
-  const void* noise_stds;
-  int64_t noise_stds_stride;
+  StepScalars noise_stds;
   Clip clip;
   double clip_limit;
   Bounds bounds;
@@ -57,7 +63,12 @@ EFFEBM_HD A reflect(A v, A lower, A upper) {
   return clamp(mirrored, lower, upper);
 }
 
-// The scalars of one chain's step, in the compute type.
+// Tells whether the elements of a row have step sizes or noise of their own.
+EFFEBM_HD bool by_element(const LangevinStepParams& p) {
+  return p.step_sizes.element_stride || p.noise_stds.element_stride;
+}
+
+// The scalars of the step of one chain, or of one of its elements, in the compute type.
 template <class A>
 struct ChainScalars {
   A half_step;
@@ -65,12 +76,18 @@ struct ChainScalars {
 };
 
 template <class A>
-EFFEBM_HD ChainScalars<A> chain_scalars(const LangevinStepParams& p, int64_t row) {
-  const A step = p.step_sizes ? static_cast<const A*>(p.step_sizes)[row * p.step_sizes_stride]
-                              : A(p.step_size);
+EFFEBM_HD A value_of(const StepScalars& scalars, int64_t row, int64_t element) {
+  const int64_t at = row * scalars.row_stride + element * scalars.element_stride;
+  return static_cast<const A*>(scalars.data)[at];
+}
+
+template <class A>
+EFFEBM_HD ChainScalars<A> chain_scalars(const LangevinStepParams& p, int64_t row,
+                                        int64_t element = 0) {
+  const A step = p.step_sizes.data ? value_of<A>(p.step_sizes, row, element) : A(p.step_size);
   A noise = sqrt(step);
-  if (p.noise_stds)
-    noise = static_cast<const A*>(p.noise_stds)[row * p.noise_stds_stride];
+  if (p.noise_stds.data)
+    noise = value_of<A>(p.noise_stds, row, element);
   else if (p.has_noise_std)
     noise = A(p.noise_std);
   if (p.averaged_noise) noise = noise * A(0.5);  // of a sum of two normals
@@ -81,6 +98,18 @@ EFFEBM_HD ChainScalars<A> chain_scalars(const LangevinStepParams& p, int64_t row
 template <class A>
 EFFEBM_HD A move(A x, A c, A half_step) {
   return fma(-half_step, c, x);
+}
+
+// The same with noise. None is added where the standard deviation is zero, so that -0 stays -0.
+template <class A>
+EFFEBM_HD A move(A x, A c, const ChainScalars<A>& scalars, float normal) {
+  const A moved = move(x, c, scalars.half_step);
+  return scalars.noise_std == A(0) ? moved : fma(scalars.noise_std, A(normal), moved);
+}
+
+// Tells whether a step moves the elements of a random block only.
+EFFEBM_HD bool moves_block(const LangevinStepParams& p) {
+  return p.compressor == Compressor::random_block;
 }
 
 // A bound as the state's storage type holds it.

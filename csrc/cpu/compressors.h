@@ -4,6 +4,7 @@
 
 #include "block_sign.h"
 #include "draws.h"
+#include "random_block.h"
 #include "random_k.h"
 #include "topk.h"
 

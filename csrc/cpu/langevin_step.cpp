@@ -2,6 +2,8 @@
 // is in the first-level cache.
 #include "../core/langevin_step.h"
 
+#include <optional>
+
 #include "compressors.h"
 #include "step_sums.h"
 
@@ -16,13 +18,36 @@ class Mover {
 
   Mover(const LangevinStepParams& p, int64_t r)
       : p_(p),
+        row_(r),
         scalars_(chain_scalars<A>(p, r)),
         chain_(chain_of(p, r)),
         noise_(stream_of(p, Purpose::noise), chain_),
         lower_(storable<T>(p.lower)),
-        upper_(storable<T>(p.upper)) {}
+        upper_(storable<T>(p.upper)) {
+    if (moves_block(p)) block_.emplace(p, r, p.dim);
+  }
+
+  // Tells whether none of n elements moves.
+  bool rests(int64_t at, int n) const {
+    bool any = !block_;
+    if (block_) block_->for_parts(at, at + n, [&any](int64_t, int64_t) { any = true; });
+    return !any;
+  }
 
   void move(int64_t at, int n, const T* x, const A* c, T* out) const {
+    if (!block_) return move_all(at, n, x, c, out);
+    if (out != x) std::copy_n(x, n, out);
+    block_->for_parts(at, at + n, [&](int64_t begin, int64_t end) {
+      const int64_t quad = begin / 4 * 4, from = quad - at;
+      T moved[kChunk];
+      move_all(quad, int(end - quad), x + from, c + from, moved);
+      std::copy(moved + (begin - quad), moved + (end - quad), out + (begin - at));
+    });
+  }
+
+ private:
+  void move_all(int64_t at, int n, const T* x, const A* c, T* out) const {
+    if (by_element(p_)) return move_by_element(at, n, x, c, out);
     const A half_step = scalars_.half_step, noise_std = scalars_.noise_std;
     if (noise_std == 0) {
       bound(at, n, out,
@@ -30,15 +55,28 @@ class Mover {
       return;
     }
     alignas(64) float room[kChunk];
-    noise_.normals(uint32_t(at / 4), (n + 3) / 4, room);
-    if (p_.averaged_noise) add_next_normals(at, n, room);
-    const float* normals = room;
+    const float* normals = draw_normals(at, n, room);
     bound(at, n, out, [x, c, half_step, noise_std, normals](int i) {
       return fma(noise_std, A(normals[i]), core::move(widen(x[i]), c[i], half_step));
     });
   }
 
- private:
+  void move_by_element(int64_t at, int n, const T* x, const A* c, T* out) const {
+    alignas(64) float room[kChunk];
+    ChainScalars<A> scalars[kChunk];
+    const float* normals = draw_normals(at, n, room);
+    for (int i = 0; i < n; ++i) scalars[i] = chain_scalars<A>(p_, row_, at + i);
+    bound(at, n, out, [x, c, &scalars, normals](int i) {
+      return core::move(widen(x[i]), c[i], scalars[i], normals[i]);
+    });
+  }
+
+  const float* draw_normals(int64_t at, int n, float* normals) const {
+    noise_.normals(uint32_t(at / 4), (n + 3) / 4, normals);
+    if (p_.averaged_noise) add_next_normals(at, n, normals);
+    return normals;
+  }
+
   void add_next_normals(int64_t at, int n, float* normals) const {
     alignas(64) float next[kChunk];
     const Draws draws(stream_of(p_, Purpose::noise, 1), chain_);
@@ -83,10 +121,12 @@ class Mover {
   }
 
   const LangevinStepParams& p_;
+  int64_t row_;
   ChainScalars<A> scalars_;
   uint32_t chain_;
   Draws noise_;
   A lower_, upper_;
+  std::optional<RandomBlock> block_;  // what moves, or nothing: all moves
 };
 
 template <class T, template <class> class RowCompressor>
@@ -104,9 +144,11 @@ void step_rows(const LangevinStepParams& p, const Threads& threads) {
     const Mover<T> mover(p, r);
     const RowCompressor<T> compressor(input, p.dim, p, r, team, scratch);
     const StepSums<T> sums(p, r, input, scratch);
+    const bool skips = p.x == p.out && !residual && !drift && p.row_sums_of == RowSums::none;
     team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
       typename RowCompressor<T>::Walk walk(compressor, part, begin);
       for_chunks(begin, end, [&](int64_t at, int n) {
+        if (skips && mover.rests(at, n)) return;
         A buffer[kChunk], room[kChunk];
         const A* u = input.load(at, n, buffer);
         const A* c = walk.compress(at, n, u, room);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "block_sign_launch.cuh"
+#include "random_block_launch.cuh"
 #include "random_k_launch.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {

@@ -1,6 +1,7 @@
 // Compressions that look at one element, and perhaps its random word.
 #pragma once
 
+#include "../core/random_block.h"
 #include "flat_index.cuh"
 
 namespace effebm::inline EFFEBM_ISA::cuda_kernels {
@@ -12,6 +13,18 @@ struct KeepAll {
   template <class A, class Params, int N>
   __device__ void operator()(const Params&, const Place&, const A (&u)[N], A (&c)[N]) const {
     for (int i = 0; i < N; ++i) c[i] = u[i];
+  }
+};
+
+struct KeepBlock {
+  static constexpr bool kCollective = false;
+  int unit(int) const { return 1; }
+
+  template <class A, class Params, int N>
+  __device__ void operator()(const Params& p, const Place& place, const A (&u)[N],
+                             A (&c)[N]) const {
+    const RandomBlock block(p, place.row, p.dim);
+    for (int i = 0; i < N; ++i) c[i] = block.holds(place.begin + i) ? u[i] : A(0);
   }
 };
 

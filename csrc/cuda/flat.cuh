@@ -45,6 +45,7 @@ class AnyCompression {
   AnyCompression(const SignByScales& scales) : which_(Which::scales), scales_(scales) {}
   AnyCompression(const KeepSelected& kept) : which_(Which::selected), selected_(kept) {}
   AnyCompression(const KeepByWords& kept) : which_(Which::words), words_(kept) {}
+  AnyCompression(const KeepBlock&) : which_(Which::block) {}
 #define EFFEBM_CASE(name, Class, ...) \
   AnyCompression(const ByElement<Class>&) : which_(Which::name) {}
   EFFEBM_ELEMENT_COMPRESSORS(EFFEBM_CASE)
@@ -64,6 +65,8 @@ class AnyCompression {
         return selected_(p, place, u, c);
       case Which::words:
         return words_(p, place, u, c);
+      case Which::block:
+        return KeepBlock()(p, place, u, c);
 #define EFFEBM_CASE(name, Class, ...) \
   case Which::name:                   \
     return ByElement<Class>()(p, place, u, c);
@@ -81,7 +84,8 @@ class AnyCompression {
     lanes,
     scales,
     selected,
-    words EFFEBM_ELEMENT_COMPRESSORS(EFFEBM_MEMBER)
+    words,
+    block EFFEBM_ELEMENT_COMPRESSORS(EFFEBM_MEMBER)
   };
 #undef EFFEBM_MEMBER
   Which which_;

@@ -13,11 +13,15 @@ struct StepFamily {
   using Params = StepParams<T>;
   StepParams<T> p;
 
-  bool reports() const { return !p.x || p.drift || p.row_sums_of != RowSums::none; }
+  bool reports() const {
+    return !p.x || p.drift || p.row_sums_of != RowSums::none || by_element(p);
+  }
   bool is_plain() const {
     return !p.residual && p.clip == Clip::none && p.bounds == Bounds::none &&
            !p.stochastic_rounding && !p.averaged_noise;
   }
+  // Tells whether elements that do not move need not be touched.
+  bool moves_in_place() const { return !reports() && p.x == p.out && !p.residual; }
   bool has_vectors(int N) const {
     return whole_vectors<T>(p.x, p.dim, N) && whole_vectors<T>(p.out, p.dim, N) &&
            whole_vectors<T>(p.grad, p.dim, N) && whole_vectors<A>(p.residual, p.dim, N) &&

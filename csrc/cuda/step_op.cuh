@@ -23,7 +23,7 @@ struct StepParams : LangevinStepParams {
   explicit StepParams(const LangevinStepParams& p)
       : LangevinStepParams(p),
         scalars{},
-        per_chain(p.step_sizes || p.noise_stds),
+        per_chain(p.step_sizes.data || p.noise_stds.data),
         limit(A(p.clip_limit)),
         low(storable<T>(p.lower)),
         high(storable<T>(p.upper)),
@@ -37,7 +37,7 @@ struct StepParams : LangevinStepParams {
 // a thread has few registers.
 // full: these are asked for at run time, in branches that all threads take alike.
 // reports: full, and the step reports its drift or sums over rows, also where there is no state and
-// it only reports.
+// it only reports; or elements have step sizes or noise of their own.
 enum class StepKind { plain, full, reports };
 
 template <class T, class Access_, StepKind kKind>
@@ -90,7 +90,7 @@ struct StepOp {
     }
     load<Access>(static_cast<const T*>(p.x) + place.at, place.n, s.x);
     s.scalars = p.per_chain ? chain_scalars<A>(p, place.row) : p.scalars;
-    if (s.scalars.noise_std != A(0)) draw_noise<false>(p, place, s.noise);
+    if (has_noise(p, s)) draw_noise<false>(p, place, s.noise);
     return s;
   }
 
@@ -149,6 +149,10 @@ struct StepOp {
     return p.norm_scales ? p.norm_scales[row] : p.limit;
   }
 
+  static __device__ bool has_noise(const Params& p, const State& s) {
+    return s.scalars.noise_std != A(0) || (kHasSums && by_element(p));
+  }
+
   // Draws the noise of the step, or adds the noise of the next one.
   template <bool kNext>
   static __device__ void draw_noise(const Params& p, const Place& place, float (&noise)[N]) {
@@ -166,11 +170,18 @@ struct StepOp {
   static __device__ void move_state(const Params& p, const Place& place, State& s,
                                     const A (&c)[N]) {
     A moved[N];
-    for (int i = 0; i < N; ++i) moved[i] = move(widen(s.x[i]), c[i], s.scalars.half_step);
-    if (s.scalars.noise_std != A(0)) {
-      // Here, where the input is in no register any more.
-      if (!kPlain && p.averaged_noise) draw_noise<true>(p, place, s.noise);
-      for (int i = 0; i < N; ++i) moved[i] = fma(s.scalars.noise_std, A(s.noise[i]), moved[i]);
+    // Here, where the input is in no register any more.
+    if (!kPlain && p.averaged_noise && has_noise(p, s)) draw_noise<true>(p, place, s.noise);
+    if (kHasSums && by_element(p)) {
+      for (int i = 0; i < N; ++i) {
+        const int64_t element = place.begin + (i < place.n ? i : 0);
+        moved[i] =
+            move(A(widen(s.x[i])), c[i], chain_scalars<A>(p, place.row, element), s.noise[i]);
+      }
+    } else {
+      for (int i = 0; i < N; ++i) moved[i] = move(widen(s.x[i]), c[i], s.scalars.half_step);
+      if (s.scalars.noise_std != A(0))
+        for (int i = 0; i < N; ++i) moved[i] = fma(s.scalars.noise_std, A(s.noise[i]), moved[i]);
     }
     if constexpr (!kPlain) {
       if (p.bounds == Bounds::clamp)
@@ -182,6 +193,10 @@ struct StepOp {
     for (int i = 0; i < N; ++i) v[i] = narrow<T>(moved[i]);
     if constexpr (!kPlain && sizeof(T) == 2)
       if (p.stochastic_rounding) round_at_random_by(p, place, moved, v);
+    if (!kPlain && moves_block(p)) {
+      const RandomBlock block(p, place.row, p.dim);
+      for (int i = 0; i < N; ++i) v[i] = block.holds(place.begin + i) ? v[i] : s.x[i];
+    }
     store<Access>(static_cast<T*>(p.out) + place.at, place.n, v);
     if constexpr (kHasSums)
       for (int i = 0; i < N; ++i) s.delta[i] = widen(v[i]) - widen(s.x[i]);

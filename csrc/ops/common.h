@@ -117,11 +117,12 @@ class Writable {
   Tensor target_, work_;
 };
 
-// A number of which each chain may have its own.
+// A number of which each chain may have its own, or each element of a chain. The stride from one
+// element to the next is 0 or 1.
 struct ChainScalar {
   OptionalTensor tensor;
   const void* data = nullptr;
-  int64_t stride = 0;
+  int64_t stride = 0, element_stride = 0;
 };
 
 // A 0-d tensor serves every chain, a 1-d tensor has one value per chain.
@@ -132,6 +133,20 @@ inline ChainScalar chain_scalar(const OptionalTensor& t, const Tensor& x, const 
                   ": expected shape () or (n_chains,)");
   const Tensor values = dense(*t);
   return {values, values.const_data_ptr(), t->dim()};
+}
+
+// The same, but a tensor with the shape of x has one value per element, which all chains share
+// where it has one row.
+inline ChainScalar element_scalar(const OptionalTensor& t, const Tensor& x, const char* name) {
+  if (!t || t->dim() < 2) return chain_scalar(t, x, name);
+  check_dtype_and_device(x, *t, compute_type_of(x), name);
+  const bool shared = t->dim() == x.dim() && t->size(0) == 1;
+  bool fits = t->dim() == x.dim() && (shared || t->size(0) == x.size(0));
+  for (int64_t i = 1; fits && i < x.dim(); ++i) fits = t->size(i) == x.size(i);
+  STD_TORCH_CHECK(fits, name,
+                  ": expected shape (), (n_chains,), (1, *event) or (n_chains, *event)");
+  const Tensor values = dense(*t);
+  return {values, values.const_data_ptr(), shared ? 0 : rows_of(x).dim, 1};
 }
 
 // Checks that a key has numbers for n chains.

@@ -83,8 +83,8 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
                   torch::headeronly::toString(x.scalar_type()));
   const Tensor dense_grad = dense(grad);
   check_no_overlap(out.x, dense_grad, "x and grad", true);
-  const ChainScalar steps = chain_scalar(unaliased(scales.step_sizes, out), x, "step_size");
-  const ChainScalar noises = chain_scalar(unaliased(scales.noise_stds, out), x, "noise_std");
+  const ChainScalar steps = element_scalar(unaliased(scales.step_sizes, out), x, "step_size");
+  const ChainScalar noises = element_scalar(unaliased(scales.noise_stds, out), x, "noise_std");
   LangevinStepParams p = drift_params(dense_grad, drift);
   add_key(x, k, p);
   p.x = x.const_data_ptr();
@@ -94,12 +94,10 @@ inline void step(const Tensor& x, const Tensor& grad, const StepOutputs& out, Ar
   p.row_sums = data_of(out.row_sums);
   p.row_sums_of = out.row_sums_of;
   p.step_size = scales.step_size;
-  p.step_sizes = steps.data;
-  p.step_sizes_stride = steps.stride;
+  p.step_sizes = {steps.data, steps.stride, steps.element_stride};
   p.has_noise_std = scales.noise_std.has_value();
   p.noise_std = scales.noise_std.value_or(0.0);
-  p.noise_stds = noises.data;
-  p.noise_stds_stride = noises.stride;
+  p.noise_stds = {noises.data, noises.stride, noises.element_stride};
   p.bounds = s.bounds;
   p.lower = s.lower;
   p.upper = s.upper;

@@ -30,7 +30,7 @@ void all_options(int64_t dim) {
           p.row_sums_of = sums_in_turn(turn);
           p.stochastic_rounding = sizeof(T) == 2 && turn % 2;
           p.averaged_noise = turn % 3 == 1;
-          problem.give_scalars(int(turn++ % 5));
+          problem.give_scalars(int(turn++ % 7));
           const Result<T> expected = problem.expected(with_residual);
           for (const auto* table : tables) {
             if (is_emulated(table) && dim > 5 && dim != 65 && dim != 1025) continue;
@@ -58,10 +58,10 @@ void one_option(const Kernels& table) {
     int turn = 0;
     for (Compressor compressor : kCompressors)
       for (int64_t size : {int64_t(4), int64_t(8), int64_t(20), int64_t(1) << 40})
-        for (int option = 0; option < 7; ++option) {
+        for (int option = 0; option < 8; ++option) {
           if (kForRaces && ++turn % 8) continue;
           compress_by(p, compressor, size);
-          problem.give_scalars(option % 5);
+          problem.give_scalars(option == 7 ? 5 : option % 5);
           p.clip = option == 1 ? Clip::value : Clip::none;
           p.bounds = option == 2 ? Bounds::reflect : Bounds::none;
           p.stochastic_rounding = sizeof(T) == 2 && option == 5;

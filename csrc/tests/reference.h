@@ -142,11 +142,9 @@ template <class T>
 void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* out,
                     Compute<T>* residual, Compute<T>* drift, Compute<T>* row_sums) {
   using A = Compute<T>;
-  const A step =
-      p.step_sizes ? static_cast<const A*>(p.step_sizes)[r * p.step_sizes_stride] : A(p.step_size);
-  A noise_std = p.has_noise_std ? A(p.noise_std) : std::sqrt(step);
-  if (p.noise_stds) noise_std = static_cast<const A*>(p.noise_stds)[r * p.noise_stds_stride];
-
+  const auto given = [r](const StepScalars& of, int64_t i) {
+    return static_cast<const A*>(of.data)[r * of.row_stride + i * of.element_stride];
+  };
   std::vector<A> u, squares;
   for (int64_t i = 0; i < p.dim; ++i) squares.push_back(widen(grad[i]) * widen(grad[i]));
   const A norm = std::sqrt(direct_sum(squares)), limit = A(p.clip_limit);
@@ -172,6 +170,13 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
       make_stream(seed, offset, Purpose::compression), uint32_t(p.first_chain + r), p.dim);
   if (p.compressor == Compressor::random_k || p.compressor == Compressor::biased_random_k)
     c = reference_random_k(u, words, p.compressor_size, p.compressor == Compressor::random_k);
+  std::vector<bool> moves(size_t(p.dim), true);
+  if (p.compressor == Compressor::random_block) {
+    moves.assign(size_t(p.dim), false);
+    const int64_t start = int64_t(double(words.empty() ? 0 : words[0]) * double(p.dim) / 0x1p32);
+    for (int64_t i = 0; i < p.compressor_size; ++i) moves[size_t((start + i) % p.dim)] = true;
+    for (size_t i = 0; i < c.size(); ++i) c[i] = moves[i] ? u[i] : A(0);
+  }
   if (p.compressor == Compressor::natural)
     for (size_t i = 0; i < c.size(); ++i)
       c[i] = reference_natural(u[i], words[i], int(p.compressor_size));
@@ -182,6 +187,9 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
   std::vector<A> products, drift_squares;
   for (int64_t i = 0; i < p.dim; ++i) {
     const A before = widen(out[i]);
+    const A step = p.step_sizes.data ? given(p.step_sizes, i) : A(p.step_size);
+    A noise_std = p.has_noise_std ? A(p.noise_std) : std::sqrt(step);
+    if (p.noise_stds.data) noise_std = given(p.noise_stds, i);
     float normals[4];
     normal4(stream, uint32_t(p.first_chain + r), uint32_t(i / 4), normals);
     A v = std::fma(-(step / 2), c[size_t(i)], widen(out[i]));
@@ -194,9 +202,10 @@ void reference_step(const LangevinStepParams& p, int64_t r, const T* grad, T* ou
     if (noise_std != 0) v = std::fma(p.averaged_noise ? noise_std / 2 : noise_std, A(normal), v);
     const A lower = widen(of<T>(p.lower)), upper = widen(of<T>(p.upper));
     v = reference_bounds(p.bounds, v, lower, upper);
-    out[i] = narrow<T>(v);
+    if (moves[size_t(i)]) out[i] = narrow<T>(v);
     if constexpr (sizeof(T) == 2)
-      if (p.stochastic_rounding) out[i] = reference_rounded<T>(v, rounding[size_t(i)]);
+      if (p.stochastic_rounding && moves[size_t(i)])
+        out[i] = reference_rounded<T>(v, rounding[size_t(i)]);
     if (residual) residual[i] = u[size_t(i)] - c[size_t(i)];
     drift[i] = c[size_t(i)];
     products.push_back(drift[i] * (widen(out[i]) - before) + A(0));

@@ -15,12 +15,14 @@ constexpr Compressor kCompressors[] = {Compressor::none,
                                        Compressor::block_sign,
                                        Compressor::random_k,
                                        Compressor::biased_random_k,
+                                       Compressor::random_block,
                                        Compressor::natural};
 
 // Gives the step a compressor of about this size.
 inline void compress_by(LangevinStepParams& p, Compressor compressor, int64_t size) {
   const bool selects = compressor == Compressor::topk || compressor == Compressor::random_k ||
-                       compressor == Compressor::biased_random_k;
+                       compressor == Compressor::biased_random_k ||
+                       compressor == Compressor::random_block;
   p.compressor = compressor;
   p.compressor_size = compressor == Compressor::natural ? size % 23
                       : selects                         ? std::min(size, p.dim)
@@ -40,7 +42,8 @@ struct Problem {
   LangevinStepParams params{};
   std::vector<T> x, grad;
   std::vector<A> residual;
-  std::vector<A> scalars;  // one per chain
+  std::vector<A> scalars;      // one per chain
+  std::vector<A> of_elements;  // one per element
 
   Problem(int64_t dim, std::initializer_list<Pattern> patterns) {
     params.dtype = Storage<T>::dtype;
@@ -62,16 +65,22 @@ struct Problem {
         residual.push_back(pattern_value<A>(tiny ? pattern : Pattern::plain, i, random));
       }
     scalars = {A(0.01), A(0.5), A(0), A(2)};
+    for (int64_t i = 0; i < kRows * dim; ++i)  // many zeros
+      of_elements.push_back(A(i * 7 % 5) / 4);
   }
 
-  // Gives the step size and the noise in one of five ways.
+  // Gives the step size and the noise in one of seven ways.
   void give_scalars(int way) {
     params.has_noise_std = way == 1;
     params.noise_std = 0.7;
-    params.step_sizes = way == 2 || way == 3 ? scalars.data() : nullptr;
-    params.noise_stds = way == 3 ? scalars.data() + 1 : way == 4 ? scalars.data() : nullptr;
-    params.step_sizes_stride = way == 2;
-    params.noise_stds_stride = way == 4;
+    params.step_sizes = params.noise_stds = {};
+    if (way == 2) params.step_sizes = {scalars.data(), 1, 0};
+    if (way == 3) params.step_sizes = {scalars.data(), 0, 0};
+    if (way == 3) params.noise_stds = {scalars.data() + 1, 0, 0};
+    if (way == 4) params.noise_stds = {scalars.data(), 1, 0};
+    if (way == 5) params.step_sizes = {of_elements.data(), params.dim, 1};
+    if (way == 6) params.step_sizes = {scalars.data(), 1, 0};
+    if (way == 6) params.noise_stds = {of_elements.data(), 0, 1};
   }
 
   // Returns the tensors with which a step in place starts.

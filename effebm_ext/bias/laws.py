@@ -16,6 +16,7 @@ from effebm_ext.bias.linear import Linear, natural, random_k
 from effebm_ext.ops.block_sign import BlockSign
 from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.ops.natural import NaturalCompression
+from effebm_ext.ops.random_block import RandomBlock
 from effebm_ext.ops.random_k import RandomK
 from effebm_ext.ops.topk import TopK
 
@@ -59,7 +60,7 @@ def law_of(compressor: FusedCompressor | None, chain: Chain) -> Law:
         TypeError: no law is known for such a compressor.
     """
     match compressor:
-        case TopK() | RandomK() if compressor.entries(chain.dim) == 0:
+        case TopK() | RandomK() | RandomBlock() if compressor.entries(chain.dim) == 0:
             return Law(None, 0.0, "no entry is kept", DIVERGES)
         case TopK() if compressor.entries(chain.dim) < chain.dim:
             return _topk(compressor.entries(chain.dim), chain)
@@ -68,6 +69,11 @@ def law_of(compressor: FusedCompressor | None, chain: Chain) -> Law:
         case RandomK():
             law = random_k(compressor, chain.dim, chain.error_feedback)
             return _linear([law], "Random-k, exact", chain)
+        case RandomBlock():
+            text = (
+                "random blocks: the law without compression, exact where curvatures are of entries"
+            )
+            return _linear([Linear()], text, chain)
         case NaturalCompression():
             stds = [math.sqrt(c * chain.temperature) for c in chain.curvatures]
             laws = [natural(compressor, std, chain.error_feedback) for std in stds]
@@ -75,8 +81,8 @@ def law_of(compressor: FusedCompressor | None, chain: Chain) -> Law:
         case None | TopK():
             return _linear([Linear()], "no compression, exact", chain)
     raise TypeError(
-        "compressor: expected TopK, BlockSign, RandomK, NaturalCompression or None, of which a law "
-        f"is known, got {type(compressor).__name__}"
+        "compressor: expected TopK, BlockSign, RandomK, RandomBlock, NaturalCompression or None, "
+        f"of which a law is known, got {type(compressor).__name__}"
     )
 
 

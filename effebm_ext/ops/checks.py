@@ -88,6 +88,22 @@ def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Te
     return number, None
 
 
+def element_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Tensor | None]:
+    """The same for what the elements of a chain may have too: a tensor may also be ``(1, *event)``
+    or ``(n_chains, *event)``."""
+    if type(value) is float or not isinstance(value, Tensor) or value.dim() < 2:
+        return chain_scalar(value, x, name)
+    n, *event = x.shape
+    if value.dim() != x.dim() or value.shape[0] not in (1, n) or [*value.shape[1:]] != event:
+        raise ValueError(
+            f"{name}: expected a number or a tensor of shape (), ({n},), {(1, *event)} or "
+            f"{(n, *event)}, got shape {tuple(value.shape)}"
+        )
+    if value.dtype == torch.bool or value.is_complex():
+        raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
+    return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
+
+
 def check_writable(x: Tensor, name: str) -> None:
     """An in-place op may write ``x``: no two elements share memory."""
     if x.is_contiguous():
@@ -160,6 +176,11 @@ def check_residual(residual: Tensor, x: Tensor, compressor: object) -> None:
 
 def check_shrinks(compressor: object, name: str) -> None:
     """A compressor's error may be fed back."""
+    if getattr(compressor, "moves_kept", False):
+        raise ValueError(
+            f"{name}: expected a compressor whose steps move all entries, as an entry that rests "
+            f"leaves no error behind, got {compressor}"
+        )
     if not getattr(compressor, "shrinks", True):
         raise ValueError(
             f"{name}: expected a compressor whose error is no larger than what it is given, as the "

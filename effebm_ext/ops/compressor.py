@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext import _C
-from effebm_ext.ops.checks import check_state, is_differentiated
+from effebm_ext.ops.checks import check_state, compute_dtype, is_differentiated
 from effebm_ext.ops.packing import Packed
 from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.rng import Rng, key_arguments
@@ -35,13 +35,16 @@ class FusedCompressor:  # no ABC, whose isinstance takes longer
         code: the number by which the ops know that name.
         text_form: how a configuration writes the compressor.
         is_random: the compressor draws random numbers.
-        shrinks: the error ``u - C(u)`` is in the mean no larger than u, as error feedback needs.
+        shrinks: the error ``u - C(u)`` can be fed back: it is in the mean no larger than u, and
+            later steps can make up for it.
+        moves_kept: a Langevin step moves no other entries than those that this keeps.
     """
 
     name: ClassVar[str]
     code: ClassVar[int]
     text_form: ClassVar[str]
     is_random: ClassVar[bool] = False
+    moves_kept: ClassVar[bool] = False
     known: ClassVar[dict[str, type[FusedCompressor]]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -71,6 +74,11 @@ class FusedCompressor:  # no ABC, whose isinstance takes longer
         """Returns ``v`` times the derivative of :meth:`compress` at ``u`` with the random numbers
         of ``key``, a symmetric matrix."""
         raise NotImplementedError
+
+    def kept(self, x: Tensor, key: KeyArguments) -> Tensor:
+        """Tells which entries are kept of a tensor like ``x``, of which none is zero: bool."""
+        ones = torch.ones_like(x, dtype=compute_dtype(x.dtype))
+        return COMPRESS(ones, *self.kernel_arguments(x), *key) != 0
 
     def pack(self, c: Tensor) -> Packed:
         """Returns a tensor that this has compressed in less memory; ``pack(c).unpack()`` is c, bit

@@ -86,6 +86,10 @@ class KeepsEntries(FusedCompressor):
         """See :meth:`FusedCompressor.kernel_arguments`."""
         return self.code, self.entries(row_size(x)), None
 
+
+class PacksEntries(KeepsEntries):
+    """A compressor that keeps entries anywhere in a chain, which are packed with their indices."""
+
     def pack(self, c: Tensor) -> PackedEntries:
         """Returns a tensor that this has compressed, or the drift of a transition, as values and
         indices; ``pack(c).unpack()`` is c, bit for bit.

@@ -60,11 +60,14 @@ def langevin_step_(
         x: the state, float32, float64, bfloat16 or float16 ``(n_chains, *event)``; written.
         grad: gradient of the energy at x, same shape and dtype. The step descends: callers who
             have a score (gradient of the log density) pass its negative.
-        step_size: gamma >= 0; a number, or a tensor ``()`` or ``(n_chains,)`` for one per chain.
+        step_size: gamma >= 0; a number, or a tensor: ``()``, ``(n_chains,)`` for one per chain, or
+            ``(1, *event)`` or ``(n_chains, *event)`` for one per element: a diagonal
+            preconditioner, or a mask, as elements of step size 0 stay as they are within bounds.
         compressor: None, :class:`~effebm_ext.TopK`, :class:`~effebm_ext.BlockSign`,
-            :class:`~effebm_ext.RandomK`, :class:`~effebm_ext.NaturalCompression`, or any function
-            that maps ``u``, x's shape and float32 (float64 for float64 states), to a tensor like
-            it; such a function runs by itself, before the fused update.
+            :class:`~effebm_ext.RandomK`, :class:`~effebm_ext.NaturalCompression`,
+            :class:`~effebm_ext.RandomBlock`, whose step moves only the entries that it keeps, or
+            any function that maps ``u``, x's shape and float32 (float64 for float64 states), to a
+            tensor like it; such a function runs by itself, before the fused update.
         noise_std: standard deviation of the noise, >= 0, like step_size a number or a tensor;
             default ``sqrt(step_size)``. 0 draws no noise.
         clip: :class:`~effebm_ext.ClipValue` or :class:`~effebm_ext.ClipNorm`; comes first.
@@ -224,10 +227,9 @@ def langevin_step_reference(
     if isinstance(compressor, FusedCompressor):
         c = compressor.reference(u, seed, offset, first_chain)
 
-    step = torch.as_tensor(step_size, dtype=dtype).reshape(-1, 1)
+    before, step = state, _columns(step_size, dtype)
     state = fma(-(step * 0.5), c, state)
-    noise = sqrt(step) if noise_std is None else torch.as_tensor(noise_std, dtype=dtype)
-    noise = noise.reshape(-1, 1)
+    noise = sqrt(step) if noise_std is None else _columns(noise_std, dtype)
     xi = normals(n_chains, dim, seed, offset, first_chain)
     if averaged_noise:
         xi, noise = xi + normals(n_chains, dim, seed, offset + 1, first_chain), noise * 0.5
@@ -241,4 +243,13 @@ def langevin_step_reference(
         state = stochastic_round_reference(
             state, x.dtype, seed=seed, offset=offset, first_chain=first_chain
         )
+    if isinstance(compressor, FusedCompressor) and compressor.moves_kept:
+        kept = compressor.reference(torch.ones_like(u), seed, offset, first_chain) != 0
+        state = torch.where(kept, state, before)
     return state.to(x.dtype).reshape(x.shape), new_residual
+
+
+def _columns(values: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns values for rows of elements: one for all, one per row, or one per element."""
+    given = torch.as_tensor(values, dtype=dtype)
+    return given.flatten(1) if given.dim() > 1 else given.reshape(-1, 1)

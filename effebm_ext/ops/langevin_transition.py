@@ -18,7 +18,7 @@ from effebm_ext.ops.checks import (
     increment_version,
     refuse_negated,
 )
-from effebm_ext.ops.compressor import Compressor, is_black_box
+from effebm_ext.ops.compressor import Compressor, FusedCompressor, is_black_box
 from effebm_ext.ops.drift import drift
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.rng import Key, Rng
@@ -101,13 +101,20 @@ def langevin_transition(
     return Transition(new_x, applied, sums[:, 0], sums[:, 1])
 
 
-def transition_along(x: Tensor, drift: Tensor, step_size: float, key: Key) -> tuple[Tensor, Tensor]:
-    """Returns the new state of a step along a drift that is known, and both sums of a row in one
-    tensor ``(n_chains, 2)``; what it raises is what :func:`langevin_transition` raises."""
+def transition_along(
+    x: Tensor,
+    drift: Tensor,
+    step_size: float,
+    key: Key,
+    compressor: FusedCompressor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Returns the new state of a step along a drift that is known, or along what a compressor keeps
+    of it, and both sums of a row in one tensor ``(n_chains, 2)``; what it raises is what
+    :func:`langevin_transition` raises."""
     check_state(x)
     check_not_transformed("langevin_transition", x, drift)
     check_like(drift, x, "drift", x.dtype)
-    call = StepCall.of(x, step_size, rng=key)
+    call = StepCall.of(x, step_size, compressor, rng=key)
     new_x, _, sums = _TRANSITION(x, drift, None, *call.arguments())
     return new_x, sums
 

@@ -10,14 +10,14 @@ from torch import Tensor
 from effebm_ext import _C
 from effebm_ext.ops.checks import compute_dtype, row_size
 from effebm_ext.ops.compressor import COMPRESS, NO_KEY, CompressorArguments, KeyArguments
-from effebm_ext.ops.entries import KeepsEntries
+from effebm_ext.ops.entries import PacksEntries
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
 from effebm_ext.shown import as_call
 
 
 @dataclasses.dataclass(frozen=True, init=False)
-class RandomK(KeepsEntries):
+class RandomK(PacksEntries):
     """Keep k random entries of every chain's gradient, all subsets being as likely, zero the rest.
 
     The entries with the largest random words are kept (docs/numerics.md). For d entries the kept

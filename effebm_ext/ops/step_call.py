@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from effebm_ext import _C
 from effebm_ext.limits import Bounds, Clamp, Clip, ClipNorm, ClipValue, Reflect, as_bounds
-from effebm_ext.ops.checks import chain_scalar
+from effebm_ext.ops.checks import element_scalar
 from effebm_ext.ops.compressor import (
     NO_COMPRESSOR,
     NO_KEY,
@@ -32,8 +33,8 @@ class StepCall:
 
     Attributes:
         key: int64 ``(2,)`` on the device of the state, with offset and first_chain: the noise.
-        step_size: a number and None; or 0 and a tensor ``()`` or ``(n_chains,)`` in the compute
-            dtype.
+        step_size: a number and None; or 0 and a tensor ``()``, ``(n_chains,)``, ``(1, *event)`` or
+            ``(n_chains, *event)`` in the compute dtype.
         noise_std: likewise; None and None stand for sqrt(step_size).
         compressor: None, or one that the kernels know, and
         compressor_arguments: the code, the size and the block offsets by which they know it.
@@ -71,10 +72,10 @@ class StepCall:
         after everything else is checked."""
         call = object.__new__(cls)
         own = call.__dict__  # a frozen dataclass takes three times as long to set its fields
-        own["step_size"] = chain_scalar(step_size, x, "step_size")
+        own["step_size"] = element_scalar(step_size, x, "step_size")
         noiseless = False
         if noise_std is not None:
-            noise, noises = own["noise_std"] = chain_scalar(noise_std, x, "noise_std")
+            noise, noises = own["noise_std"] = element_scalar(noise_std, x, "noise_std")
             noiseless = noise == 0 and noises is None
         if compressor is not None:
             if isinstance(compressor, FusedCompressor):
@@ -102,6 +103,7 @@ class StepCall:
                     "rng: expected a Key with averaged_noise, as consecutive steps share noise, "
                     f"got {type(rng).__name__}"
                 )
+            check_moves_all(compressor)
             own["averaged_noise"] = True
         own["key"] = key_arguments(rng, x, noiseless)
         return call
@@ -141,7 +143,13 @@ class StepCall:
         number, values = self.step_size
         if values is None:
             return number
-        return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() else values
+        return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() == 1 else values
+
+    def moved(self, x: Tensor, new: Tensor) -> Tensor:
+        """Returns ``new`` where the step moves ``x``, and elsewhere ``x``."""
+        if self.compressor is None or not self.compressor.moves_kept:
+            return new
+        return torch.where(self.compressor.kept(x, self.key), new, x)
 
     def tensors(self) -> tuple[Tensor | None, ...]:
         """The tensors of the call, in the order of :meth:`with_tensors`."""
@@ -187,6 +195,15 @@ def drift_arguments(
     code, limit = (_C.CLIP_NONE, 0.0) if clip is None else (clip.code, clip.limit)
     clipped = *(compressed or NO_COMPRESSOR), code, limit
     return clipped if key is NO_KEY else (*clipped, *key)
+
+
+def check_moves_all(compressor: Compressor | None) -> None:
+    """Refuses averaged noise for a compressor that moves other entries at every step."""
+    if getattr(compressor, "moves_kept", False):
+        raise ValueError(
+            "averaged_noise: expected a compressor whose steps move all entries, as consecutive "
+            f"steps share noise, got {compressor}"
+        )
 
 
 def check_clip(clip: Clip) -> None:

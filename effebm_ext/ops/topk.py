@@ -7,7 +7,7 @@ from torch import Tensor
 
 from effebm_ext.ops.checks import check_state, is_differentiated, row_size
 from effebm_ext.ops.compressor import COMPRESS, NO_KEY, KeyArguments
-from effebm_ext.ops.entries import KeepsEntries, checked_k
+from effebm_ext.ops.entries import PacksEntries, checked_k
 from effebm_ext.transforms import is_transformed
 
 
@@ -38,7 +38,7 @@ def topk_compress(x: Tensor, k: int) -> Tensor:
     return COMPRESS(x, TopK.code, k)  # a TopK takes as long to make as the op
 
 
-class TopK(KeepsEntries):
+class TopK(PacksEntries):
     """Keep the entries of largest magnitude of every chain's gradient, as
     :func:`effebm_ext.topk_compress` does.
 

@@ -26,7 +26,8 @@ def rule_by_folding(
     Args:
         op: the op, whose schema has the names of its arguments.
         chains: names of the tensors ``(n_chains, *event)``, the first of which is always given.
-        scalars: names of the tensors ``()`` or ``(n_chains,)``.
+        scalars: names of the tensors ``()``, ``(n_chains,)``, ``(1, *event)`` or
+            ``(n_chains, *event)``.
         key: name of the key, if the op has one, and
         draws: whether a call with these arguments makes noise by it.
         axes: the axis of each result that the chains are along.
@@ -55,8 +56,13 @@ def rule_by_folding(
             arguments[name] = _slices_in_front(arguments[name], dims[name], n)
         n_chains = arguments[chains[0]].shape[1]
         for name in folded:
-            if name in scalars and arguments[name].dim() == 1:  # one for all chains
-                arguments[name] = arguments[name][:, None].expand(n, n_chains)
+            if name in scalars:  # one for all chains, or one each
+                values = (
+                    arguments[name].unsqueeze(1)
+                    if arguments[name].dim() == 1
+                    else (arguments[name])
+                )
+                arguments[name] = values.expand(n, n_chains, *values.shape[2:])
             arguments[name] = arguments[name].flatten(0, 1)
         results = op(*arguments.values())
         if isinstance(results, Tensor):

@@ -26,7 +26,7 @@ class CachedState(LangevinState):
     Attributes:
         energy: the energies at x, ``(n_chains,)``.
         drift: ``C(clip(grad E))`` at x, ``(n_chains, *event)``; packed, without loss, if the
-            compressor can pack.
+            compressor can pack. With RandomBlock it is ``clip(grad E)``.
     """
 
     energy: Tensor = dataclasses.field(kw_only=True)

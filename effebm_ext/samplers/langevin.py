@@ -13,7 +13,8 @@ from effebm_ext.energies import frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip, as_bounds
 from effebm_ext.ops.checks import check_shrinks
-from effebm_ext.ops.compressor import Compressor
+from effebm_ext.ops.compressor import Compressor, FusedCompressor
+from effebm_ext.ops.step_call import check_moves_all
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.captured import CapturedSteps
@@ -45,8 +46,10 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``; or
         score: maps ``(n, *event)`` to the gradient of the log density, same shape.
-        step_size: gamma > 0: a number, a tensor ``()`` or with one per chain, or a callable of the
-            step that gives one of these. A tensor is read at every step and not copied.
+        step_size: gamma > 0: a number; a tensor ``()``, ``(n_chains,)`` with one per chain, or
+            ``(1, *event)`` or ``(n_chains, *event)`` with one per element, of which some may be 0,
+            so that these elements rest; or a callable of the step that gives one of these. A tensor
+            is read at every step and not copied.
         temperature: the temperature of the target ``exp(-E / temperature)``: a number, or a tensor
             ``(n_chains,)`` with one per chain, read at every step and not copied; 0 descends
             without noise.
@@ -61,9 +64,9 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         stochastic_rounding: as in :func:`effebm_ext.langevin_step_`: for states of bfloat16 or
             float16.
         averaged_noise: add the mean of the noise of a step and of the noise of the next one
-            (Leimkuhler and Matthews 2013). The chain then samples every Gaussian without the bias
-            of the step size, and other densities with a bias of the order of ``step_size**2``. The
-            noise costs twice as much.
+            (Leimkuhler and Matthews 2013); not for RandomBlock. The chain then samples every
+            Gaussian without the bias of the step size, and other densities with a bias of the order
+            of ``step_size**2``. The noise costs twice as much.
         on_divergence: leave chains that diverge as they are (keep), raise a NonFiniteError (raise),
             or put them back to their x0 (restart).
         compile: make energy and gradient one graph by torch.compile; a warning says so if this is
@@ -97,7 +100,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
 
     Raises:
         TypeError: both or neither of energy and score are given, or a scalar is no number.
-        ValueError: error_feedback without a compressor, or a scalar out of range.
+        ValueError: error_feedback without a compressor, error_feedback or averaged_noise with a
+            compressor that does not allow it, or a scalar out of range.
     """
 
     def __init__(
@@ -136,6 +140,8 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
             raise ValueError("error_feedback: expected a compressor with it, got compressor=None")
         if error_feedback:
             check_shrinks(compressor, "error_feedback")
+        if averaged_noise:
+            check_moves_all(compressor)
         self.energy, self.score = energy, score
         self.step_size, self.temperature = as_step_size(step_size), as_temperature(temperature)
         self.compressor, self.error_feedback = compressor, error_feedback
@@ -233,12 +239,14 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self._check_state(state)
         if trajectory == "packed":
             check_packable(self.compressor, restarts=self.on_divergence == "restart")
+            assert isinstance(self.compressor, FusedCompressor)
             packed = PackedTrajectory(
                 state.x.clone(),
                 state.key,
                 self.bounds,
                 self.stochastic_rounding,
                 self.averaged_noise,
+                self.compressor if self.compressor.moves_kept else None,
                 thin,
             )
             with frozen(self._function):

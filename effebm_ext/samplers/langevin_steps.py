@@ -258,6 +258,9 @@ class LangevinSteps:
         step_size = self.step_size
         if callable(step_size):
             step_size = watch.step_size(step_size(step), step)
-        if not isinstance(self.temperature, Tensor) and self.temperature == 1.0:
-            return step_size, None
-        return step_size, (step_size * self.temperature) ** 0.5
+        temperature = self.temperature
+        if not isinstance(temperature, Tensor):
+            return step_size, None if temperature == 1.0 else (step_size * temperature) ** 0.5
+        if isinstance(step_size, Tensor) and step_size.dim() > 1:
+            temperature = temperature.reshape(-1, *[1] * (step_size.dim() - 1))
+        return step_size, (step_size * temperature) ** 0.5

@@ -17,6 +17,7 @@ from effebm_ext.energies import frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
+from effebm_ext.ops.clip import clip_gradient
 from effebm_ext.ops.compressor import Compressor, FusedCompressor
 from effebm_ext.ops.drift import drift_and_sums
 from effebm_ext.ops.langevin_transition import transition_along
@@ -43,7 +44,7 @@ class Proposal(NamedTuple):
     Attributes:
         x: the new state x', ``(n_chains, *event)``.
         energy: E'(x'), ``(n_chains,)``.
-        drift: ``C(clip(grad E'(x')))``, dense.
+        drift: ``C(clip(grad E'(x')))``, dense; with RandomBlock ``clip(grad E'(x'))``.
         log_ratio: float64 ``(n_chains,)``, ``E(x) - E'(x') + log q'(x | x') - log q(x' | x)``. E
             and q belong to the state's cache, E' and q' to the present energy. It is -inf if E'(x')
             is infinite.
@@ -67,7 +68,9 @@ class LangevinProposal:
     omega)`` if every call of the compressor draws its omega afresh, independently of the state, the
     noise and the past. Ratio and next step then use the same drift found at x', so that chain and
     omega follow ``p(x) p(omega)``, and ``p(omega)`` cancels (docs/sampling.md has the proof).
-    RandomK and NaturalCompression draw by the chain's key. A function that draws has to use numbers
+    RandomK and NaturalCompression draw by the chain's key. RandomBlock draws one block for a step,
+    there and back, whatever the state is: b and b' are zero elsewhere. The next step has another
+    block, so that what is kept at x' is ``clip(grad E)``. A function that draws has to use numbers
     of its own, such as those of torch's default generator, and is exact if it also looks at one row
     at a time and remembers nothing. Nothing checks this.
 
@@ -76,9 +79,9 @@ class LangevinProposal:
             parameters, since its values are kept.
         step_size: gamma > 0: a number, or a callable of the step that gives one. Tensors without
             axes are numbers; the host waits for a tensor on a GPU.
-        compressor: TopK, BlockSign, RandomK, NaturalCompression, any function of a tensor row by
-            row, deterministic or random as above, or None. The state of a function's generator is
-            not saved with the chains.
+        compressor: TopK, BlockSign, RandomK, NaturalCompression, RandomBlock, any function of a
+            tensor row by row, deterministic or random as above, or None. The state of a function's
+            generator is not saved with the chains.
         clip: as in :func:`effebm_ext.langevin_step_`.
         error_feedback, bounds, averaged_noise: refused; see below.
         compile, gradient_dtype: as in :class:`effebm_ext.Langevin`. The energies keep their
@@ -135,6 +138,10 @@ class LangevinProposal:
             energy, compile=compile, dtype=gradient_dtype, exact_energies=True
         )
         self._keeping_dtype = keeping_dtype(compressor)
+        # What keeps entries of a step, not of a state.
+        self._of_step: FusedCompressor | None = None
+        if isinstance(compressor, FusedCompressor) and compressor.moves_kept:
+            self._of_step = compressor
 
     __repr__ = as_call
 
@@ -203,7 +210,7 @@ class LangevinProposal:
         gamma = step_size(state.step) if callable(step_size) else step_size
         gamma = as_positive(gamma, "step_size")
         key = state.key.at(state.step)
-        x, sums = transition_along(state.x, dense(state.drift), gamma, key)
+        x, sums = transition_along(state.x, dense(state.drift), gamma, key, self._of_step)
         energy, gradient = self.gradient(x, state.energy_kwargs)
         drift, back_sums = self._drift(gradient, state.key, state.step, x - state.x)
         ratio = log_ratio(state.energy, energy, sums, back_sums, gamma)
@@ -232,14 +239,17 @@ class LangevinProposal:
     def _drift(
         self, gradient: Tensor, key: Key, step: int, delta: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns the drift, for which a random compressor draws the numbers of this step, and its
-        sums."""
+        """Returns the drift to keep, for which a random compressor draws the numbers of this step,
+        and the sums of the way back."""
         compressor = self._keeping_dtype
         is_random = isinstance(compressor, FusedCompressor) and compressor.is_random
         rng = key.at(step) if is_random else None
-        return drift_and_sums(gradient, compressor=compressor, clip=self.clip, delta=delta, rng=rng)
+        applied, sums = drift_and_sums(
+            gradient, compressor=compressor, clip=self.clip, delta=delta, rng=rng
+        )
+        return applied if self._of_step is None else clip_gradient(gradient, self.clip), sums
 
     def _keep(self, applied: Tensor) -> CachedDrift:
-        if isinstance(self.compressor, FusedCompressor):
+        if self._of_step is None and isinstance(self.compressor, FusedCompressor):
             return self.compressor.pack(applied)
         return applied

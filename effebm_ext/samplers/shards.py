@@ -51,10 +51,13 @@ def of_rows(values: float | Tensor, rows: slice, n_chains: int, name: str) -> fl
     """Returns the values of the chains ``rows`` of ``n_chains``, if every chain has its own.
 
     Raises:
-        ValueError: they are a tensor of another shape than ``()`` and ``(n_chains,)``.
+        ValueError: they are a tensor of another shape than ``()``, ``(n_chains,)`` and, for values
+            of elements, ``(1, ...)`` or ``(n_chains, ...)``.
     """
     if not isinstance(values, Tensor) or values.dim() == 0:
         return values
+    if values.dim() > 1 and values.shape[0] in (1, n_chains):
+        return values if values.shape[0] == 1 else values[rows]
     if values.shape != (n_chains,):  # the op would see only the chains of the part
         raise ValueError(
             f"{name}: expected a number or a tensor of shape () or ({n_chains},), got shape "

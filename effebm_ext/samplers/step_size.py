@@ -30,5 +30,7 @@ def as_step_size(value: Any) -> StepSize:
 
 
 def all_positive(step_size: Tensor) -> Tensor:
-    """Says whether all step sizes are positive and finite: bool ``()`` on their device."""
-    return ((step_size > 0) & (step_size < math.inf)).all()
+    """Says whether all step sizes are positive and finite: bool ``()`` on their device. Those of
+    elements may be zero, so that an element rests."""
+    positive = step_size > 0 if step_size.dim() < 2 else step_size >= 0
+    return (positive & (step_size < math.inf)).all()

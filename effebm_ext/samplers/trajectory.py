@@ -30,6 +30,7 @@ class PackedTrajectory:
         bounds: the bounds of the states.
         stochastic_rounding: how 16-bit states were rounded.
         averaged_noise: whether steps shared their noise.
+        compressor: the compressor, if its steps moved only what it keeps; else None.
         thin: states are kept after every ``thin`` steps.
         drifts: the drift of every step, packed without loss.
         step_sizes, noise_stds: the values of every step, as the step took them.
@@ -40,6 +41,7 @@ class PackedTrajectory:
     bounds: Bounds | None = None
     stochastic_rounding: bool = False
     averaged_noise: bool = False
+    compressor: FusedCompressor | None = None
     thin: int = 1
     drifts: list[Packed] = dataclasses.field(default_factory=list)
     step_sizes: list[float | Tensor] = dataclasses.field(default_factory=list)
@@ -71,7 +73,8 @@ class PackedTrajectory:
             call = StepCall.of(
                 x,
                 step_size,
-                noise_std=noise_std,
+                self.compressor,
+                noise_std,
                 bounds=self.bounds,
                 rng=self.key.at(step),
                 stochastic_rounding=self.stochastic_rounding,
@@ -102,8 +105,8 @@ def check_packable(compressor: Compressor | None, *, restarts: bool) -> None:
     """
     if not isinstance(compressor, FusedCompressor):
         raise ValueError(
-            "trajectory: expected compressor=TopK(...) or BlockSign(...) for 'packed', "
-            f"got {compressor}"
+            "trajectory: expected a compressor that can pack, such as TopK(...) or BlockSign(...), "
+            f"for 'packed', got {compressor}"
         )
     if restarts:
         raise ValueError(
