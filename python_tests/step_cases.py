@@ -44,6 +44,7 @@ def cases(draw):
         | st.builds(eff.TopK, st.integers(0, dim))
         | st.builds(eff.BlockSign, st.integers(max(1, dim // 50), 2 * dim + 2))
         | st.builds(eff.RandomK, st.integers(0, dim), unbiased=st.booleans())
+        | st.builds(eff.RandomBlock, st.integers(0, dim))
         | st.builds(eff.NaturalCompression, st.integers(0, 22))
     )
     residual = None
@@ -52,5 +53,14 @@ def cases(draw):
     options = {"clip": CLIPS, "bounds": BOUNDS, "noise_std": NOISES[:-1]}
     drawn = {name: draw(st.sampled_from(values)) for name, values in options.items()}
     drawn["stochastic_rounding"] = dtype.itemsize == 2 and draw(st.booleans())
-    drawn["averaged_noise"] = draw(st.booleans())
-    return x, grad, draw(st.sampled_from(STEP_SIZES[:-1])), residual, compressor, drawn
+    moves_all = compressor is None or not compressor.moves_kept
+    drawn["averaged_noise"] = moves_all and draw(st.booleans())
+    of_elements = draw(st.booleans())
+    step_size = (
+        normal(1, *shape[1:], seed=seed + 3).abs().floor()
+        if of_elements
+        else draw(st.sampled_from(STEP_SIZES[:-1]))
+    )
+    if draw(st.booleans()):
+        drawn["noise_std"] = normal(*shape, seed=seed + 4).abs()
+    return x, grad, step_size, residual, compressor, drawn

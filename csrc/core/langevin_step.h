@@ -100,7 +100,8 @@ EFFEBM_HD A move(A x, A c, A half_step) {
   return fma(-half_step, c, x);
 }
 
-// The same with noise. None is added where the standard deviation is zero, so that -0 stays -0.
+// The same with noise; without any where the standard deviation is zero, as infinities times zero
+// are not a number.
 template <class A>
 EFFEBM_HD A move(A x, A c, const ChainScalars<A>& scalars, float normal) {
   const A moved = move(x, c, scalars.half_step);

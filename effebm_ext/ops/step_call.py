@@ -145,11 +145,11 @@ class StepCall:
             return number
         return values.reshape(-1, *[1] * (x.dim() - 1)) if values.dim() == 1 else values
 
-    def moved(self, x: Tensor, new: Tensor) -> Tensor:
-        """Returns ``new`` where the step moves ``x``, and elsewhere ``x``."""
+    def where_moved(self, x: Tensor, new: Tensor, old: Tensor) -> Tensor:
+        """Returns ``new`` where the step moves elements of ``x``, and elsewhere ``old``."""
         if self.compressor is None or not self.compressor.moves_kept:
             return new
-        return torch.where(self.compressor.kept(x, self.key), new, x)
+        return torch.where(self.compressor.kept(x, self.key), new, old)
 
     def tensors(self) -> tuple[Tensor | None, ...]:
         """The tensors of the call, in the order of :meth:`with_tensors`."""

@@ -39,8 +39,8 @@ def step_along(x: Tensor, c: Tensor, call: StepCall) -> Tensor:
     if call.bounds is not None:
         moved = call.bounds.apply(moved, x.dtype)
     if not call.stochastic_rounding:
-        return call.moved(x, moved.to(x.dtype))
-    return call.moved(x, round_by(moved, x.dtype, call.key))
+        return call.where_moved(x, moved.to(x.dtype), x)
+    return call.where_moved(x, round_by(moved, x.dtype, call.key), x)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -65,7 +65,7 @@ class _Differentiable(torch.autograd.Function):
         dtype = compute_dtype(x.dtype)
         to_x = gradient.to(dtype)
         if call.bounds is not None:
-            to_x = call.moved(to_x, call.bounds.vjp(_free(x, grad, call), to_x))
+            to_x = call.where_moved(x, call.bounds.vjp(_free(x, grad, call), to_x), to_x)
         to_grad = None
         if ctx.needs_input_grad[1]:
             to_u = to_x
@@ -99,7 +99,7 @@ class _Transformable(_Differentiable):
             of_u = call.compressor.vjp(clip_gradient(grad, call.clip), of_u, call.key)
         moved = of_x.to(dtype) - 0.5 * call.step_size_for(x) * of_u
         if call.bounds is not None:
-            moved = call.moved(moved, call.bounds.vjp(_free(x, grad, call), moved))
+            moved = call.where_moved(x, call.bounds.vjp(_free(x, grad, call), moved), moved)
         return moved.to(x.dtype)
 
 

@@ -94,6 +94,17 @@ def number(draw: random.Random, n_chains: int, dtype: torch.dtype, *, bad: bool)
     return Argument(lambda: tensor, tensor.to(dtype))
 
 
+def elements(draw: random.Random, shape: tuple[int, ...], dtype: torch.dtype) -> Argument:
+    """Of a step size or a standard deviation for each element, shared by the chains or not."""
+    rows = draw.choice([1, shape[0]]) if len(shape) > 1 else shape[0]
+    of = draw.choice([torch.float32, torch.float64, torch.bfloat16])
+    generator = torch.Generator().manual_seed(draw.randrange(2**63))
+    tensor = torch.randint(0, 4, (rows, *shape[1:]), generator=generator).to(of) / 4
+    tensor = draw.choice([tensor, tensor[:1].expand_as(tensor), tensor.mT.contiguous().mT
+                          if len(shape) > 1 else tensor])  # fmt: skip
+    return Argument(lambda: tensor, tensor.to(dtype))
+
+
 class Stream(NamedTuple):
     seed: int
     offset: int
@@ -131,11 +142,12 @@ def rng(draw: random.Random, n_chains: int, *, bad: bool) -> Argument:
 
 class Known(NamedTuple):
     """A compressor: what it makes of u and a stream in plain PyTorch; its code, size and offsets;
-    whether its error may be fed back."""
+    whether its error may be fed back; and which entries a step moves, if not all."""
 
     compress: Callable[[Tensor, Stream], Tensor]
     codes: tuple[int, int, list[int] | None]
     shrinks: bool = True
+    moves: Callable[[Tensor, Stream], Tensor] | None = None
 
     def __repr__(self) -> str:
         return str(self.codes)
@@ -154,13 +166,14 @@ def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False)
             lambda: eff.BlockSign(block_offsets=[0, dim + 5, dim + 5]),
             lambda: eff.BlockSign(block_offsets=torch.tensor([0.0, dim + 1])),
             lambda: eff.BlockSign(block_offsets=np.array([[0, dim]])),
+            lambda: eff.RandomBlock(dim + 1), lambda: eff.RandomBlock(ratio=0),
             lambda: eff.RandomK(dim + 1), lambda: eff.RandomK(1, unbiased=1), lambda: eff.RandomK(),
             lambda: eff.NaturalCompression(23), lambda: eff.NaturalCompression(-1),
             lambda: eff.NaturalCompression(draw.choice(BAD_INTEGERS)),
             lambda: lambda u: None, lambda: lambda u: u[None], lambda: lambda u: u.bfloat16(),
         ])  # fmt: skip
         return Argument(value, None)
-    kinds = ["topk", "ratio", "blocks", "offsets", "random", "natural"]
+    kinds = ["topk", "ratio", "blocks", "offsets", "random", "block", "natural"]
     kind = draw.choice([*kinds, *["function"] * (not known)])
     if kind == "topk":
         k = draw.choice([0, min(1, dim), dim // 2, dim])
@@ -178,6 +191,16 @@ def compressor(draw: random.Random, dim: int, *, bad: bool, known: bool = False)
         codes = (CODES["random_k" if unbiased else "biased_random_k"], k, None)
         means = Known(lambda u, stream: random_k.reference(u, *stream), codes, not unbiased)
         return Argument(lambda: random_k, means)
+    if kind == "block":
+        k = draw.choice([0, min(1, dim), dim // 3, dim])
+        block = eff.RandomBlock(k)
+
+        def moves(u: Tensor, stream: Stream) -> Tensor:
+            return block.reference(torch.ones_like(u), *stream) != 0
+
+        codes = (CODES["random_block"], k, None)
+        known_block = Known(lambda u, stream: block.reference(u, *stream), codes, False, moves)
+        return Argument(lambda: block, known_block)
     if kind == "natural":
         natural = eff.NaturalCompression(draw.choice([0, 1, 7, 20, 22]))
         codes = (CODES["natural"], natural.mantissa_bits, None)

@@ -96,7 +96,7 @@ def _bad_step_arguments(s: Step) -> list[dict[str, Any]]:
         {"bounds": 3}, {"bounds": -1}, {"bounds": 1, "lower": 1.0, "upper": 0.0},
         {"bounds": 2, "lower": 0.0, "upper": torch.nan},
         {"step_sizes": torch.zeros(n + 1, dtype=compute)},
-        {"noise_stds": torch.zeros(n, 1, dtype=compute)},
+        {"noise_stds": torch.zeros(n, 1, 1, 1, 1, 1, dtype=compute)},
         {"step_sizes": torch.zeros(n, dtype=torch.float16)},
     ]  # fmt: skip
 

@@ -127,6 +127,9 @@ def _expect(s: Step, is_raw: bool) -> None:
     numbers = {"noise_std": s.noise_std.means, "bounds": s.bounds.means, **s.rng.means._asdict()}
     numbers["stochastic_rounding"] = s.stochastic_rounding
     new_x, _ = langevin_step_reference(s.x, c, s.step_size.means, **numbers)
+    known = s.compressor.means
+    if known is not None and known.moves is not None:
+        new_x = torch.where(known.moves(s.x, s.rng.means), new_x, s.x)
     slack = _slack(s, c)
     if s.residual is not None:
         call.memory.expect(s.residual, u - c)
@@ -205,11 +208,15 @@ def _scalar(
 ) -> draws.Argument:
     """A step size or standard deviation, now and then one that lies in what the call writes."""
     holders = [t for t in written if t is not None and t.dtype == compute and t.numel() > 0]
+    if not bad and call.draw.random() < 0.2:
+        return draws.elements(call.draw, call.told["shape"], compute)
     if bad or call.fault is not None or not holders or call.draw.random() < 0.7:
         return draws.number(call.draw, n, compute, bad=bad)
     holder = call.draw.choice(holders)
     column = holder[(slice(None), *[0] * (holder.dim() - 1))]
-    inside = call.draw.choice([column, column[n // 2]])
+    inside = call.draw.choice(
+        [column, column[n // 2], *[holder] * (holder.shape == call.told["shape"])]
+    )
     return draws.Argument(lambda: inside, inside.clone())
 
 
@@ -237,15 +244,19 @@ def _row_sums(a: Tensor, b: Tensor) -> Tensor:
 
 def _slack(s: Step, c: Tensor) -> Tensor | float:
     """How far a float64 state may be from the reference, whose fma is at most an ulp off."""
-    x, shape = s.x, (-1, *[1] * (s.x.dim() - 1))
+    x = s.x
     if x.dtype != torch.float64:
         return 0.0
-    steps = torch.as_tensor(s.step_size.means, dtype=x.dtype).reshape(shape)
-    noise = s.noise_std.means
-    noises = steps.sqrt() if noise is None else torch.as_tensor(noise, dtype=x.dtype)
+
+    def against_x(values: Any) -> Tensor:
+        tensor = torch.as_tensor(values, dtype=x.dtype)
+        return tensor if tensor.dim() > 1 else tensor.reshape(-1, *[1] * (x.dim() - 1))
+
+    steps, noise = against_x(s.step_size.means), s.noise_std.means
+    noises = steps.sqrt() if noise is None else against_x(noise)
     stream = s.rng.means
     xi = normals(len(x), row_size(x), stream.seed, stream.offset, stream.first_chain)
-    terms = x.abs() + (steps * c).abs() + (noises.reshape(shape) * xi.reshape(x.shape)).abs()
+    terms = x.abs() + (steps * c).abs() + (noises * xi.reshape(x.shape)).abs()
     if s.bounds.means is not None:
         limits = s.bounds.means.lower, s.bounds.means.upper
         terms = terms + sum(abs(limit) for limit in limits if abs(limit) < draws.INF)

@@ -46,6 +46,7 @@ def compressors(dim):
         "row": eff.BlockSign(5000),
         "random": eff.RandomK(dim // 3, unbiased=False),
         "scaled": eff.RandomK(ratio=0.3),
+        "block": eff.RandomBlock(ratio=0.4),
         "natural": eff.NaturalCompression(3),
     }
 
