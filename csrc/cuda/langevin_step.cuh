@@ -13,15 +13,17 @@ struct StepFamily {
   using Params = StepParams<T>;
   StepParams<T> p;
 
-  bool reports() const {
-    return !p.x || p.drift || p.row_sums_of != RowSums::none || by_element(p);
+  bool only_moves() const {
+    return p.x && !p.drift && p.row_sums_of == RowSums::none && !by_element(p);
   }
+  // Tells whether kernels of the kind `reports` make the step.
+  bool reports() const { return !only_moves() || moves_block(p); }
   bool is_plain() const {
     return !p.residual && p.clip == Clip::none && p.bounds == Bounds::none &&
            !p.stochastic_rounding && !p.averaged_noise;
   }
   // Tells whether elements that do not move need not be touched.
-  bool moves_in_place() const { return !reports() && p.x == p.out && !p.residual; }
+  bool moves_in_place() const { return only_moves() && p.x == p.out && !p.residual; }
   bool has_vectors(int N) const {
     return whole_vectors<T>(p.x, p.dim, N) && whole_vectors<T>(p.out, p.dim, N) &&
            whole_vectors<T>(p.grad, p.dim, N) && whole_vectors<A>(p.residual, p.dim, N) &&
@@ -32,6 +34,12 @@ struct StepFamily {
   void with_row_op(const F& f) const {
     has_vectors(kQuad) ? f(StepOp<T, Access<kQuad, true>, StepKind::full>())
                        : f(StepOp<T, Access<kQuad, false>, StepKind::full>());
+  }
+
+  template <class F>
+  void with_block_op(const F& f) const {
+    has_vectors(kQuad) ? f(StepOp<T, Access<kQuad, true>, StepKind::block>())
+                       : f(StepOp<T, Access<kQuad, false>, StepKind::block>());
   }
 
   template <class Compression>

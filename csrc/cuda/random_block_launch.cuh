@@ -35,7 +35,7 @@ class RandomBlockLaunch {
   void run(const Family& family, void* stream) const {
     if constexpr (requires { family.moves_in_place(); })
       if (family.moves_in_place())
-        return family.with_row_op([&](auto op) { launch_block<decltype(op)>(family.p, stream); });
+        return family.with_block_op([&](auto op) { launch_block<decltype(op)>(family.p, stream); });
     family.launch_flat(KeepBlock(), stream);
   }
 

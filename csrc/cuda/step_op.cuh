@@ -37,8 +37,9 @@ struct StepParams : LangevinStepParams {
 // a thread has few registers.
 // full: these are asked for at run time, in branches that all threads take alike.
 // reports: full, and the step reports its drift or sums over rows, also where there is no state and
-// it only reports; or elements have step sizes or noise of their own.
-enum class StepKind { plain, full, reports };
+// it only reports; or elements have step sizes or noise of their own, or a random block moves only.
+// block: full, and a random block moves only.
+enum class StepKind { plain, full, reports, block };
 
 template <class T, class Access_, StepKind kKind>
 struct StepOp {
@@ -47,6 +48,7 @@ struct StepOp {
   using Access = Access_;
   static constexpr int N = Access::kElements;
   static constexpr bool kPlain = kKind == StepKind::plain, kHasSums = kKind == StepKind::reports;
+  static constexpr bool kMovesBlock = kHasSums || kKind == StepKind::block;
   // A multiprocessor has 65536 registers. Doubles take two; eight elements take more than four do,
   // and so do elements that are reached one by one. On sm_100 all options take a few more.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
@@ -54,7 +56,7 @@ struct StepOp {
 #else
   static constexpr int kBlocksOfFull = 6;
 #endif
-  static constexpr int kBlocksOfFloats = kHasSums                        ? 4
+  static constexpr int kBlocksOfFloats = kMovesBlock                     ? 4
                                          : N > kQuad || !Access::kVector ? 5
                                          : kPlain                        ? 8
                                                                          : kBlocksOfFull;
@@ -193,7 +195,7 @@ struct StepOp {
     for (int i = 0; i < N; ++i) v[i] = narrow<T>(moved[i]);
     if constexpr (!kPlain && sizeof(T) == 2)
       if (p.stochastic_rounding) round_at_random_by(p, place, moved, v);
-    if (!kPlain && moves_block(p)) {
+    if (kMovesBlock && moves_block(p)) {
       const RandomBlock block(p, place.row, p.dim);
       for (int i = 0; i < N; ++i) v[i] = block.holds(place.begin + i) ? v[i] : s.x[i];
     }
