@@ -56,7 +56,8 @@ def random_case(number: int, max_elements: int) -> Case:
     op = draw.choice(OPS)
     compressor: FusedCompressor | None = draw.choice([
         *[eff.TopK(k), eff.BlockSign(block_size)] * 2, eff.RandomK(k),
-        eff.RandomK(k, unbiased=False), eff.NaturalCompression(draw.choice([0, 3, 22])),
+        eff.RandomK(k, unbiased=False), eff.RandomBlock(k),
+        eff.NaturalCompression(draw.choice([0, 3, 22])),
         *[None] * (2 if op != "compress" else 0),
     ])  # fmt: skip
     options: dict[str, Any] = {
@@ -66,7 +67,9 @@ def random_case(number: int, max_elements: int) -> Case:
         "rng": eff.Key(draw.getrandbits(64), draw.getrandbits(50), draw.getrandbits(31)),
     }
     dtype, values = draw.choice(DTYPES), draw.choice(VALUES)
-    options["averaged_noise"] = draw.random() < 0.3
+    moves_all = compressor is None or not compressor.moves_kept
+    options["averaged_noise"] = moves_all and draw.random() < 0.3
+    options["step_size"] = draw.choice([0.3, 0.3, "shared by chains", "of each element"])
     return Case(number, op, dtype, rows, dim, values, compressor, options)
 
 
@@ -91,21 +94,24 @@ def results(case: Case, device: str | torch.device) -> list[torch.Tensor]:
     grad = make_values(case.values, shape, generator).to(case.dtype)
     x, grad, delta = (t.to(device) for t in (x, grad, delta))
     delta = delta.to(torch.float64 if case.dtype == torch.float64 else torch.float32)
+    options = {"compressor": case.compressor, **case.options}
+    step_size = options.pop("step_size")
+    if step_size != 0.3:
+        step_size = delta.abs() if step_size == "of each element" else delta[:1].abs()
     if case.op == "compress":
         assert case.compressor is not None
         rng: eff.Key = case.options["rng"]
         drift = eff.drift(grad, compressor=case.compressor, delta=delta, rng=rng)
         return [t.cpu() for t in (case.compressor.compress(grad, rng=rng), *drift)]
     if case.op == "langevin_step":
-        options = {"compressor": case.compressor, **case.options}
-        moved = eff.langevin_step(x, grad, 0.3, **options)
-        return [t.cpu() for t in (moved, *eff.langevin_transition(x, grad, 0.3, **options))]
+        moved = eff.langevin_step(x, grad, step_size, **options)
+        return [t.cpu() for t in (moved, *eff.langevin_transition(x, grad, step_size, **options))]
     if case.op == "perturbed_pair":
         noise = {"noise_std": case.options["noise_std"] or 0.0, "rng": case.options["rng"]}
         return [t.cpu() for t in eff.perturbed_pair(grad, 0.3, **noise)]
     feeds_back = case.compressor is not None and case.compressor.shrinks and case.number % 2
     residual = delta if feeds_back else None
-    eff.langevin_step_(x, grad, 0.3, compressor=case.compressor, residual=residual, **case.options)
+    eff.langevin_step_(x, grad, step_size, residual=residual, **options)
     return [t.cpu() for t in (x, residual) if t is not None]
 
 

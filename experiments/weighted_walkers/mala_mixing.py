@@ -1,5 +1,5 @@
-"""What exactness costs: how far Metropolis-adjusted steps move along compressed gradients, and in
-how little memory their walkers are kept.
+"""What exactness costs: how far Metropolis-adjusted steps move along compressed gradients, how
+uneven weights become, and in how little memory walkers are kept.
 
     python -m experiments.weighted_walkers.mala_mixing --quick
     python -m experiments.weighted_walkers.mala_mixing --out runs/mala_mixing
@@ -8,7 +8,11 @@ The target is N(0, I). A chain in equilibrium makes the expected squared jump E[
 / d per dimension, a the probability of acceptance: the mean over independent x, with its standard
 error and without a chain. The step size is the best of a grid, or the one at which 57.4 % of the
 steps are accepted; it is found on other samples than those that the figure is of. Without any
-gradient the step is that of random-walk Metropolis.
+gradient the step is that of random-walk Metropolis. Chains with the best step size also tell how
+many effective samples a gradient gives, from the autocorrelation of their first entries.
+
+Walkers with weights follow the target while its precision goes from 1 to 2, by unadjusted steps and
+without resampling: log Z is known. A random block makes as many steps more as it has fewer entries.
 """
 
 from __future__ import annotations
@@ -25,10 +29,12 @@ from torch import Tensor
 
 import effebm_ext as eff
 from effebm_ext.chains.weighted import WeightedWalkers
+from effebm_ext.evaluation import integrated_autocorrelation_time
+from effebm_ext.ops.compressor import FusedCompressor
 from experiments.common.records import Row, environment, plain
 from experiments.compression_bias.chains import Estimate, mean
 
-Compressor = eff.TopK | eff.BlockSign | eff.RandomK | Callable[[Tensor], Tensor] | None
+Compressor = FusedCompressor | Callable[[Tensor], Tensor] | None
 
 DRIFTS: dict[str, Compressor] = {
     "full": None,
@@ -36,11 +42,14 @@ DRIFTS: dict[str, Compressor] = {
     "Block-Sign 64": eff.BlockSign(64),
     "Random-k 10 %": eff.RandomK(ratio=0.1),
     "biased Random-k 10 %": eff.RandomK(ratio=0.1, unbiased=False),
+    "random block 10 %": eff.RandomBlock(ratio=0.1),
     "no gradient": torch.zeros_like,
 }
 ACCEPTANCE = 0.574  # best for the full gradient in high dimension: Roberts and Rosenthal (1998)
 STEP_SIZES = [2.0 ** (i / 2) for i in range(2, -25, -1)]
 GiB = 2**30
+PATH_STEPS, PATH_STEP_SIZE, PATH_DIM = 200, 0.05, 100
+ENTRIES = 16  # whose autocorrelation is found
 
 
 def energy(x: Tensor) -> Tensor:
@@ -87,6 +96,39 @@ def measured(name: str, dim: int, chains: int, step_size: float) -> Row:
     }  # fmt: skip
 
 
+def effective_samples(row: Row, chains: int, steps: int) -> Row:
+    """Per thousand gradients, at the step size of a row of :func:`best_jump`."""
+    name, dim = row["drift"], row["dim"]
+    sampler = eff.MALA(energy, step_size=row["step_size"], compressor=DRIFTS[name])
+    state = sampler.init(samples(chains, dim, 2), rng=eff.Key(2))
+    seen = torch.empty(steps, chains, min(dim, ENTRIES))
+    for at in seen:
+        sampler.advance_(state)
+        at.copy_(state.x[:, : at.shape[1]])
+    times = integrated_autocorrelation_time(seen, chain_axis=1)
+    return {"drift": name, "dim": dim, "per_1000": float((1000 / times).mean())}
+
+
+def weights(name: str, walkers: int) -> Row:
+    """The error of log Z at the end of the path, and the effective share of the walkers."""
+    compressor, precision = DRIFTS[name], [1.0]
+    sampler = eff.Langevin(
+        lambda x: precision[0] * energy(x), step_size=PATH_STEP_SIZE, compressor=compressor
+    )
+    x0 = samples(walkers, PATH_DIM, 3).double()
+    log_density = -energy(x0) - PATH_DIM / 2 * math.log(2 * math.pi)
+    chains = WeightedWalkers(sampler, x0, log_density, rng=eff.Key(3), resample_threshold=0.0)
+    moves = 10 if isinstance(compressor, eff.RandomBlock) else 1
+    for step in range(1, PATH_STEPS + 1):
+        precision[0] = 1 + step / PATH_STEPS
+        chains.advance(moves)
+    exact = PATH_DIM / 2 * math.log(2 * math.pi / precision[0])
+    return {
+        "drift": name, "error": chains.log_z - exact, "stated": chains.log_z_error,
+        "ess": chains.ess / walkers,
+    }  # fmt: skip
+
+
 def memory(name: str, dim: int) -> Row:
     """Bytes of a walker, counted from tensors as weighted walkers hold them."""
     sampler = eff.MALA(energy, step_size=0.1, compressor=DRIFTS[name])
@@ -113,9 +155,23 @@ def jump_lines(jumps: list[Row]) -> list[str]:
     return lines
 
 
-def table(jumps: list[Row], accepted: list[Row], memories: list[Row]) -> str:
+def table(
+    jumps: list[Row],
+    accepted: list[Row],
+    memories: list[Row],
+    effective: list[Row],
+    weighted: list[Row],
+) -> str:
     lines = ["largest jump", *jump_lines(jumps), ""]
     lines += [f"acceptance of {ACCEPTANCE}", *jump_lines(accepted), ""]
+    lines.append(f"{'d':>6}  {'drift':<22}{'effective samples per 1000 gradients':>38}")
+    lines += [f"{r['dim']:>6}  {r['drift']:<22}{r['per_1000']:>38.2f}" for r in effective]
+    lines += ["", f"{'weights along':<24}{'log Z error':>22}{'ESS/N':>10}"]
+    for row in weighted:
+        stated = "unknown" if row["stated"] is None else f"{row['stated']:.2g}"
+        error = f"{row['error']:+.3f} ± {stated}"
+        lines.append(f"{row['drift']:<24}{error:>22}{row['ess']:>10.3f}")
+    lines.append("")
     lines.append(f"{'d':>6}  {'drift':<22}{'bytes a walker':>16}{'walkers in 1 GiB':>18}")
     lines += [
         f"{row['dim']:>6}  {row['drift']:<22}{row['bytes']:>16.0f}{row['walkers_per_gib']:>18}"
@@ -152,13 +208,17 @@ def main(quick: bool, out: Path | None) -> None:
         for task, name, dim in bar:
             found[task].append(plain(task(name, dim, chains)))
     jumps, accepted = found.values()
+    steps = 40 if quick else 2000
+    effective = [effective_samples(row, 8, steps) for row in jumps]
+    weighted = [plain(weights(name, 100 if quick else 4000)) for name in DRIFTS]
     memories = [memory(name, dim) for dim in dims for name in DRIFTS if name != "no gradient"]
-    click.echo("\n" + table(jumps, accepted, memories))
+    click.echo("\n" + table(jumps, accepted, memories, effective, weighted))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         report = {
             "environment": environment(), "settings": {"chains": chains, "dims": list(dims)},
-            "jumps": jumps, "accepted": accepted, "memory": memories,
+            "jumps": jumps, "accepted": accepted, "memory": memories, "effective": effective,
+            "weights": weighted,
         }  # fmt: skip
         (out / "results.json").write_text(json.dumps(report, allow_nan=False) + "\n")
         save_picture(out / "mala_mixing.png", jumps)

@@ -81,6 +81,11 @@ def test_jumps_are_as_expected_and_packed_walkers_are_smaller(tmp_path):
         value, error = row["acceptance"]
         assert value == pytest.approx(mixing.ACCEPTANCE, abs=6 * error)
         assert row["jump"][0] < 1.1 * jumps[row["drift"], row["dim"]][0]
+    assert jumps["random block 10 %", 64][0] > 1.5 * jumps["Top-k 10 %", 64][0]
+    assert {row["drift"] for row in report["effective"]} == set(mixing.DRIFTS)
+    weights = {row["drift"]: row for row in report["weights"]}
+    assert weights["random block 10 %"]["ess"] > 5 * weights["Top-k 10 %"]["ess"]
+    assert abs(weights["random block 10 %"]["error"]) < abs(weights["Top-k 10 %"]["error"]) / 5
     sizes = {row["drift"]: row for row in report["memory"] if row["dim"] == 64}
     assert sizes["full"]["bytes"] == 64 * 8 + 4 + 8
     assert sizes["Top-k 10 %"]["drift_bytes"] == 6 * (4 + 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fault import SYNC, Fault
 
 STEP, STEPS, ELEMENTS = (f"cuda/{name}.cuh" for name in ("step_op", "langevin_step", "elements"))
+BLOCK, BLOCK_LAUNCH = "core/random_block.h", "cuda/random_block_launch.cuh"
 COMPRESSORS, CLIP, NATURAL = "core/compressors.h", "core/clip.h", "core/natural.h"
 PACK, PERTURB, UNIFORMS = (f"cuda/{name}.cu" for name in ("packing", "perturb", "uniforms"))
 ROUND, ROUNDING = "cuda/stochastic_round.cu", "core/stochastic_round.h"
@@ -24,7 +25,17 @@ FAULTS_OF_OPS = [
           "p.per_chain ? chain_scalars<A>(p, place.row) : p.scalars",
           "p.per_chain ? chain_scalars<A>(p, 0) : p.scalars"),
     Fault("scalars: noise of its own for each chain unnoticed", STEP,
-          "per_chain(p.step_sizes || p.noise_stds)", "per_chain(p.step_sizes)"),
+          "per_chain(p.step_sizes.data || p.noise_stds.data)", "per_chain(p.step_sizes.data)"),
+    Fault("scalars: of the first element for all", STEP,
+          "chain_scalars<A>(p, place.row, element)", "chain_scalars<A>(p, place.row, 0)"),
+    Fault("scalars: of elements in kernels that have one", STEPS, " && !by_element(p)", ""),
+    Fault("random block: one entry more", BLOCK, "i - start_) < k_", "i - start_) <= k_"),
+    Fault("random block: does not wrap", BLOCK, "i - start_ + dim_", "k_"),
+    Fault("random block: all entries move", STEP, "kMovesBlock && moves_block(p)", "false"),
+    Fault("random block: the same for all rows", BLOCK, "chain_of(p, row), 0)", "0, 0)"),
+    Fault("random block: a quad too few", BLOCK_LAUNCH, "kQuad + 2)", "kQuad)"),
+    Fault("random block: quads after the last", BLOCK_LAUNCH, "quad - quads", "0"),
+    Fault("random block: in place where a step is not", STEPS, " && p.x == p.out", ""),
     Fault("residual: keeps all", STEP, "lost[i] = u[i] - c[i]", "lost[i] = u[i]"),
     Fault("clip: left out", CLIP, "clip == Clip::value ? clamp(", "clip == Clip::none ? clamp("),
     Fault("clip: left out where blocks are summed", STEP,

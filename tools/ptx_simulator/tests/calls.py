@@ -50,7 +50,8 @@ class Call(NamedTuple):
     def tier(self) -> Tier:
         if self.op == "perturbed_pair":
             return tier_of_pair(self.rows.shape[1])
-        return tier_of(self.compressor, self.rows, self.reports)
+        in_place = self.op == "langevin_step_" and "step_sizes" not in self.tensors
+        return tier_of(self.compressor, self.rows, self.reports, in_place)
 
     @property
     def kernels(self) -> list[str]:
@@ -100,10 +101,12 @@ def compression(x: Tensor, compressor: FusedCompressor) -> Call:
 def step(
     rows: int, dim: int, dtype: torch.dtype, compressor: FusedCompressor | None = None, *,
     residual: bool = False, clip: Clip | None = None, bounds: Bounds | None = None,
-    noise_std: float | None = None, per_chain: bool = False, sums: str | None = None,
+    noise_std: float | None = None, per_chain: bool = False, of_elements: bool = False,
+    sums: str | None = None,
 ) -> Call:  # fmt: skip
     """langevin_step_ or, where the sums of a transition are wanted, langevin_transition.
-    ``per_chain``: the step sizes are a tensor, and so is the noise's standard deviation."""
+    ``per_chain``: the step sizes are a tensor, and so is the noise's standard deviation;
+    ``of_elements``: tensors with a value for each element, of which chains share the latter."""
     compute = compute_type(dtype)
     tensors = {"x": values(rows, dim, dtype), "grad": values(rows, dim, dtype, 1)}
     if residual:
@@ -113,6 +116,9 @@ def step(
     if per_chain:
         tensors["step_sizes"] = torch.linspace(0.1, 0.4, rows).to(compute)
         tensors["noise_stds"] = torch.tensor(0.7, dtype=compute)
+    if of_elements:
+        tensors["step_sizes"] = values(rows, dim, compute, 3).abs()
+        tensors["noise_stds"] = values(1, dim, compute, 4).abs()
 
     def run(t: Tensors) -> Tensors:
         arguments = (t["x"], t["grad"], t.get("step_sizes", STEP))
