@@ -24,15 +24,19 @@ class Mover {
         noise_(stream_of(p, Purpose::noise), chain_),
         lower_(storable<T>(p.lower)),
         upper_(storable<T>(p.upper)) {
-    if (moves_block(p)) block_.emplace(p, r, p.dim);
+    if (core::moves_block(p)) block_.emplace(p, r, p.dim);
   }
 
-  // Tells whether none of n elements moves.
-  bool rests(int64_t at, int n) const {
-    bool any = !block_;
-    if (block_) block_->for_parts(at, at + n, [&any](int64_t, int64_t) { any = true; });
-    return !any;
+  // f(at, n) for chunks of [begin, end); where this asks for those of a block only, for the quads
+  // that the block touches.
+  template <class F>
+  void for_moving(int64_t begin, int64_t end, bool block_only, const F& f) const {
+    if (!block_only) return for_chunks(begin, end, f);
+    block_->for_parts(begin, end,
+                      [&](int64_t first, int64_t last) { for_chunks(first / 4 * 4, last, f); });
   }
+
+  bool moves_block() const { return block_.has_value(); }
 
   void move(int64_t at, int n, const T* x, const A* c, T* out) const {
     if (!block_) return move_all(at, n, x, c, out);
@@ -144,11 +148,12 @@ void step_rows(const LangevinStepParams& p, const Threads& threads) {
     const Mover<T> mover(p, r);
     const RowCompressor<T> compressor(input, p.dim, p, r, team, scratch);
     const StepSums<T> sums(p, r, input, scratch);
-    const bool skips = p.x == p.out && !residual && !drift && p.row_sums_of == RowSums::none;
+    // What rests need not be touched. No quad may be in both ends of a block that wraps round.
+    const bool block_only = mover.moves_block() && p.x == p.out && !residual && !drift &&
+                            p.row_sums_of == RowSums::none && p.dim - p.compressor_size >= 4;
     team.run(p.dim, kChunk, [&](int part, int64_t begin, int64_t end) {
       typename RowCompressor<T>::Walk walk(compressor, part, begin);
-      for_chunks(begin, end, [&](int64_t at, int n) {
-        if (skips && mover.rests(at, n)) return;
+      mover.for_moving(begin, end, block_only, [&](int64_t at, int n) {
         A buffer[kChunk], room[kChunk];
         const A* u = input.load(at, n, buffer);
         const A* c = walk.compress(at, n, u, room);

@@ -63,7 +63,8 @@ def step_gates(scalar: str) -> list[Gate]:
     gates.append(
         Gate("with all options", ("flat<", f"<4, true>, {STEP}1", "Any"), full, threads * 3 // 4)
     )
-    gates.append(Gate("with sums", ("flat<", f"<4, true>, {STEP}2", "Any"), 80, 512))
+    sums = 88 if is_double else 80
+    gates.append(Gate("with sums", ("flat<", f"<4, true>, {STEP}2", "Any"), sums, 512))
     gates.append(Gate("a random block", ("block_of_rows<", f"<4, true>, {STEP}3>"), 80, 512))
     # Rows in registers: 32 values of a thread, and the search. Few threads, each with eight quads
     # on the way, still have more bytes on the way than memory needs.
