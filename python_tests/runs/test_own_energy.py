@@ -72,7 +72,7 @@ def parameters(run):
     return checkpoint.load(run / "checkpoint.pt")["trainer"]["energy"]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet", "unet"])
 def test_width_and_depth_train_and_load_again(effebm, tmp_path, kind):
     run = tmp_path / "run"
     flags = [*TINY, "--data", "digits", "--energy", kind, "--width", 3, "--depth", 2]
@@ -139,10 +139,13 @@ def test_a_new_process_finds_the_class_in_its_directory(effebm, tmp_path, own):
 @pytest.mark.parametrize(
     ("energy", "message"),
     [
-        ("own_net", "expected auto, mlp, conv, resnet or module:Class, got 'own_net'"),
-        ("own_net:", "expected auto, mlp, conv, resnet or module:Class, got 'own_net:'"),
-        (":Net", "expected auto, mlp, conv, resnet or module:Class, got ':Net'"),
-        ("own net:Net", "expected auto, mlp, conv, resnet or module:Class, got 'own net:Net'"),
+        ("own_net", "expected auto, mlp, conv, resnet, unet or module:Class, got 'own_net'"),
+        ("own_net:", "expected auto, mlp, conv, resnet, unet or module:Class, got 'own_net:'"),
+        (":Net", "expected auto, mlp, conv, resnet, unet or module:Class, got ':Net'"),
+        (
+            "own net:Net",
+            "expected auto, mlp, conv, resnet, unet or module:Class, got 'own net:Net'",
+        ),
         ("no_net:Net", "got 'no_net:Net': ModuleNotFoundError: No module named 'no_net'"),
         ("broken_net:Net", "got 'broken_net:Net': ZeroDivisionError: division by zero"),
         ("own_net:Missing", "got 'own_net:Missing': there is no Missing in "),

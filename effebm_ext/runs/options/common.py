@@ -90,16 +90,17 @@ class CommonOptions(ChainOptions):
     )
     width: int | None = option(
         None,
-        "Give every layer of mlp this many units, the first layer of conv or every layer of resnet "
-        "this many channels. [default: 256 for mlp, 16 for conv, 64 for resnet]",
+        "Give every layer of mlp this many units, the first layer of conv or unet or every layer "
+        "of resnet this many channels. [default: 256 for mlp, 16 for conv, 64 for resnet, 32 for "
+        "unet]",
         group="Model",
         above=0,
     )
     depth: int | None = option(
         None,
         "Give mlp this many hidden layers, conv at most this many layers that halve the image, or "
-        "resnet this many blocks per size of the image. [default: 3 for mlp, 4 for conv, 1 for "
-        "resnet]",
+        "resnet and unet this many blocks per size of the image. [default: 3 for mlp, 4 for conv, "
+        "1 for resnet and unet]",
         group="Model",
         above=0,
     )
