@@ -124,7 +124,7 @@ class CommonOptions(ChainOptions):
     iterations: int = option(
         None,
         "Update the parameters this many times. [default: 3000, for contrastive training on images "
-        "of at least 16 x 16 pixels 2000]",
+        "of at least 16 x 16 pixels 2000 and with unet 1000]",
         group="Optimiser",
         above=0,
     )
@@ -138,7 +138,7 @@ class CommonOptions(ChainOptions):
     learning_rate: float = option(
         None,
         "Begin with this learning rate of the parameters. [default: 0.001, for contrastive "
-        "training on images of at least 16 x 16 pixels 0.0005]",
+        "training on images of at least 16 x 16 pixels 0.0005 and with unet 0.002]",
         group="Optimiser",
         above=0,
     )
