@@ -132,6 +132,16 @@ def test_every_level_of_the_unet_counts():
     assert all(bool(p.grad.abs().sum() > 0) for p in energy.parameters())
 
 
+def test_the_unet_adds_what_it_saw_on_the_way_down():
+    energy, x = UNetEnergy((1, 16, 16), width=4), torch.randn(2, 1, 16, 16)
+    torch.nn.init.normal_(energy.enlarge[0].weight)
+    for parameter in energy.enlarge[1].parameters():  # nothing comes back from smaller sizes
+        torch.nn.init.zeros_(parameter)
+    energy(x).sum().backward()
+    assert bool(energy.shrink[0].weight.grad.any())
+    assert not bool(energy.shrink[1].weight.grad.any())
+
+
 def test_labels_of_an_unconditional_unet_are_refused():
     x, y = torch.randn(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(ValueError, match="y: expected no labels"):
