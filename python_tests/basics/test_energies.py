@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from effebm_ext.energies import class_energy, denoise, energy_and_gradient, per_chain
-from effebm_ext.networks import ConvEnergy, GaussianBase, MLPEnergy, ResNetEnergy, make_energy
+from effebm_ext.networks import (
+    ConvEnergy,
+    GaussianBase,
+    MLPEnergy,
+    ResNetEnergy,
+    UNetEnergy,
+    make_energy,
+)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 17), (1, 28, 28), (2, 3, 3)])
@@ -22,7 +29,7 @@ def test_auto_chooses_by_the_shape_of_the_event():
     assert isinstance(make_energy("auto", (1, 8, 8)), ConvEnergy)
     assert isinstance(make_energy("auto", (2,)), MLPEnergy)
     assert isinstance(make_energy("auto", (1, 4, 4)), MLPEnergy)
-    with pytest.raises(ValueError, match="energy: expected auto, mlp, conv, resnet, got 'x'"):
+    with pytest.raises(ValueError, match="energy: expected auto, mlp, conv, resnet, unet, got 'x'"):
         make_energy("x", (2,))
     with pytest.raises(ValueError, match=r"event_shape: .* got \(2,\)"):
         make_energy("conv", (2,))
@@ -35,6 +42,7 @@ def test_auto_chooses_by_the_shape_of_the_event():
         ("auto", (2,), MLPEnergy((2,), width=6, depth=2)),
         ("conv", (1, 32, 32), ConvEnergy((1, 32, 32), width=6, max_halvings=2)),
         ("resnet", (1, 8, 8), ResNetEnergy((1, 8, 8), width=6, blocks=2)),
+        ("unet", (1, 8, 8), UNetEnergy((1, 8, 8), width=6, blocks=2)),
     ],
 )
 def test_width_and_depth_are_those_of_the_network(kind, shape, made):
@@ -99,6 +107,47 @@ def test_the_residual_network_has_a_quadratic_head_and_no_kinks(shape):
     assert torch.equal(block(features), features)
 
 
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 17, 33), (2, 3, 3), (1, 2, 5)])
+def test_the_unet_is_a_gaussian_at_first_and_then_a_distance(shape):
+    energy, x = UNetEnergy(shape, width=4, scale=0.5), torch.randn(5, *shape)
+    torch.testing.assert_close(energy(x), 2 * x.square().flatten(1).sum(1))
+    for parameter in energy.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    denoised, _ = energy.denoised(x)
+    assert denoised.shape == x.shape
+    distances = (x - denoised).square().flatten(1).sum(1)
+    want = distances / (2 * energy.log_scale.exp() ** 2)
+    torch.testing.assert_close(energy(x), want)
+    torch.testing.assert_close(energy(x)[:2], energy(x[:2]))
+    moved = energy.denoised(x + 1)[0] - denoised
+    assert bool((moved.flatten(1).norm(dim=1) > 0).all())
+
+
+def test_every_level_of_the_unet_counts():
+    energy, x = UNetEnergy((3, 32, 32), width=4), torch.randn(2, 3, 32, 32)
+    assert [layer.out_channels for layer in energy.shrink] == [4, 8, 16]
+    for parameter in energy.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    energy(x).sum().backward()
+    assert all(bool(p.grad.abs().sum() > 0) for p in energy.parameters())
+
+
+def test_the_unet_adds_what_it_saw_on_the_way_down():
+    energy, x = UNetEnergy((1, 16, 16), width=4), torch.randn(2, 1, 16, 16)
+    torch.nn.init.normal_(energy.enlarge[0].weight)
+    for parameter in energy.enlarge[1].parameters():  # nothing comes back from smaller sizes
+        torch.nn.init.zeros_(parameter)
+    energy(x).sum().backward()
+    assert bool(energy.shrink[0].weight.grad.any())
+    assert not bool(energy.shrink[1].weight.grad.any())
+
+
+def test_labels_of_an_unconditional_unet_are_refused():
+    x, y = torch.randn(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match="y: expected no labels"):
+        UNetEnergy((1, 4, 4), width=2)(x, y)
+
+
 def test_shapes_of_energies():
     assert per_chain(torch.zeros(3, 1), 3).shape == (3,)
     for bad in (torch.zeros(()), torch.zeros(3, 2), torch.zeros(4), torch.zeros(1, 3)):
@@ -114,7 +163,8 @@ def test_denoising_gives_the_posterior_mean_of_a_gaussian():
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape"), [("mlp", (2,)), ("conv", (1, 8, 8)), ("resnet", (1, 8, 8))]
+    ("kind", "shape"),
+    [("mlp", (2,)), ("conv", (1, 8, 8)), ("resnet", (1, 8, 8)), ("unet", (1, 8, 8))],
 )
 def test_a_conditional_energy_has_an_energy_for_every_class_and_their_marginal(kind, shape):
     energy, x = make_energy(kind, shape, n_classes=3), torch.randn(5, *shape)

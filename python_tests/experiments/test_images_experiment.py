@@ -5,6 +5,7 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from experiments.images.__main__ import main
 from experiments.images.crops import crops
 from experiments.images.measures import COMPONENTS, frechet, measure
+from experiments.images.networks import main as compare_networks
 
 
 def test_the_quick_study_measures_ours(tmp_path):
@@ -31,6 +33,16 @@ def test_the_quick_study_measures_ours(tmp_path):
     assert (tmp_path / "ours-0.png").exists()
     assert (tmp_path / "no-compression-0" / "report.html").exists()
     assert "no compression" in done.output
+
+
+def test_networks_are_compared_by_their_held_out_loss(tmp_path):
+    np.save(tmp_path / "crops.npy", crops(40))
+    flags = ["--data", str(tmp_path / "crops.npy"), "--network", "conv", "--network", "unet"]
+    done = CliRunner().invoke(compare_networks, [*flags, "--seconds", "0.01"])
+    assert done.exit_code == 0, done.output
+    found = {line.split()[0]: line.split()[1:] for line in done.output.splitlines()[1:]}
+    assert set(found) == {"conv", "unet"}
+    assert all(int(n) >= 1 and float(loss) > 0 for n, loss in found.values())
 
 
 def test_crops_are_repeatable_images():

@@ -64,7 +64,7 @@ def test_help_texts_are_sentences(command, option):
 
 def test_choices_are_in_the_place_of_the_value(effebm):
     shown = effebm("train", "--help")[1]
-    assert "--energy [auto|mlp|conv|resnet|module:Class]" in shown
+    assert "--energy [auto|mlp|conv|resnet|unet|module:Class]" in shown
     assert f"--objective [{'|'.join(METHODS)}]" in shown
     for name in FIELDS:
         if choices(name):

@@ -32,6 +32,8 @@ CHOSEN = {
 }
 
 
+# The U-Net learns in fewer iterations.
+UNET = {"learning_rate": 2e-3, "iterations": 1000, "warm_up": 500}
 # Neither a Gaussian base nor a denoising loss goes with another temperature.
 UNTEMPERED = {"base": "none", "learning_rate": 1e-3, "energy_l2": 0.001, "denoising_weight": 0.0,
               "warm_up": 0, "iterations": 3000, "batch_size": 128}  # fmt: skip
@@ -55,13 +57,15 @@ def test_contrastive_training_chooses_by_kind(kind):
         ({"data_noise": 0.0}, {"denoising_weight": 0.0, "warm_up": 0}),
         ({"base": "none"}, {"energy_l2": 0.001}),
         ({"iterations": 100}, {"warm_up": 25}),
+        ({"energy": "unet"}, UNET),
+        ({"energy": "unet", "iterations": 100}, {**UNET, "warm_up": 50}),
         ({"temperature": 0.5}, {**UNTEMPERED, "langevin_steps": 20}),
         ({"noise_std": 0.01}, {**UNTEMPERED, "langevin_steps": 20}),
         ({"step_size": 0.5, "langevin_steps": 3, "learning_rate": 0.1}, {}),
     ],
 )
 def test_options_that_are_given_stay_and_others_follow(options, others):
-    want = {**dict(zip(NAMES, CHOSEN[IMAGES], strict=True)), **options, **others}
+    want = {**dict(zip(NAMES, CHOSEN[IMAGES], strict=True)), **others, **options}
     assert chosen(IMAGES, **options) == {name: want[name] for name in NAMES}
 
 

@@ -72,7 +72,7 @@ def parameters(run):
     return checkpoint.load(run / "checkpoint.pt")["trainer"]["energy"]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet"])
+@pytest.mark.parametrize("kind", ["mlp", "conv", "resnet", "unet"])
 def test_width_and_depth_train_and_load_again(effebm, tmp_path, kind):
     run = tmp_path / "run"
     flags = [*TINY, "--data", "digits", "--energy", kind, "--width", 3, "--depth", 2]
@@ -81,9 +81,8 @@ def test_width_and_depth_train_and_load_again(effebm, tmp_path, kind):
     model = load_model(run)
     assert (model.config.width, model.config.depth) == (3, 2)
     assert isinstance(model.energy, GaussianBase)
-    convolution = kind != "mlp"
     first = next(m for m in model.energy.modules() if hasattr(m, "weight")).weight
-    assert first.shape == ((3, 1, 3, 3) if convolution else (3, 64))
+    assert first.shape == {"mlp": (3, 64), "unet": (3, 1, 4, 4)}.get(kind, (3, 1, 3, 3))
     assert effebm("sample", run, "--steps", 2, "--out", tmp_path / "x.npy")[0] == 0
 
 
@@ -139,10 +138,13 @@ def test_a_new_process_finds_the_class_in_its_directory(effebm, tmp_path, own):
 @pytest.mark.parametrize(
     ("energy", "message"),
     [
-        ("own_net", "expected auto, mlp, conv, resnet or module:Class, got 'own_net'"),
-        ("own_net:", "expected auto, mlp, conv, resnet or module:Class, got 'own_net:'"),
-        (":Net", "expected auto, mlp, conv, resnet or module:Class, got ':Net'"),
-        ("own net:Net", "expected auto, mlp, conv, resnet or module:Class, got 'own net:Net'"),
+        ("own_net", "expected auto, mlp, conv, resnet, unet or module:Class, got 'own_net'"),
+        ("own_net:", "expected auto, mlp, conv, resnet, unet or module:Class, got 'own_net:'"),
+        (":Net", "expected auto, mlp, conv, resnet, unet or module:Class, got ':Net'"),
+        (
+            "own net:Net",
+            "expected auto, mlp, conv, resnet, unet or module:Class, got 'own net:Net'",
+        ),
         ("no_net:Net", "got 'no_net:Net': ModuleNotFoundError: No module named 'no_net'"),
         ("broken_net:Net", "got 'broken_net:Net': ZeroDivisionError: division by zero"),
         ("own_net:Missing", "got 'own_net:Missing': there is no Missing in "),

@@ -90,16 +90,17 @@ class CommonOptions(ChainOptions):
     )
     width: int | None = option(
         None,
-        "Give every layer of mlp this many units, the first layer of conv or every layer of resnet "
-        "this many channels. [default: 256 for mlp, 16 for conv, 64 for resnet]",
+        "Give every layer of mlp this many units, the first layer of conv or unet or every layer "
+        "of resnet this many channels. [default: 256 for mlp, 16 for conv, 64 for resnet, 32 for "
+        "unet]",
         group="Model",
         above=0,
     )
     depth: int | None = option(
         None,
         "Give mlp this many hidden layers, conv at most this many layers that halve the image, or "
-        "resnet this many blocks per size of the image. [default: 3 for mlp, 4 for conv, 1 for "
-        "resnet]",
+        "resnet and unet this many blocks per size of the image. [default: 3 for mlp, 4 for conv, "
+        "1 for resnet and unet]",
         group="Model",
         above=0,
     )
@@ -123,7 +124,7 @@ class CommonOptions(ChainOptions):
     iterations: int = option(
         None,
         "Update the parameters this many times. [default: 3000, for contrastive training on images "
-        "of at least 16 x 16 pixels 2000]",
+        "of at least 16 x 16 pixels 2000 and with unet 1000]",
         group="Optimiser",
         above=0,
     )
@@ -137,7 +138,7 @@ class CommonOptions(ChainOptions):
     learning_rate: float = option(
         None,
         "Begin with this learning rate of the parameters. [default: 0.001, for contrastive "
-        "training on images of at least 16 x 16 pixels 0.0005]",
+        "training on images of at least 16 x 16 pixels 0.0005 and with unet 0.002]",
         group="Optimiser",
         above=0,
     )
