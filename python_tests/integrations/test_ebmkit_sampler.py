@@ -47,7 +47,7 @@ def test_without_noise_trajectories_are_theirs(dtype, options):
     ids=["by the step size", "by itself"],
 )
 def test_with_noise_the_law_is_theirs(options):
-    x = torch.full((100_000, 1), 0.5)
+    x = torch.full((400_000, 1), 0.5)
     torch.manual_seed(0)
     theirs, ours = (kind(steps=6, **options).sample(quartic, x) for kind in (Theirs, Ours))
     assert ks_2samp(theirs[:, 0], ours[:, 0]).pvalue > 1e-3

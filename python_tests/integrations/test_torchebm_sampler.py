@@ -83,7 +83,7 @@ def test_with_noise_the_law_is_theirs():
         "clamp": (-0.9, 1.1),
     }
     generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    x = torch.full((100_000, 1), 0.5)
+    x = torch.full((400_000, 1), 0.5)
     theirs, ours = (
         kind(Quartic(), **options).sample(x=x, n_steps=8, generator=generator)
         for kind, generator in zip((Theirs, Ours), generators, strict=True)
