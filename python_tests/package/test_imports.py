@@ -27,7 +27,7 @@ ORDER = [
         "evaluation",
         "training",
     ],
-    *["__init__", "runs", "__main__"],
+    *["__init__", "integrations", "runs", "__main__"],
 ]
 LIBRARY = ORDER[: ORDER.index("__init__") + 1]
 # What the library may import from outside: no configuration, file, terminal or plot.
