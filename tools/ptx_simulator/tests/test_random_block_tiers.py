@@ -1,5 +1,5 @@
-"""Random-block: a step in place touches the blocks only, by a kernel of its own; the others are flat
-kernels. Step sizes and noise for elements go by flat kernels too."""
+"""Random-block: a step in place touches the blocks only, by a kernel of its own; other steps are
+made by flat kernels. Steps with step sizes or noise for elements are made by flat kernels too."""
 
 from __future__ import annotations
 
