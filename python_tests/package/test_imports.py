@@ -26,6 +26,7 @@ ORDER = [
         "objectives",
         "evaluation",
         "training",
+        "distributed",
     ],
     *["__init__", "runs", "__main__"],
 ]
