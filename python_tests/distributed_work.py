@@ -4,12 +4,15 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 import effebm_ext as eff
 from effebm_ext import distributed
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.restart import Restart
+from effebm_ext.energies import energy_and_gradient
 from effebm_ext.networks import MLPEnergy
 from effebm_ext.objectives import Contrastive
 from effebm_ext.training import Trainer
@@ -206,3 +209,45 @@ def refused():
         error_of(lambda: distributed.DistributedTrainer(*arguments, **options)),
         error_of(trainer.load_state_dict, {"compression": None}),
     )
+
+
+def sharded_parameters():
+    """Of an energy whose parameters fully_shard has shared out, and of a plain one beside it, whose
+    chains move and whose parameters are trained: the share of the parameters that this process
+    holds, whether chains are equal and parameters are close in every iteration, and the gradients
+    by x."""
+    rank, n = dist.get_rank(), dist.get_world_size()
+    plain, sharded = (_seeded_network() for _ in range(2))
+    fully_shard(sharded, mesh=init_device_mesh("cpu", (n,)))
+    held = sum(p.to_local().numel() for p in sharded.parameters())
+    batch = DATA[distributed.shard_of(BATCH, rank, n)]
+    rows = distributed.shard_of(N_CHAINS, rank, n)
+    runs, seen = [_chains_and_optimizer(energy, rows) for energy in (plain, sharded)], []
+    for _ in range(3):
+        for energy, chains, optimizer in runs:
+            chains.advance(2)
+            loss = energy(batch).mean() - energy(chains.x).mean()
+            optimizer.zero_grad()  # not energy.zero_grad(), which would not find the shares now
+            loss.backward()
+            if energy is plain:
+                for parameter in plain.parameters():
+                    dist.all_reduce(parameter.grad)
+                    parameter.grad /= n
+            optimizer.step()
+        pairs = zip(plain.parameters(), sharded.parameters(), strict=True)
+        close = [torch.allclose(a, b.full_tensor(), rtol=0, atol=1e-6) for a, b in pairs]
+        seen.append((torch.equal(runs[0][1].x, runs[1][1].x), all(close)))
+    gradients = [energy_and_gradient(energy, batch)[1] for energy in (plain, sharded)]
+    return held / sum(p.numel() for p in plain.parameters()), seen, gradients
+
+
+def _chains_and_optimizer(energy, rows):
+    sampler = eff.Langevin(energy, step_size=0.05, compressor=eff.TopK(2), error_feedback=True)
+    key = distributed.key_of_shard(eff.Key(7), rows)
+    chains = PersistentChains(sampler, DATA[:N_CHAINS][rows], rng=key)
+    return energy, chains, torch.optim.SGD(energy.parameters(), lr=0.1)
+
+
+def _seeded_network():
+    torch.manual_seed(0)
+    return MLPEnergy((6,), width=16, depth=2)
