@@ -64,10 +64,10 @@ def test_replicas_stay_equal_and_no_gradient_is_lost(hook, n, dtype):
         assert all(torch.equal(parameters[0][p], parameters[other][p]) for p in parameters[0])
         assert all(torch.equal(returned[0][p], returned[other][p]) for p in returned[0])
     tolerance = {"rtol": 0, "atol": 50 * torch.finfo(dtype).eps}
+    assert max(residual.abs().max() for residual in residuals[0].values()) > 1e-2
     for name in residuals[0]:
         came = sum(own[name] for own in owns) / n
         kept = sum(residual[name] for residual in residuals) / n
-        assert kept.abs().max() > 1e-4
         torch.testing.assert_close(returned[0][name] + kept, came, **tolerance)
 
 
