@@ -55,7 +55,7 @@ def cases(draw):
     drawn["stochastic_rounding"] = dtype.itemsize == 2 and draw(st.booleans())
     moves_all = compressor is None or not compressor.moves_kept
     drawn["averaged_noise"] = moves_all and draw(st.booleans())
-    of_elements = draw(st.booleans())
+    of_elements = len(shape) > 1 and draw(st.booleans())
     step_size = (
         normal(1, *shape[1:], seed=seed + 3).abs().floor()
         if of_elements

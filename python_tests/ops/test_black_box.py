@@ -71,7 +71,8 @@ def test_a_function_gives_the_bits_of_the_compressor_it_is(device, dtype, known,
 @given(cases())
 def test_every_shape_and_layout_gives_the_same_bits(device, case):
     x, grad, step_size, residual, compressor, options = on(device, case)
-    if compressor is not None:
+    # A function says what the drift is, and not which entries move.
+    if compressor is not None and not compressor.moves_kept:
         function = functools.partial(compressor.compress, rng=KEY)
         check_equal(compressor, function, x, grad, step_size, residual, **options)
 

@@ -37,7 +37,7 @@ def fake(device):
         ({"step_size": INF}, ValueError, "step_size: expected a finite number >= 0, got inf"),
         ({"step_size": "0.1"}, TypeError, "step_size: expected a number or a tensor, got str"),
         ({"step_size": True}, TypeError, "step_size: expected a number or a tensor, got bool"),
-        ({"step_size": X}, ValueError, r"step_size: .* shape \(\) or \(3,\), got shape \(3, 4\)"),
+        ({"step_size": X[:2]}, ValueError, r"step_size: .* or \(3, 4\), got shape \(2, 4\)"),
         ({"step_size": X[0]}, ValueError, r"step_size: .* or \(3,\), got shape \(4,\)"),
         ({"noise_std": -1}, ValueError, "noise_std: expected a finite number >= 0, got -1"),
         ({"noise_std": X[0]}, ValueError, r"noise_std: .* or \(3,\), got shape \(4,\)"),
