@@ -1,7 +1,7 @@
 """Lets mkdocstrings read the docstrings: what they write for Sphinx becomes Markdown.
 
-``:func:`name``` becomes a link where the API pages have the name, and code where they do not. A name
-of the package that does not exist is a warning, which ``make docs`` takes for an error.
+``:func:`name``` becomes a link where the API pages have the name, and code where they do not. A
+name that does not exist is a warning, which ``make docs`` takes for an error.
 """
 
 import contextlib
@@ -24,12 +24,16 @@ def _inside(obj: griffe.Object) -> Iterator[griffe.Object]:
 
 
 def _resolved(obj: griffe.Object, name: str, package: griffe.Module) -> str | None:
-    """The path of what ``name`` means in the docstring of ``obj``; None if there is no such thing."""
+    """The path of what ``name`` means in the docstring of ``obj``; None if there is none."""
     holder = obj if obj.is_class else obj.parent
     if holder is not None and holder.is_class and name in holder.all_members:
         return f"{holder.path}.{name}"
-    with contextlib.suppress(griffe.NameResolutionError):
-        name = obj.resolve(name)
+    first, *rest = name.split(".")
+    bases = holder.mro() if holder is not None and holder.is_class else []
+    for scope in (obj, *bases):  # what a base class names, its heirs may name too
+        with contextlib.suppress(griffe.NameResolutionError):
+            name = ".".join([scope.resolve(first), *rest])
+            break
     try:
         package[name.removeprefix(f"{package.name}.").split(".")]
     except (KeyError, griffe.AliasResolutionError):

@@ -167,7 +167,7 @@ def langevin_step(
         A contiguous tensor of x's shape and dtype.
 
     Raises:
-        What :func:`langevin_step_` raises, but for derivatives by x and grad; RuntimeError also for
+        Exception: what :func:`langevin_step_` raises, but for derivatives by x and grad; RuntimeError also for
         noise under ``vmap(randomness="error")``.
     """
     check_state(x)
