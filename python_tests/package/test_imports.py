@@ -26,6 +26,7 @@ ORDER = [
         "objectives",
         "evaluation",
         "training",
+        "distributed",
     ],
     *["__init__", "integrations", "runs", "__main__"],
 ]
