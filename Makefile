@@ -10,7 +10,7 @@ PLAIN ?= build/plain
 SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc tools -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint test-cpp test-library test-python test-ptx test-torch test-install faults build clean
+.PHONY: demo test lint test-cpp test-library test-python test-ptx test-torch test-install faults docs build clean
 
 demo: build
 	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
@@ -65,6 +65,11 @@ build/wheel/made: $(SOURCES) $(shell find effebm_ext -name '*.py*')
 	rm -rf build/wheel build/lib.*
 	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w build/wheel .
 	touch $@
+
+# The pages of docs/ as a site in build/site. A broken link, anchor or reference is an error.
+docs: build
+	$(BIN)/pip install -q "effebm_ext[docs]"  # is installed by now, so only the extra is added
+	$(BIN)/mkdocs build --strict
 
 # The README's installation into a clean environment, and its example, in the clone and elsewhere.
 test-install:

@@ -167,8 +167,8 @@ def langevin_step(
         A contiguous tensor of x's shape and dtype.
 
     Raises:
-        What :func:`langevin_step_` raises, but for derivatives by x and grad; RuntimeError also for
-        noise under ``vmap(randomness="error")``.
+        Exception: what :func:`langevin_step_` raises, but for derivatives by x and grad.
+        RuntimeError: noise under ``vmap(randomness="error")``.
     """
     check_state(x)
     check_not_differentiated("langevin_step in step_size and noise_std", step_size, noise_std)

@@ -78,7 +78,7 @@ def langevin_transition(
         A :class:`Transition` of new tensors. Not differentiable, and not for ``torch.vmap``.
 
     Raises:
-        What :func:`effebm_ext.langevin_step_` raises.
+        Exception: what :func:`effebm_ext.langevin_step_` raises.
     """
     check_state(x)
     check_not_transformed("langevin_transition", x, grad, residual, step_size, noise_std)

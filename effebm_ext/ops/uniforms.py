@@ -17,7 +17,7 @@ def uniforms(key: Key, n: int, purpose: int, *, like: Tensor) -> Tensor:
     of ``like``.
 
     A number is a multiple of 2^-53 that depends only on the key, the chain's number and the purpose
-    (docs/numerics.md), one of :data:`effebm_ext.rng.ACCEPTANCE` and ``RESAMPLING``.
+    (docs/numerics.md), one of ``effebm_ext.rng.ACCEPTANCE`` and ``RESAMPLING``.
 
     Raises:
         ValueError: a chain number is 2**32 or more.

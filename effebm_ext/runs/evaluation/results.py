@@ -48,7 +48,8 @@ class Evaluation:
     other runs. The ``bennett`` figures are the ones to quote; they use the weights of both
     directions (:func:`effebm_ext.evaluation.bennett.bennett`), and evaluations of earlier releases
     do not have them. The ``forward`` figures are too low on average, the ``reverse`` figures too
-    high, see :func:`annealed_importance_sampling`; ``gap`` is reverse minus forward of log Z.
+    high, see :func:`effebm_ext.evaluation.annealed_importance_sampling`; ``gap`` is reverse minus
+    forward of log Z.
 
     A ``conditional`` run is evaluated as ``sum_y p(y) exp(-E(x, y)) / Z_y`` with the frequencies
     p(y) of the labels in training. It also has the cross-entropy of rows given their labels.
