@@ -9,7 +9,10 @@ import pytest
 import torch
 
 import effebm_ext as eff
+from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.distributed import BlockSignState
 from effebm_ext.networks import MLPEnergy
+from effebm_ext.objectives import Contrastive
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -58,7 +61,32 @@ def _ebmkit(effebm):
     return {"ebm": ebm, "energy": MLPEnergy((3,)), "buffer": ebm.ReplayBuffer(256, (3,))}
 
 
+def _one_process(effebm):
+    """What the pages on many processes take as given, in a group of one."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    energy = MLPEnergy((2,))
+    ddp = torch.nn.parallel.DistributedDataParallel(energy)
+    data = torch.randn(64, 2)
+    return {
+        "eff": eff, "energy": energy, "ddp": ddp, "rank": 0, "world_size": 1, "seed": 0,
+        "x0": data, "data": data, "sampler": eff.Langevin(energy, step_size=0.1),
+        "PersistentChains": PersistentChains, "Contrastive": Contrastive,
+        "optimizer": torch.optim.Adam(energy.parameters()), "state": BlockSignState(energy),
+        "generator": torch.Generator(),
+    }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def no_group_stays():
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 GIVEN = {
+    ("docs/distributed.md", 0): _one_process,
+    ("docs/distributed.md", 1): _one_process,
     ("docs/drop_in.md", 0): _torchebm,
     ("docs/drop_in.md", 1): _ebmkit,
     ("docs/particle_dynamics.md", 0): _particles,
@@ -118,7 +146,9 @@ def test_every_page_is_in_the_navigation():
     assert named == {page.removeprefix("docs/") for page in PAGES} - {"README.md"}
 
 
-@pytest.mark.parametrize("module", ["losses", "objectives", "evaluation", "samplers", ""])
+@pytest.mark.parametrize(
+    "module", ["losses", "objectives", "evaluation", "samplers", "distributed", ""]
+)
 def test_the_api_pages_have_every_public_name(module):
     name = f"effebm_ext.{module}".removesuffix(".")
     pages = "".join(text.read_text() for page, text in PAGES.items() if "/api/" in page)
