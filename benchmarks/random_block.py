@@ -107,7 +107,15 @@ def measure(case: Case, ratio: float, *, seconds: float) -> dict[str, Any]:
 
 
 def _build(form: Form) -> Callable[[bool], Callable[[Tensor, Tensor], None]]:
-    return lambda noisy: lambda x, g: (form(x, g, noisy * math.sqrt(STEP_SIZE)), None)[1]
+    def build(noisy: bool) -> Callable[[Tensor, Tensor], None]:
+        noise_std = noisy * math.sqrt(STEP_SIZE)
+
+        def step(x: Tensor, g: Tensor) -> None:
+            form(x, g, noise_std)
+
+        return step
+
+    return build
 
 
 def line(result: dict[str, Any]) -> str:

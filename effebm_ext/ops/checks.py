@@ -75,9 +75,7 @@ def chain_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, Te
                 f"{name}: expected a number or a tensor of shape () or ({x.shape[0]},), "
                 f"got shape {tuple(value.shape)}"
             )
-        if value.dtype == torch.bool or value.is_complex():
-            raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
-        return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
+        return 0.0, _real_values(value, x, name)
     if type(value) is float and 0 <= value < _LARGEST_FLOAT32 and not is_compiling():
         return value, None  # what nearly every call has
     number, dtype = as_float(value, name, "a number or a tensor"), compute_dtype(x.dtype)
@@ -99,9 +97,13 @@ def element_scalar(value: float | Tensor, x: Tensor, name: str) -> tuple[float, 
             f"{name}: expected a number or a tensor of shape (), ({n},), {(1, *event)} or "
             f"{(n, *event)}, got shape {tuple(value.shape)}"
         )
+    return 0.0, _real_values(value, x, name)
+
+
+def _real_values(value: Tensor, x: Tensor, name: str) -> Tensor:
     if value.dtype == torch.bool or value.is_complex():
         raise TypeError(f"{name}: expected a tensor of real numbers, got {value.dtype}")
-    return 0.0, value.detach().to(x.device, compute_dtype(x.dtype))
+    return value.detach().to(x.device, compute_dtype(x.dtype))
 
 
 def check_writable(x: Tensor, name: str) -> None:
@@ -176,15 +178,20 @@ def check_residual(residual: Tensor, x: Tensor, compressor: object) -> None:
 
 def check_shrinks(compressor: object, name: str) -> None:
     """A compressor's error may be fed back."""
-    if getattr(compressor, "moves_kept", False):
-        raise ValueError(
-            f"{name}: expected a compressor whose steps move all entries, as an entry that rests "
-            f"leaves no error behind, got {compressor}"
-        )
+    check_moves_all(compressor, name, "an entry that rests leaves no error behind")
     if not getattr(compressor, "shrinks", True):
         raise ValueError(
             f"{name}: expected a compressor whose error is no larger than what it is given, as the "
             f"error would else grow from step to step, got {compressor}"
+        )
+
+
+def check_moves_all(compressor: object, name: str, reason: str) -> None:
+    """A step with this compressor moves all entries."""
+    if getattr(compressor, "moves_kept", False):
+        raise ValueError(
+            f"{name}: expected a compressor whose steps move all entries, as {reason}, got "
+            f"{compressor}"
         )
 
 

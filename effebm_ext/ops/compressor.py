@@ -126,6 +126,13 @@ def is_black_box(compressor: Compressor | None) -> TypeGuard[Callable[[Tensor], 
     return callable(compressor)
 
 
+def mover_of(compressor: Compressor | None) -> FusedCompressor | None:
+    """Returns a compressor whose steps move only what it keeps, and None for any other."""
+    if isinstance(compressor, FusedCompressor) and compressor.moves_kept:
+        return compressor
+    return None
+
+
 def no_compressor(value: object) -> TypeError:
     """The error for a value that is not a compressor."""
     known = sorted(FusedCompressor.known.values(), key=lambda cls: cls.code)

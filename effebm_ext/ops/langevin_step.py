@@ -22,7 +22,7 @@ from effebm_ext.ops.checks import (
     row_size,
 )
 from effebm_ext.ops.clip import clip_with_statistics
-from effebm_ext.ops.compressor import Compressor, FusedCompressor, is_black_box
+from effebm_ext.ops.compressor import Compressor, FusedCompressor, is_black_box, mover_of
 from effebm_ext.ops.step_call import StepCall
 from effebm_ext.ops.step_derivative import differentiable_step
 from effebm_ext.ops.stochastic_round import stochastic_round_reference
@@ -243,8 +243,9 @@ def langevin_step_reference(
         state = stochastic_round_reference(
             state, x.dtype, seed=seed, offset=offset, first_chain=first_chain
         )
-    if isinstance(compressor, FusedCompressor) and compressor.moves_kept:
-        kept = compressor.reference(torch.ones_like(u), seed, offset, first_chain) != 0
+    mover = mover_of(compressor)
+    if mover is not None:
+        kept = mover.reference(torch.ones_like(u), seed, offset, first_chain) != 0
         state = torch.where(kept, state, before)
     return state.to(x.dtype).reshape(x.shape), new_residual
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from effebm_ext import _C
 from effebm_ext.limits import Bounds, Clamp, Clip, ClipNorm, ClipValue, Reflect, as_bounds
-from effebm_ext.ops.checks import element_scalar
+from effebm_ext.ops.checks import check_moves_all, element_scalar
 from effebm_ext.ops.compressor import (
     NO_COMPRESSOR,
     NO_KEY,
@@ -19,6 +19,7 @@ from effebm_ext.ops.compressor import (
     FusedCompressor,
     KeyArguments,
     is_black_box,
+    mover_of,
     no_compressor,
 )
 from effebm_ext.rng import Key, Rng, key_arguments
@@ -103,7 +104,7 @@ class StepCall:
                     "rng: expected a Key with averaged_noise, as consecutive steps share noise, "
                     f"got {type(rng).__name__}"
                 )
-            check_moves_all(compressor)
+            check_averaged_noise(compressor)
             own["averaged_noise"] = True
         own["key"] = key_arguments(rng, x, noiseless)
         return call
@@ -147,9 +148,8 @@ class StepCall:
 
     def where_moved(self, x: Tensor, new: Tensor, old: Tensor) -> Tensor:
         """Returns ``new`` where the step moves elements of ``x``, and elsewhere ``old``."""
-        if self.compressor is None or not self.compressor.moves_kept:
-            return new
-        return torch.where(self.compressor.kept(x, self.key), new, old)
+        mover = mover_of(self.compressor)
+        return new if mover is None else torch.where(mover.kept(x, self.key), new, old)
 
     def tensors(self) -> tuple[Tensor | None, ...]:
         """The tensors of the call, in the order of :meth:`with_tensors`."""
@@ -197,13 +197,9 @@ def drift_arguments(
     return clipped if key is NO_KEY else (*clipped, *key)
 
 
-def check_moves_all(compressor: Compressor | None) -> None:
+def check_averaged_noise(compressor: Compressor | None) -> None:
     """Refuses averaged noise for a compressor that moves other entries at every step."""
-    if getattr(compressor, "moves_kept", False):
-        raise ValueError(
-            "averaged_noise: expected a compressor whose steps move all entries, as consecutive "
-            f"steps share noise, got {compressor}"
-        )
+    check_moves_all(compressor, "averaged_noise", "consecutive steps share noise")
 
 
 def check_clip(clip: Clip) -> None:

@@ -13,8 +13,8 @@ from effebm_ext.energies import frozen
 from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip, as_bounds
 from effebm_ext.ops.checks import check_shrinks
-from effebm_ext.ops.compressor import Compressor, FusedCompressor
-from effebm_ext.ops.step_call import check_moves_all
+from effebm_ext.ops.compressor import Compressor, mover_of
+from effebm_ext.ops.step_call import check_averaged_noise
 from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.captured import CapturedSteps
@@ -141,7 +141,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         if error_feedback:
             check_shrinks(compressor, "error_feedback")
         if averaged_noise:
-            check_moves_all(compressor)
+            check_averaged_noise(compressor)
         self.energy, self.score = energy, score
         self.step_size, self.temperature = as_step_size(step_size), as_temperature(temperature)
         self.compressor, self.error_feedback = compressor, error_feedback
@@ -239,14 +239,13 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         self._check_state(state)
         if trajectory == "packed":
             check_packable(self.compressor, restarts=self.on_divergence == "restart")
-            assert isinstance(self.compressor, FusedCompressor)
             packed = PackedTrajectory(
                 state.x.clone(),
                 state.key,
                 self.bounds,
                 self.stochastic_rounding,
                 self.averaged_noise,
-                self.compressor if self.compressor.moves_kept else None,
+                mover_of(self.compressor),
                 thin,
             )
             with frozen(self._function):

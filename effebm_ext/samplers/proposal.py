@@ -18,7 +18,7 @@ from effebm_ext.gradients import EnergyGradient
 from effebm_ext.limits import Bounds, Clip
 from effebm_ext.ops.checks import check_state
 from effebm_ext.ops.clip import clip_gradient
-from effebm_ext.ops.compressor import Compressor, FusedCompressor
+from effebm_ext.ops.compressor import Compressor, FusedCompressor, mover_of
 from effebm_ext.ops.drift import drift_and_sums
 from effebm_ext.ops.langevin_transition import transition_along
 from effebm_ext.ops.log_ratio import log_ratio
@@ -138,10 +138,7 @@ class LangevinProposal:
             energy, compile=compile, dtype=gradient_dtype, exact_energies=True
         )
         self._keeping_dtype = keeping_dtype(compressor)
-        # What keeps entries of a step, not of a state.
-        self._of_step: FusedCompressor | None = None
-        if isinstance(compressor, FusedCompressor) and compressor.moves_kept:
-            self._of_step = compressor
+        self._of_step = mover_of(compressor)  # keeps entries of a step, not of a state
 
     __repr__ = as_call
 
