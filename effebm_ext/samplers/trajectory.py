@@ -105,8 +105,8 @@ def check_packable(compressor: Compressor | None, *, restarts: bool) -> None:
     """
     if not isinstance(compressor, FusedCompressor):
         raise ValueError(
-            "trajectory: expected a compressor that can pack, such as TopK(...) or BlockSign(...), "
-            f"for 'packed', got {compressor}"
+            "trajectory: expected compressor=TopK(...) or BlockSign(...) for 'packed', "
+            f"got {compressor}"
         )
     if restarts:
         raise ValueError(
