@@ -15,7 +15,10 @@ template <class T>
 struct StepParams : LangevinStepParams {
   using A = Compute<T>;
   ChainScalars<A> scalars;  // of all chains, unless per_chain
-  bool per_chain;
+  bool per_chain, per_element;
+  // Each says for several rare options that one is asked for, so that other steps ask once only.
+  bool own_noise;  // the noise is averaged, or elements have scalars of their own
+  bool finishes;   // something happens to a state after its move: bounds, rounding, a block
   A limit, low, high;
   A* norm_scales;  // one per row, for clip by norm; or null
   A* group_sums;   // (rows, kRowSums, groups), for sums over rows
@@ -24,6 +27,9 @@ struct StepParams : LangevinStepParams {
       : LangevinStepParams(p),
         scalars{},
         per_chain(p.step_sizes.data || p.noise_stds.data),
+        per_element(by_element(p)),
+        own_noise(p.averaged_noise || per_element),
+        finishes(p.bounds != Bounds::none || p.stochastic_rounding || moves_block(p)),
         limit(A(p.clip_limit)),
         low(storable<T>(p.lower)),
         high(storable<T>(p.upper)),
@@ -152,7 +158,7 @@ struct StepOp {
   }
 
   static __device__ bool has_noise(const Params& p, const State& s) {
-    return s.scalars.noise_std != A(0) || (kHasSums && by_element(p));
+    return s.scalars.noise_std != A(0) || (kHasSums && p.per_element);
   }
 
   // Draws the noise of the step, or adds the noise of the next one.
@@ -168,40 +174,57 @@ struct StepOp {
     }
   }
 
+  static __device__ void move_by_chain(const State& s, const A (&c)[N], A (&moved)[N]) {
+    for (int i = 0; i < N; ++i) moved[i] = move(widen(s.x[i]), c[i], s.scalars.half_step);
+    if (s.scalars.noise_std != A(0))
+      for (int i = 0; i < N; ++i) moved[i] = fma(s.scalars.noise_std, A(s.noise[i]), moved[i]);
+  }
+
+  static __device__ void move_by_element(const Params& p, const Place& place, const State& s,
+                                         const A (&c)[N], A (&moved)[N]) {
+    for (int i = 0; i < N; ++i) {
+      const int64_t element = place.begin + (i < place.n ? i : 0);
+      moved[i] = move(A(widen(s.x[i])), c[i], chain_scalars<A>(p, place.row, element), s.noise[i]);
+    }
+  }
+
   // Moves the state, and sets delta to the difference where it is reported.
   static __device__ void move_state(const Params& p, const Place& place, State& s,
                                     const A (&c)[N]) {
     A moved[N];
-    // Here, where the input is in no register any more.
-    if (!kPlain && p.averaged_noise && has_noise(p, s)) draw_noise<true>(p, place, s.noise);
-    if (kHasSums && by_element(p)) {
-      for (int i = 0; i < N; ++i) {
-        const int64_t element = place.begin + (i < place.n ? i : 0);
-        moved[i] =
-            move(A(widen(s.x[i])), c[i], chain_scalars<A>(p, place.row, element), s.noise[i]);
-      }
+    if (!kPlain && p.own_noise) {
+      // Here, where the input is in no register any more.
+      if (p.averaged_noise && has_noise(p, s)) draw_noise<true>(p, place, s.noise);
+      if (kHasSums && p.per_element)
+        move_by_element(p, place, s, c, moved);
+      else
+        move_by_chain(s, c, moved);
     } else {
-      for (int i = 0; i < N; ++i) moved[i] = move(widen(s.x[i]), c[i], s.scalars.half_step);
-      if (s.scalars.noise_std != A(0))
-        for (int i = 0; i < N; ++i) moved[i] = fma(s.scalars.noise_std, A(s.noise[i]), moved[i]);
-    }
-    if constexpr (!kPlain) {
-      if (p.bounds == Bounds::clamp)
-        for (int i = 0; i < N; ++i) moved[i] = clamp(moved[i], p.low, p.high);
-      else if (p.bounds == Bounds::reflect)
-        for (int i = 0; i < N; ++i) moved[i] = reflect(moved[i], p.low, p.high);
+      move_by_chain(s, c, moved);
     }
     T v[N];
     for (int i = 0; i < N; ++i) v[i] = narrow<T>(moved[i]);
-    if constexpr (!kPlain && sizeof(T) == 2)
+    if constexpr (!kPlain)
+      if (p.finishes) finish(p, place, s, moved, v);
+    store<Access>(static_cast<T*>(p.out) + place.at, place.n, v);
+    if constexpr (kHasSums)
+      for (int i = 0; i < N; ++i) s.delta[i] = widen(v[i]) - widen(s.x[i]);
+  }
+
+  // Sets v to the state after the move: within the bounds, rounded, and as it was beside a block.
+  static __device__ void finish(const Params& p, const Place& place, const State& s, A (&moved)[N],
+                                T (&v)[N]) {
+    if (p.bounds == Bounds::clamp)
+      for (int i = 0; i < N; ++i) moved[i] = clamp(moved[i], p.low, p.high);
+    else if (p.bounds == Bounds::reflect)
+      for (int i = 0; i < N; ++i) moved[i] = reflect(moved[i], p.low, p.high);
+    for (int i = 0; i < N; ++i) v[i] = narrow<T>(moved[i]);
+    if constexpr (sizeof(T) == 2)
       if (p.stochastic_rounding) round_at_random_by(p, place, moved, v);
     if (kMovesBlock && moves_block(p)) {
       const RandomBlock block(p, place.row, p.dim);
       for (int i = 0; i < N; ++i) v[i] = block.holds(place.begin + i) ? v[i] : s.x[i];
     }
-    store<Access>(static_cast<T*>(p.out) + place.at, place.n, v);
-    if constexpr (kHasSums)
-      for (int i = 0; i < N; ++i) s.delta[i] = widen(v[i]) - widen(s.x[i]);
   }
 
   static __device__ void round_at_random_by(const Params& p, const Place& place,
