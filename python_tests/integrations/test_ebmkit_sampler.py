@@ -1,5 +1,6 @@
 """The sampler for ebmkit beside ebmkit's own: the same chains and shapes."""
 
+import ebm
 import pytest
 import torch
 from helpers import assert_same_bits, normal
@@ -7,11 +8,6 @@ from scipy.stats import ks_2samp
 from torch import nn
 
 import effebm_ext as eff
-
-pytest.importorskip("ebm", reason="ebmkit is not installed: pip install ebmkit==0.16.0")
-
-import ebm
-
 from effebm_ext.integrations.ebmkit import LangevinDynamics as Ours
 
 Theirs = ebm.LangevinDynamics

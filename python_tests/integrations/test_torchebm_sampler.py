@@ -7,11 +7,6 @@ import torch
 from helpers import assert_same_bits, normal
 from scipy.stats import ks_2samp
 from torch import nn
-
-import effebm_ext as eff
-
-pytest.importorskip("torchebm", reason="torchebm is not installed: pip install torchebm==0.8.9")
-
 from torchebm.core import (
     BaseModel,
     ConstantScheduler,
@@ -22,6 +17,7 @@ from torchebm.core.base_trainer import BaseTrainer
 from torchebm.losses import ContrastiveDivergence, PersistentContrastiveDivergence
 from torchebm.samplers import LangevinDynamics as Theirs
 
+import effebm_ext as eff
 from effebm_ext.integrations.torchebm import LangevinDynamics as Ours
 
 NOISELESS = ConstantScheduler(0.0)

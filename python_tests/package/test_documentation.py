@@ -5,8 +5,10 @@ import importlib
 import re
 from pathlib import Path
 
+import ebm
 import pytest
 import torch
+import torchebm
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
@@ -52,12 +54,10 @@ def _digits(effebm):
 
 
 def _torchebm(effebm):
-    torchebm = pytest.importorskip("torchebm", reason="torchebm is not installed (extra peers)")
     return {"torchebm": torchebm, "eff": eff, "model": MLPEnergy((2,))}
 
 
 def _ebmkit(effebm):
-    ebm = pytest.importorskip("ebm", reason="ebmkit is not installed (extra peers)")
     return {"ebm": ebm, "energy": MLPEnergy((3,)), "buffer": ebm.ReplayBuffer(256, (3,))}
 
 
