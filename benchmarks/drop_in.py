@@ -11,7 +11,6 @@ not count what other work on the machine takes.
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -22,7 +21,7 @@ from typing import Any
 import click
 import options
 import torch
-from environment import environment
+from over_cases import save, threads_of
 from peers import installed
 from torch import Tensor, nn
 
@@ -162,22 +161,15 @@ def measure(original: Work, ours: Work, rounds: int) -> dict[str, float]:
 def main(shape: str, rounds: int, out: Path | None) -> None:
     """Time other samplers and loops in units of what takes their place, on one thread."""
     ((rows, dim),) = options.parse_shapes(shape)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
     results: dict[str, dict[str, float]] = {}
-    try:
+    with threads_of(1):
         for name, (original, ours) in pairs(rows, dim).items():
             found = results[name] = measure(original, ours, rounds)
             click.echo(
                 f"{name:<28} {found['ratio']:6.2f} x ({found['original_ms']:.3f} ms, ours "
                 f"{found['ours_ms']:.3f}); quickest calls {found['ratio_of_quickest']:.2f} x"
             )
-    finally:
-        torch.set_num_threads(before)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        report = {"environment": environment("cpu"), "shape": shape, "results": results}
-        (out / "drop_in.json").write_text(json.dumps(report, indent=1) + "\n")
+    save(out, "drop_in", "cpu", {"shape": shape, "results": results})
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ the same beside processes that keep N cores busy.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ import click
 import torch
 from busy_machine import neighbours
 from environment import environment
+from over_cases import threads_of
 from peers import STEP_SIZE, Sample, iterations, samplers
 from torch import Tensor, nn
 
@@ -77,16 +77,6 @@ def _check(name: str, what: str, found: float, expected: float, error: float) ->
         raise click.ClickException(
             f"{name}: expected a {what} of {expected:.3f} +- {error:.3f}, got {found:.3f}"
         )
-
-
-@contextlib.contextmanager
-def threads_of(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def interleaved(works: dict[tuple[str, int], Work], seconds: float) -> dict[tuple[str, int], float]:

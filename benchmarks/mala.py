@@ -7,7 +7,6 @@ python benchmarks/mala.py --shape 1024x784 --out runs/mala
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 import click
 import options
 import torch
-from environment import environment
+from over_cases import save, threads_of
 from torch import Tensor
 
 import effebm_ext as eff
@@ -81,20 +80,13 @@ def line(result: dict[str, Any]) -> str:
 def main(shape: str, rounds: int, out: Path | None) -> None:
     """Time steps of MALA in units of Langevin steps, on one thread of the CPU."""
     ((rows, dim),) = options.parse_shapes(shape)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads_of(1):
         x0 = torch.randn(rows, dim, generator=torch.Generator().manual_seed(0))
         energies = {"gaussian": gaussian, "network": network(dim)}
         results = [r for name, e in energies.items() for r in measure(name, e, x0, rounds)]
-    finally:
-        torch.set_num_threads(before)
     for result in results:
         click.echo(line(result))
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        found = {"environment": environment("cpu"), "shape": shape, "results": results}
-        (out / "mala.json").write_text(json.dumps(found, indent=1) + "\n")
+    save(out, "mala", "cpu", {"shape": shape, "results": results})
 
 
 if __name__ == "__main__":

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import options
 import torch
 from arms import Arm, Case, noise_floor
-from environment import environment
+from over_cases import case_options, cases, save, threads_of
 from timing import interleave, make_pairs, prepare
 from torch import Tensor
 from verify import WrongFormError
@@ -132,12 +130,7 @@ def line(result: dict[str, Any]) -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--shapes", callback=options.shapes_option, help="ROWSxDIM, comma-separated")
-@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu")
-@click.option(
-    "--threads", callback=options.threads_option, help="comma-separated [default: what torch takes]"
-)
-@click.option("--seconds", default=0.5, help="of measuring per arm")
+@case_options
 @click.option("--compile/--no-compile", default=True, help="time torch.compile as well")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="for perturb.json")
 def main(
@@ -149,23 +142,12 @@ def main(
     out: Path | None,
 ) -> None:
     """Time the perturbed pair against the best that PyTorch offers, in one run."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: there is no GPU that torch can use")
-    before, results = torch.get_num_threads(), []
-    try:
-        for n, (rows, dim), sigma in itertools.product(
-            threads, shapes or options.parse_shapes(SHAPES[device]), SIGMAS
-        ):
-            case = Case("plain", rows, dim, device=device, threads=n)
-            with torch.no_grad():
-                results.append(measure(case, sigma, seconds=seconds, compile=compile))
+    results = []
+    with threads_of(), torch.no_grad():
+        for case, sigma in itertools.product(cases(device, threads, shapes, SHAPES), SIGMAS):
+            results.append(measure(case, sigma, seconds=seconds, compile=compile))
             click.echo(line(results[-1]))
-    finally:
-        torch.set_num_threads(before)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        found = {"environment": environment(device), "results": results}
-        (out / "perturb.json").write_text(json.dumps(found, indent=1) + "\n")
+    save(out, "perturb", device, {"results": results})
 
 
 if __name__ == "__main__":

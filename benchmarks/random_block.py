@@ -12,18 +12,16 @@ block.
 from __future__ import annotations
 
 import itertools
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import options
 import torch
 from arms import Arm, Case
-from environment import environment
 from forms import HALF_STEP, STEP_SIZE
+from over_cases import case_options, cases, save, threads_of
 from timing import interleave, make_pairs, prepare
 from torch import Tensor
 from verify import WrongFormError
@@ -124,14 +122,10 @@ def line(result: dict[str, Any]) -> str:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--shapes", callback=options.shapes_option, help="ROWSxDIM, comma-separated")
+@case_options
 @click.option("--ratio", default=0.1, help="share of the entries that move")
-@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu")
-@click.option(
-    "--threads", callback=options.threads_option, help="comma-separated [default: what torch takes]"
-)
-@click.option("--seconds", default=0.5, help="of measuring per arm")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="for results.json")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False),
+              help="for random_block.json")  # fmt: skip
 def main(
     shapes: list[tuple[int, int]],
     ratio: float,
@@ -141,22 +135,12 @@ def main(
     out: Path | None,
 ) -> None:
     """Time steps of random blocks against the best that PyTorch offers, in one run."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: there is no GPU that torch can use")
-    before, results = torch.get_num_threads(), []
-    try:
-        for n, (rows, dim) in itertools.product(
-            threads, shapes or options.parse_shapes(SHAPES[device])
-        ):
-            case = Case("plain", rows, dim, device=device, threads=n)
+    results = []
+    with threads_of():
+        for case in cases(device, threads, shapes, SHAPES):
             results.append(measure(case, ratio, seconds=seconds))
             click.echo(line(results[-1]))
-    finally:
-        torch.set_num_threads(before)
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        found = {"environment": environment(device), "results": results}
-        (out / "results.json").write_text(json.dumps(found, indent=1) + "\n")
+    save(out, "random_block", device, {"results": results})
 
 
 if __name__ == "__main__":

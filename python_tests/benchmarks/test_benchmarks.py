@@ -18,6 +18,7 @@ import forms
 import kernels
 import mala
 import perturb
+import random_block
 from arms import OPS
 
 FLOORS = {"copy", "axpy", "noise"}
@@ -181,6 +182,25 @@ def test_the_perturbed_pair_is_timed_and_wrong_forms_are_refused(tmp_path, monke
     monkeypatch.setattr(perturb, "forms", longer)
     done = CliRunner().invoke(perturb.main, options)
     assert "buffers at (4, 64) perturbs otherwise" in str(done.exception)
+
+
+def test_random_blocks_are_timed_and_wrong_forms_are_refused(tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    options = ["--shapes", "4x64", "--threads", "1", "--seconds", "0.01", "--out", str(tmp_path)]
+    done = CliRunner().invoke(random_block.main, options)
+    assert done.exit_code == 0, done.output
+    assert torch.get_num_threads() == threads
+    (result,) = json.loads((tmp_path / "random_block.json").read_text())["results"]
+    names = {"a block each", "one block for all", "all entries"}
+    assert set(result["arms"]) == {"ours", *names}
+    ours = result["arms"]["ours"]["ns_per_element"]
+    for name in names:
+        ratio = result["arms"][name]["ns_per_element"] / ours
+        assert result["speed_ups"][name] == pytest.approx(ratio)
+    right = random_block.forms
+    monkeypatch.setattr(random_block, "forms", lambda k, case: right(k + 1, case))
+    done = CliRunner().invoke(random_block.main, options)
+    assert "ours at (4, 64) moves otherwise than asked for" in str(done.exception)
 
 
 def test_steps_of_mala_are_timed_in_steps_of_langevin(tmp_path):

@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 import end_to_end
 import peers
 
+from effebm_ext.networks import MLPEnergy
+
 
 @pytest.fixture
 def tiny(monkeypatch):
     """Only a small case."""
-    case = end_to_end.Case(lambda: nn.Linear(2, 1), 8, (2,), 3)
+    case = end_to_end.Case(lambda: MLPEnergy((2,), width=4, depth=1), 8, (2,), 3)
     monkeypatch.setattr(end_to_end, "CASES", {"tiny": case})
     return case
 
@@ -65,6 +67,6 @@ def test_a_run_times_every_arm_and_writes_json(tiny, tmp_path):
     results = json.loads(out.read_text())
     for what in ("step", "iteration, per step"):
         found = results[f"tiny: {what}"]
-        assert {"plain loop", "ours", "ours, shards"} <= set(found)
+        assert {"plain loop", "torchebm", "ebmkit", "ours", "ours, shards"} <= set(found)
         assert min(e["over_ours"] for name, e in found.items() if "ours" in name) == 1
     assert results["environment"]["torch"] == torch.__version__
