@@ -21,8 +21,9 @@ GAUSSIAN = "gaussian"
 OBJECTIVES = ("dsm", "fd-dsm", "ssm", "ssm-vr", "fd-ssm")
 SIGMA = 0.3
 HOLDOUT = 0.1
+WIDTH = 8
 _CHUNK = 500
-_ROWS_OF_GAUSSIAN = 20_000
+_ROWS_OF_GAUSSIAN = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Task:
     iterations: int = 1000
     batch_size: int = 64
     pictures: int | None = None
-    rows: int = 2000
+    rows: int = 1000
 
     def config(self) -> TrainConfig:
         """Returns the configuration of the training. All objectives learn the density of pictures
@@ -55,6 +56,7 @@ class Task:
             data=self.data, objective=self.arm, seed=self.seed, data_noise=SIGMA,
             holdout=HOLDOUT, iterations=self.iterations, batch_size=self.batch_size,
             checkpoint_every=self.iterations, langevin_steps=1, chains=2,
+            energy="conv", width=WIDTH, learning_rate=3e-3,
         )  # fmt: skip
 
 
