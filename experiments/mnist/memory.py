@@ -32,7 +32,8 @@ SETTINGS: dict[str, tuple[torch.dtype, Storage]] = {
 
 def activations(energy: nn.Module, x: Tensor, dtype: torch.dtype) -> tuple[int, Tensor]:
     """Returns the bytes that autograd keeps for the gradient with respect to x, without the
-    parameters and x itself, and the gradient, both in the arithmetic of ``dtype``."""
+    parameters and x itself, and the gradient, both in the arithmetic of ``dtype``. Copies of the
+    parameters in a shorter dtype are among the bytes."""
     leaf = x.to(dtype).requires_grad_()
     own = {t.untyped_storage().data_ptr() for t in (leaf, *energy.parameters())}
     kept: dict[int, Tensor] = {}
@@ -73,7 +74,8 @@ def bytes_per_chain(
     state = sampler.init(x.to(dtype), rng=eff.Key(0))
     sampler.advance_(state, 1)
     kept = storage.stored(state)
-    found_activations, gradient = activations(energy, x, dtype)
+    of_all, gradient = activations(energy, x, dtype)
+    shared = activations(energy, x[:0], dtype)[0]  # short copies of the parameters
     drift: Any = gradient.float()  # as steps take it, whatever the dtype of the states
     if compressor is not None:
         drift = compressor.pack(compressor.compress(drift, rng=eff.Key(0)))
@@ -81,7 +83,7 @@ def bytes_per_chain(
         "chain": state.x.nbytes,
         "residual": _bytes(state.residual),
         "gradient": gradient.nbytes,
-        "activations": found_activations,
+        "activations": of_all - shared,
         "drift": drift.nbytes,
         "resting chain": kept.x.nbytes,
         "resting residual": _bytes(kept.residual),
