@@ -56,7 +56,7 @@ SCALES = {
 
 def loss_of(method: str, energy: nn.Module, x: Tensor, rng: eff.Key) -> Tensor:
     """Of one of ALL. A ``*`` says that finite differences evaluate their points one after the
-    other, as with the ``*`` of the source, and not in one batch."""
+    other, and once more in the backward pass, and not in one batch."""
     if method == "ssm":
         return losses.ssm(score_of(energy), x, rng=rng).loss
     if method == "ssm_vr":
