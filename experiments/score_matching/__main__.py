@@ -108,7 +108,7 @@ def save_curves(path: Path, rows: list[Row]) -> None:
 
 def cost(quick: bool, seeds: int, out: Path | None) -> Row:
     """Time and memory of a step."""
-    steps = score_cost.measure(quick)
+    steps = score_cost.measure("quick" if quick else "full", score_cost.METHODS)
     found = {"steps": steps, "ratios": score_cost.ratios(steps)}
     click.echo("\n" + cost_table(found))
     return found

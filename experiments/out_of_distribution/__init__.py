@@ -1,0 +1,1 @@
+"""What energies that score matching trained on one set of pictures find unlikely."""

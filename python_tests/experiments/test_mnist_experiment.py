@@ -1,0 +1,81 @@
+"""The study of compression on MNIST, in its quick form, and its table of memory."""
+
+import gzip
+import json
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from helpers import normal
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import effebm_ext as eff
+from effebm_ext.energies import energy_and_gradient
+from experiments.mnist import __main__ as mnist
+from experiments.mnist.memory import SETTINGS, activations, bytes_per_chain
+
+D = 784
+
+
+@pytest.fixture
+def source(tmp_path):
+    """600 pictures of noise in an IDX file."""
+    images = np.random.default_rng(0).integers(0, 256, (600, 28, 28), dtype=np.uint8)
+    header = struct.pack(">4I", 0x0803, *images.shape)
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(header + images.tobytes(), 1))
+    return f"mnist:{tmp_path}"
+
+
+def test_quick_run_leaves_what_it_promises_and_goes_on(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(mnist, "ARMS", {a: mnist.ARMS[a] for a in ("none", "Top-k 1 % + feedback")})
+    made, once = [], mnist.run
+    monkeypatch.setattr(mnist, "run", lambda *given: made.append(1) or once(*given))
+    flags = ["--data", source, "--quick", "--seeds", "1", "--out", str(tmp_path / "out")]
+    for _ in range(2):
+        done = CliRunner().invoke(mnist.main, flags)
+        assert done.exit_code == 0, done.output
+    assert len(made) == 2  # the runs of the first call are not repeated
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert str(tmp_path) not in json.dumps(found)
+    assert [run["arm"] for run in found["runs"]] == list(mnist.ARMS)
+    for run in found["runs"]:
+        assert {"bennett", "forward", "reverse"} <= run.keys()
+    assert len(found["bytes_per_chain"]) == 2 * len(SETTINGS)
+    assert (tmp_path / "out" / "mnist.png").exists()
+    assert "bytes per chain" in done.output
+    assert "Gaussian" in done.output
+
+
+def test_every_arm_is_a_configuration():
+    arms = dict(mnist.tasks("mnist:x", 1, quick=False))
+    assert len(arms) == 10
+    assert [config.error_feedback for config in arms.values()] == [False] * 6 + [True] * 4
+
+
+def test_bytes_per_chain_are_those_of_the_dtypes():
+    x, energy = normal(4, 1, 28, 28), nn.Sequential(nn.Flatten(), nn.Linear(D, 16), nn.SiLU(),
+                                                    nn.Linear(16, 1))  # fmt: skip
+    topk = eff.TopK(78)
+    wide, short, _, codes = (bytes_per_chain(energy, x, s, topk, True) for s in SETTINGS)
+    assert (wide["chain"], wide["residual"], wide["gradient"]) == (4 * D, 4 * D, 4 * D)
+    assert (short["chain"], short["gradient"]) == (2 * D, 2 * D)
+    assert short["residual"] == 4 * D  # residuals of chains in motion are float32
+    assert (wide["drift"], short["drift"]) == (78 * (4 + 2), 78 * (4 + 2))
+    assert (codes["resting chain"], codes["resting residual"]) == (D, D)
+    bare = bytes_per_chain(energy, x, "float32", None, False)
+    assert (bare["residual"], bare["drift"]) == (0, 4 * D)
+
+
+def test_activations_are_those_of_the_layers():
+    energy = nn.Sequential(nn.Flatten(), nn.Linear(D, 16, bias=False), nn.SiLU(), nn.Linear(16, 1))
+    x = normal(4, 1, 28, 28)
+    kept, gradient = activations(energy, x, torch.float32)
+    assert kept == 4 * 16 * 4  # what goes into SiLU
+    assert torch.equal(gradient, energy_and_gradient(energy, x)[1])
