@@ -17,6 +17,8 @@ from torch.nn.functional import logsigmoid
 from effebm_ext.evaluation.estimates import Estimate
 from effebm_ext.log_weights import check_log_weights
 
+_LEAST_OVERLAP = 0.01  # of the sum f (1 - f); the error is that of large sums
+
 
 def bennett(forward_log_weights: Tensor, reverse_log_weights: Tensor) -> Estimate:
     """Estimates ``log(Z_1 / Z_0)`` from paths that go from 0 to 1 and paths that go back.
@@ -35,7 +37,7 @@ def bennett(forward_log_weights: Tensor, reverse_log_weights: Tensor) -> Estimat
     ``variance = 1 / sum f (1 - f) - 1 / n - 1 / m``, where f are all the n + m sigmoids. It is
     large where the two directions hardly overlap, that is where few paths of one direction could
     have been made by the other. Then the value is little more than a guess between the largest
-    weights of both.
+    weights of both. Below 0.01 of the sum, where it would be above 10, the error is not known.
 
     Args:
         forward_log_weights: w, ``(n,)``; -inf for a path that cannot be gone back, such as one
@@ -43,7 +45,8 @@ def bennett(forward_log_weights: Tensor, reverse_log_weights: Tensor) -> Estimat
         reverse_log_weights: v, ``(m,)``, likewise; n and m may differ.
 
     Returns:
-        The estimate, computed in float64; with n = 1 or m = 1 its error is infinite.
+        The estimate, computed in float64; its error is infinite where it is not known, as with
+        n = 1 or m = 1.
 
     Raises:
         ValueError: weights of either direction are not of one axis or empty, all are zero, or one
@@ -60,7 +63,7 @@ def bennett(forward_log_weights: Tensor, reverse_log_weights: Tensor) -> Estimat
     fractions = torch.cat([torch.sigmoid(forward - shift), torch.sigmoid(reverse + shift)])
     information = float((fractions * (1 - fractions)).sum())
     value = shift - math.log(n / m)
-    if min(n, m) < 2 or information == 0:
+    if min(n, m) < 2 or information < _LEAST_OVERLAP:
         return Estimate(value, math.inf)
     return Estimate(value, math.sqrt(max(0.0, 1 / information - 1 / n - 1 / m)))
 

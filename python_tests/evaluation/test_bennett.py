@@ -100,6 +100,14 @@ def test_directions_without_overlap_have_a_large_error(apart, sign):
     assert got.error > apart / 2
 
 
+def test_an_error_above_ten_nats_is_not_known():
+    for apart, finite in ((18.0, True), (30.0, False)):
+        weights = torch.full((100,), -apart / 2)
+        error = bennett(weights, weights).error
+        assert math.isfinite(error) == finite
+        assert error > 6
+
+
 def test_one_path_has_no_error():
     for sizes in ((1, 5), (5, 1)):
         assert math.isinf(bennett(*map(torch.zeros, sizes)).error)

@@ -228,7 +228,7 @@ def test_directions_that_hardly_overlap_are_told():
 
 def test_one_row_has_no_error_and_is_evaluated(effebm, tmp_path):
     np.save(tmp_path / "x.npy", np.array([[1.0, -1.0]]))
-    run, few = tmp_path / "run", ["--ais-steps", 3, "--ais-chains", 8]
+    run, few = tmp_path / "run", ["--ais-steps", 60, "--ais-chains", 8]
     flags = ["--data", tmp_path / "x.npy", "--ais-steps", 3, "--out", run]
     status, shown, _ = effebm(RUN[0], *RUN[3:], *flags)
     assert (status, "1 training rows" in shown, "± unknown Bennett" in shown) == (0, True, True)
