@@ -151,6 +151,7 @@ class TrainConfig(CommonOptions):
             "step_size_schedule": "iteration" if self.verbatim else "run",
             "step_size": {POINTS: 0.005, SMALL_IMAGES: 0.02, IMAGES: 0.01}[kind],
             "data_noise": 0.0 if kind == POINTS else 0.3,
+            "energy": "auto",
             "learning_rate": 1e-3,
             "base": "none",
             "compressor": "block-sign:64",

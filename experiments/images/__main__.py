@@ -37,7 +37,8 @@ from experiments.images.peers import N_SAMPLES, PEERS
 
 OURS = {"ours": {}, "no compression": {"compressor": "none", "error_feedback": False}}
 ARMS = (*OURS, *PEERS)
-_QUICK = {"iterations": 2, "batch_size": 4, "chains": 4, "langevin_steps": 1, "ais_steps": 2}
+_QUICK = {"energy": "conv", "iterations": 2, "batch_size": 4, "chains": 4, "langevin_steps": 1,
+          "ais_steps": 2}  # fmt: skip
 
 
 def train_ours(config: TrainConfig, dataset: Dataset, path: Path) -> tuple[Tensor, Row]:
@@ -94,7 +95,9 @@ def run(config: TrainConfig, arms: tuple[str, ...], dataset: Dataset, out: Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-@click.option("--quick", is_flag=True, help="two iterations on a few crops, in seconds")
+@click.option(
+    "--quick", is_flag=True, help="two iterations of a small network on a few crops, in seconds"
+)
 @click.option("--data", help="data as effebm train takes them")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), default=ARMS,
               help="what to train; ours comes first, since others take its time")  # fmt: skip

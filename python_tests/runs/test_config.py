@@ -66,9 +66,10 @@ def test_none_passes_only_where_it_is_declared():
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     optional = {"compressor", "error_feedback", "step_size", "step_size_end", "data_noise",
                 "fd_epsilon", "energy_l2", "learning_rate_schedule", "optimizer",
-                "max_grad_norm", "buffer_device", "base", "width", "depth", "denoising_weight",
-                "warm_up", "resize", "noise_std", "step_size_schedule", "iterations", "batch_size",
-                "langevin_steps", "learning_rate", "data_seed"}  # fmt: skip
+                "max_grad_norm", "buffer_device", "energy", "base", "width", "depth",
+                "denoising_weight", "warm_up", "resize", "noise_std", "step_size_schedule",
+                "iterations", "batch_size", "langevin_steps", "learning_rate",
+                "data_seed"}  # fmt: skip
     TrainConfig(**dict.fromkeys(optional))
     for name in fields - optional:
         with pytest.raises(TypeError, match=f"{name}: expected .*, got None"):

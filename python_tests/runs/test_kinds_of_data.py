@@ -23,20 +23,23 @@ def test_the_kind_follows_from_the_shape(event, is_image, kind):
     assert Dataset("x", torch.zeros(2, *event), is_image).kind == kind
 
 
-NAMES = ("base", "step_size", "data_noise", "langevin_steps", "learning_rate", "energy_l2",
-         "denoising_weight", "warm_up", "iterations", "batch_size")  # fmt: skip
+NAMES = ("energy", "base", "step_size", "data_noise", "langevin_steps", "learning_rate",
+         "energy_l2", "denoising_weight", "warm_up", "iterations", "batch_size")  # fmt: skip
 CHOSEN = {
-    POINTS: ("none", 0.005, 0.0, 20, 1e-3, 0.001, 0.0, 0, 3000, 128),
-    SMALL_IMAGES: ("none", 0.02, 0.3, 20, 1e-3, 0.001, 0.0, 0, 3000, 128),
-    IMAGES: ("gaussian", 0.01, 0.3, 10, 5e-4, 0.0, 10.0, 500, 2000, 64),
+    POINTS: ("auto", "none", 0.005, 0.0, 20, 1e-3, 0.001, 0.0, 0, 3000, 128),
+    SMALL_IMAGES: ("auto", "none", 0.02, 0.3, 20, 1e-3, 0.001, 0.0, 0, 3000, 128),
+    IMAGES: ("unet", "gaussian", 0.01, 0.3, 10, 2e-3, 0.0, 10.0, 500, 1000, 64),
 }
 
 
-# The U-Net learns in fewer iterations.
-UNET = {"learning_rate": 2e-3, "iterations": 1000, "warm_up": 500}
+# Other networks take more iterations.
+CONV = {"learning_rate": 5e-4, "iterations": 2000, "warm_up": 500}
+# A U-Net learns by the denoising loss.
+PLAIN = {**CONV, "energy": "auto", "denoising_weight": 0.0, "warm_up": 0}
 # Neither a Gaussian base nor a denoising loss goes with another temperature.
-UNTEMPERED = {"base": "none", "learning_rate": 1e-3, "energy_l2": 0.001, "denoising_weight": 0.0,
-              "warm_up": 0, "iterations": 3000, "batch_size": 128}  # fmt: skip
+UNTEMPERED = {"energy": "auto", "base": "none", "learning_rate": 1e-3, "energy_l2": 0.001,
+              "denoising_weight": 0.0, "warm_up": 0, "iterations": 3000,
+              "batch_size": 128}  # fmt: skip
 
 
 def chosen(kind, **options):
@@ -52,13 +55,15 @@ def test_contrastive_training_chooses_by_kind(kind):
 @pytest.mark.parametrize(
     ("options", "others"),
     [
-        ({"denoising_weight": 0.0}, {"warm_up": 0}),
+        ({"denoising_weight": 0.0}, PLAIN),
         ({"denoising_weight": 2.0}, {"warm_up": 500}),
-        ({"data_noise": 0.0}, {"denoising_weight": 0.0, "warm_up": 0}),
+        ({"data_noise": 0.0}, PLAIN),
+        ({"data_noise": 0.0, "denoising_weight": 0.0, "energy": "unet"}, {"warm_up": 0}),
         ({"base": "none"}, {"energy_l2": 0.001}),
-        ({"iterations": 100}, {"warm_up": 25}),
-        ({"energy": "unet"}, UNET),
-        ({"energy": "unet", "iterations": 100}, {**UNET, "warm_up": 50}),
+        ({"iterations": 100}, {"warm_up": 50}),
+        ({"energy": "conv"}, CONV),
+        ({"energy": "auto"}, CONV),
+        ({"energy": "conv", "iterations": 100}, {**CONV, "warm_up": 25}),
         ({"temperature": 0.5}, {**UNTEMPERED, "langevin_steps": 20}),
         ({"noise_std": 0.01}, {**UNTEMPERED, "langevin_steps": 20}),
         ({"step_size": 0.5, "langevin_steps": 3, "learning_rate": 0.1}, {}),

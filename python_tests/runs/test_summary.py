@@ -46,7 +46,7 @@ def test_what_loading_changed_is_said(effebm, tmp_path):
     assert status == 0
     assert shown.startswith(
         "8 images 3 x 16 x 16 in [-1, 1], std 0.58 (scaled from 0 to 255, channels moved from the "
-        "last axis to the first); 8 to train on, 0 held out; ConvEnergy "
+        "last axis to the first); 8 to train on, 0 held out; UNetEnergy "
         "with a Gaussian base, "
     )
     assert "warning" not in error

@@ -41,8 +41,8 @@ class ContrastiveOptions(EnergyL2):
     warm_up: int = option(
         None,
         "Begin with this many iterations of the denoising loss only, while the chains rest. "
-        "[default: 0; with the denoising loss on images of at least 16 x 16 pixels 500, at most a "
-        "quarter of all and with unet half]",
+        "[default: 0; with the denoising loss on images of at least 16 x 16 pixels 500, at most "
+        "half of all with unet and else a quarter]",
         resolved=0,
         at_least=0,
     )
@@ -86,11 +86,14 @@ def _defaults(config: Any, kind: str) -> dict[str, Any]:
     leave, and a denoising loss that leads them back to the data."""
     if kind != IMAGES or _is_tempered(config):
         return {}
-    is_unet = config.energy == "unet"  # it learns in fewer iterations, which take longer
+    weight = 0.0 if config.verbatim or config.data_noise == 0 else 10.0
+    denoises = bool(weight if config.denoising_weight is None else config.denoising_weight)
+    # Its gradient is a denoiser. It learns in fewer iterations, which take longer.
+    energy = "unet" if denoises else "auto"
+    is_unet = (config.energy or energy) == "unet"
     iterations = config.iterations or (1000 if is_unet else 2000)
-    weight = 0.0 if config.data_noise == 0 else 10.0
-    denoises = weight if config.denoising_weight is None else config.denoising_weight
     return {
+        "energy": energy,
         "base": "gaussian",
         "iterations": iterations,
         "batch_size": 64,

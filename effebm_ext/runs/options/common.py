@@ -82,9 +82,10 @@ class CommonOptions(ChainOptions):
         group="Objective",
     )
     energy: str = option(
-        "auto",
+        None,
         "Train this network; auto is conv for images of at least 8 x 8 pixels and else mlp, and "
-        "module:Class is a torch.nn.Module of your own.",
+        "module:Class is a torch.nn.Module of your own. [default: auto; unet with a denoising loss "
+        "on images of at least 16 x 16 pixels]",
         group="Model",
         metavar=f"[{'|'.join((*ENERGIES, OWN_FORM))}]",
     )
@@ -124,7 +125,7 @@ class CommonOptions(ChainOptions):
     iterations: int = option(
         None,
         "Update the parameters this many times. [default: 3000, for contrastive training on images "
-        "of at least 16 x 16 pixels 2000 and with unet 1000]",
+        "of at least 16 x 16 pixels 1000 with unet and else 2000]",
         group="Optimiser",
         above=0,
     )
@@ -138,7 +139,7 @@ class CommonOptions(ChainOptions):
     learning_rate: float = option(
         None,
         "Begin with this learning rate of the parameters. [default: 0.001, for contrastive "
-        "training on images of at least 16 x 16 pixels 0.0005 and with unet 0.002]",
+        "training on images of at least 16 x 16 pixels 0.002 with unet and else 0.0005]",
         group="Optimiser",
         above=0,
     )
@@ -195,7 +196,8 @@ class CommonOptions(ChainOptions):
         super().__post_init__()
         if self.resize is not None:
             parse_size(self.resize)
-        check_energy(self.energy, self.width, self.depth)
+        if self.energy is not None:
+            check_energy(self.energy, self.width, self.depth)
         if self.evaluate_every and not self.ais_steps:
             raise ValueError(
                 f"ais_steps: expected > 0 to evaluate every {self.evaluate_every} iterations, got 0"
