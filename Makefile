@@ -6,11 +6,14 @@ TORCH ?= torch==2.13.0
 # The torch that the wheel of test-torch is built against, and where it keeps the others.
 WHEEL_TORCH := torch==2.13.0
 TORCH_VENVS ?= build/torch
+# The oldest and the newest torch under which make wheel tries it.
+SMOKE_TORCHES ?= torch==2.11.0 $(WHEEL_TORCH)
+SMOKE := build/smoke
 PLAIN ?= build/plain
 SOURCES := $(shell find csrc -not -path '*/tests/*' -type f) setup.py pyproject.toml
 CXX_FILES := $(shell find csrc tools -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh')
 
-.PHONY: demo test lint test-cpp test-library test-python test-ptx test-torch test-install faults docs build clean
+.PHONY: demo test lint test-cpp test-library test-python test-ptx test-torch wheel test-install faults docs build clean
 
 demo: build
 	$(BIN)/effebm train --data digits --compressor block-sign:64 --out runs/demo --overwrite
@@ -65,6 +68,14 @@ build/wheel/made: $(SOURCES) $(shell find effebm_ext -name '*.py*')
 	rm -rf build/wheel build/lib.*
 	$(BIN)/pip wheel -q --no-build-isolation --no-deps -w build/wheel .
 	touch $@
+
+# The wheel in build/wheel, tried in a fresh environment under each of $(SMOKE_TORCHES).
+wheel: build/wheel/made
+	for torch in $(SMOKE_TORCHES); do \
+		rm -rf $(SMOKE) && $(BIN)/python -m venv $(SMOKE) && \
+		$(SMOKE)/bin/pip install -q "$$torch" "$$(echo build/wheel/*.whl)[train]" && \
+		$(SMOKE)/bin/python tools/smoke_test.py || exit 1; \
+	done
 
 # The pages of docs/ as a site in build/site. A broken link, anchor or reference is an error.
 docs: build

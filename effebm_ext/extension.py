@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.machinery import PathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-import torch  # noqa: F401  (the modules need its libraries in the process)
+import torch  # the modules need its libraries in the process
 
 from effebm_ext.source_digest import source_digest
 
+OLDEST_TORCH = "2.11"  # the first torch with what the modules call
 _PACKAGE = Path(__file__).parent
 
 
@@ -25,10 +26,19 @@ def _find_modules() -> Path:
     folders = [str(_PACKAGE), *(str(Path(entry, "effebm_ext")) for entry in sys.path)]
     spec = PathFinder.find_spec("effebm_ext._C", folders)
     if spec is None or spec.origin is None:
-        raise ImportError(
-            f"effebm_ext in {_PACKAGE} is not built: pip install . in the source folder"
-        )
+        raise ImportError(f"effebm_ext in {_PACKAGE} {_why_none()}")
     return Path(spec.origin).parent
+
+
+def _why_none() -> str:
+    """Says why this folder has no module that this Python takes, and what to do."""
+    foreign = sorted(path.name for path in _PACKAGE.glob("_C.*") if path.suffix in (".so", ".pyd"))
+    if not foreign:
+        return "is not built: pip install . in the source folder"
+    return (
+        f"is of another Python or machine: it has {', '.join(foreign)}, and this Python takes "
+        f"_C{EXTENSION_SUFFIXES[0]}: install effebm_ext by this Python"
+    )
 
 
 _MODULES = _find_modules()
@@ -44,7 +54,19 @@ def _load(name: str) -> ModuleType:
         path.remove(str(_MODULES))
 
 
-_C = _load("_C")  # registers the ops and their CPU kernels
+def _load_core() -> ModuleType:
+    """Registers the ops and their CPU kernels."""
+    try:
+        return _load("_C")
+    except ImportError as error:
+        raise ImportError(
+            f"the kernels of effebm_ext in {_MODULES} do not load with torch {torch.__version__} "
+            f"({error}): effebm_ext needs torch {OLDEST_TORCH} or newer; if this torch is one, "
+            "install effebm_ext again"
+        ) from error
+
+
+_C = _load_core()
 if _MODULES != _PACKAGE and _C.build_info().get("sources") != source_digest(_PACKAGE.parent):
     raise ImportError(
         f"effebm_ext in {_MODULES} was not built from the sources in {_PACKAGE.parent}: "

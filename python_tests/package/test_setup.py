@@ -96,7 +96,23 @@ def test_kernels_that_do_not_load_say_why(monkeypatch):
     assert "do not load with this torch (libtorch_cuda.so: no such" in extension._load_cuda()
 
 
+NEEDED = "effebm_ext needs a C++20 compiler, GCC 11 or newer (CXX names it): "
 UNKNOWN = "g++: error: unrecognized command line option '-std=c++20'"
+
+
+def build(folder, variables):
+    """Runs a build that ends with an error; returns what it says."""
+    folders = ["--build-lib", folder / "lib", "--build-temp", folder / "temp"]
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", *folders],
+        cwd=ROOT,
+        env={**variables, "EFFEBM_CPU_ONLY": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert not list(folder.rglob("*.o"))
+    return done.stderr
 
 
 @pytest.mark.parametrize(
@@ -111,17 +127,14 @@ UNKNOWN = "g++: error: unrecognized command line option '-std=c++20'"
 def test_a_build_ends_with_a_line_on_the_compiler(tmp_path, compiler, begin, end):
     version = '[ "$1" = --version ] && echo "g++ (GCC) 7.5.0" && exit 0'
     script(tmp_path / "g++-7", version, f'echo "{UNKNOWN}" >&2', "exit 1")
-    folders = ["--build-lib", tmp_path / "lib", "--build-temp", tmp_path / "temp"]
-    done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", *folders],
-        cwd=ROOT,
-        env={**os.environ, "CXX": compiler.format(folder=tmp_path), "EFFEBM_CPU_ONLY": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]
-    needed = "effebm_ext needs a C++20 compiler, GCC 11 or newer (CXX names it): "
-    assert last.startswith(needed + begin.format(folder=tmp_path))
+    variables = {**os.environ, "CXX": compiler.format(folder=tmp_path)}
+    last = build(tmp_path, variables).splitlines()[-1]
+    assert last.startswith(NEEDED + begin.format(folder=tmp_path))
     assert last.endswith(end)
-    assert not list(tmp_path.rglob("*.o"))
+
+
+def test_a_machine_without_a_compiler_is_told_so(tmp_path):
+    variables = {name: value for name, value in os.environ.items() if name != "CXX"}
+    said = build(tmp_path, {**variables, "PATH": str(tmp_path)})
+    assert said.splitlines()[-1] == f"{NEEDED}c++ was not found"
+    assert "Traceback" not in said
