@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <random>
+#include <stdexcept>
 #include <vector>
 
 #include "../core/dtype.h"
@@ -84,12 +87,21 @@ int64_t first_difference(const std::vector<T>& a, const std::vector<T>& b) {
   return -1;
 }
 
+// Calls f with a zero of every dtype, or of the one that EFFEBM_TEST_DTYPE names.
 template <class F>
 void for_each_dtype(const F& f) {
-  f(float());
-  f(double());
-  f(bfloat16());
-  f(float16());
+  const char* only = std::getenv("EFFEBM_TEST_DTYPE");
+  bool known = false;
+  const auto run = [&](const char* name, auto zero) {
+    if (only && std::strcmp(only, name) != 0) return;
+    known = true;
+    f(zero);
+  };
+  run("float32", float());
+  run("float64", double());
+  run("bfloat16", bfloat16());
+  run("float16", float16());
+  if (!known) throw std::invalid_argument("EFFEBM_TEST_DTYPE names no dtype");
 }
 
 // The standard's distributions differ between libraries, its engines do not.

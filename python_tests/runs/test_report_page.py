@@ -79,7 +79,7 @@ def test_a_run_that_was_stopped_says_how_to_go_on(tmp_path):
             config,
             data,
             trainer,
-            progress=lambda m: m["iteration"] == 3 and signal.raise_signal(signal.SIGINT),
+            progress=lambda m: m["iteration"] == 3 and signal.raise_signal(signal.SIGTERM),
             stopping=stopping,
         )
     page = Page(run / "report.html")
