@@ -53,21 +53,19 @@ def op() -> Step:
 
 def langevin() -> Step:
     """The sampler with Block-Sign and error feedback, and gradients from autograd."""
-    sampler = eff.Langevin(
-        energy, step_size=STEP_SIZE, compressor=eff.BlockSign(DIM), error_feedback=True
+    return steps_of(
+        eff.Langevin(
+            energy, step_size=STEP_SIZE, compressor=eff.BlockSign(DIM), error_feedback=True
+        )
     )
-    state = sampler.init(torch.randn(N_CHAINS, DIM), rng=eff.Key(0))
-
-    def step() -> Tensor:
-        sampler.advance_(state)
-        return state.x
-
-    return step
 
 
 def mala() -> Step:
     """Random blocks, accepted or rejected."""
-    sampler = eff.MALA(energy, step_size=STEP_SIZE, compressor=eff.RandomBlock(ratio=0.5))
+    return steps_of(eff.MALA(energy, step_size=STEP_SIZE, compressor=eff.RandomBlock(ratio=0.5)))
+
+
+def steps_of(sampler: eff.Langevin | eff.MALA) -> Step:
     state = sampler.init(torch.randn(N_CHAINS, DIM), rng=eff.Key(0))
 
     def step() -> Tensor:
