@@ -13,7 +13,6 @@ findings are in docs/out_of_distribution.md.
 from __future__ import annotations
 
 import dataclasses
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,8 @@ from pathlib import Path
 import click
 
 from experiments.common.over_seeds import aligned
-from experiments.common.records import Log, Row, environment
+from experiments.common.parts import make_parts, parse_parts
+from experiments.common.records import Log, Row
 from experiments.out_of_distribution import report
 from experiments.out_of_distribution.runs import GAUSSIAN, OBJECTIVES, SIGMA, Task, run
 from experiments.score_matching import cost as score_cost
@@ -96,28 +96,21 @@ def main(
     out: Path | None,
 ) -> None:
     """Train on either of two sets of pictures, and find what is not of the set."""
-    chosen = parts.split(",")
-    if unknown := set(chosen) - set(PARTS):
-        raise click.BadParameter(f"expected some of {', '.join(PARTS)}, got {sorted(unknown)}")
+    chosen = parse_parts(parts, PARTS)
     if "detection" in chosen and not data:
         raise click.UsageError("expected --data SOURCE SOURCE, or --parts cost")
-    found: Row = {}
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        if (file := out / "results.json").exists():
-            found = json.loads(file.read_text())
-    for part in chosen:
-        found[part] = {"environment": environment(), "quick": quick}
+
+    def make(part: str) -> Row:
         if part == "cost":
-            found[part] |= cost(quick)
-        elif data:
-            arms = (GAUSSIAN, *objectives)
-            found[part] |= detect(list(tasks(data, arms, seeds, iterations, quick)), Log(out))
-            if out is not None:
-                report.save_plot(out / "out_of_distribution.png", found[part]["runs"])
+            return cost(quick)
+        assert data is not None  # asked for above
+        arms = (GAUSSIAN, *objectives)
+        found = detect(list(tasks(data, arms, seeds, iterations, quick)), Log(out))
         if out is not None:
-            text = json.dumps(found, indent=1, allow_nan=False)
-            (out / "results.json").write_text(text + "\n")
+            report.save_plot(out / "out_of_distribution.png", found["runs"])
+        return found
+
+    make_parts(chosen, quick, make, out)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ curves, samples and out-of-distribution detection (``score_learning.py``).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,8 @@ from matplotlib.figure import Figure
 from effebm_ext.runs.data.dataset import load
 from effebm_ext.runs.showing import plotting
 from experiments.common.over_seeds import aligned, mean
-from experiments.common.records import Row, environment
+from experiments.common.parts import make_parts, parse_parts
+from experiments.common.records import Row
 from experiments.score_matching import agreement as score_agreement
 from experiments.score_matching import cost as score_cost
 from experiments.score_matching import learning as score_learning
@@ -152,20 +152,8 @@ _RUN: dict[str, Callable[[bool, int, Path | None], Any]] = {
               help="folder of results.json and pictures; parts of earlier runs stay")  # fmt: skip
 def main(parts: str, quick: bool, seeds: int, out: Path | None) -> None:
     """Compare score matching with and without finite differences."""
-    chosen = parts.split(",")
-    if unknown := set(chosen) - set(PARTS):
-        raise click.BadParameter(f"expected some of {', '.join(PARTS)}, got {sorted(unknown)}")
-    found: Row = {}
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        if (file := out / "results.json").exists():
-            found = json.loads(file.read_text())
-    for part in chosen:
-        found[part] = {"environment": environment(), "quick": quick}
-        found[part]["results"] = _RUN[part](quick, seeds, out)
-        if out is not None:
-            text = json.dumps(found, indent=1, allow_nan=False)
-            (out / "results.json").write_text(text + "\n")
+    chosen = parse_parts(parts, PARTS)
+    make_parts(chosen, quick, lambda part: {"results": _RUN[part](quick, seeds, out)}, out)
 
 
 if __name__ == "__main__":
