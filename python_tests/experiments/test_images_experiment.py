@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from experiments.images.__main__ import main
 from experiments.images.crops import crops
+from experiments.images.ingredients import SpectralConvEnergy
+from experiments.images.ingredients import main as compare_ingredients
 from experiments.images.measures import COMPONENTS, frechet, measure
 from experiments.images.networks import main as compare_networks
 
@@ -43,6 +45,32 @@ def test_networks_are_compared_by_their_held_out_loss(tmp_path):
     found = {line.split()[0]: line.split()[1:] for line in done.output.splitlines()[1:]}
     assert set(found) == {"conv", "unet"}
     assert all(int(n) >= 1 and float(loss) > 0 for n, loss in found.values())
+
+
+def test_ingredients_are_compared_and_kept(tmp_path):
+    np.save(tmp_path / "crops.npy", crops(40))
+    flags = ["--data", str(tmp_path / "crops.npy"), "--out", str(tmp_path)]
+    arms = ["plain", "spectral norm", "recipe igebm", "base, denoising loss, warm-up"]
+    flags += [flag for arm in arms for flag in ("--arm", arm)]
+    done = CliRunner().invoke(compare_ingredients, [*flags, "--steps", "20", "--chains", "4"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [row["arm"] for row in rows] == arms
+    assert all(row["diverged"] is None and row["distance"] > 0 for row in rows)
+    kept = [json.loads(line)["config"] for line in (tmp_path / "runs.jsonl").open()]
+    assert [config["iterations"] for config in kept] == [2, 2, 1, 102]
+    assert [config["langevin_steps"] for config in kept] == [10, 10, 60, 10]
+
+
+def test_a_spectral_norm_is_1_for_every_layer():
+    energy = SpectralConvEnergy((1, 8, 8))
+    for _ in range(300):  # the norm is an estimate that every pass in training refines
+        energy(normal(1, 1, 8, 8))
+    weights = [layer.weight for layer in energy.net if hasattr(layer, "weight")]
+    assert len(weights) == 4
+    for weight in weights:
+        norm = torch.linalg.matrix_norm(weight.detach().flatten(1), 2)
+        assert float(norm) == pytest.approx(1, abs=0.01)
 
 
 def test_crops_are_repeatable_images():
