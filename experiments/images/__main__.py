@@ -32,7 +32,7 @@ from effebm_ext.runs.training.run_folder import RunFolder
 from experiments.common.over_seeds import aligned
 from experiments.common.records import Row, environment, plain
 from experiments.images.crops import crops
-from experiments.images.measures import measure
+from experiments.images.measures import denoising_loss, measure
 from experiments.images.peers import N_SAMPLES, PEERS
 
 OURS = {"ours": {}, "no compression": {"compressor": "none", "error_feedback": False}}
@@ -51,6 +51,8 @@ def train_ours(config: TrainConfig, dataset: Dataset, path: Path) -> tuple[Tenso
     noisy_std = float(np.hypot(float(dataset.x.std(correction=0)), model.config.data_noise))
     found = json.loads((path / "evaluation.json").read_text())
     samples = model.sample(min(N_SAMPLES, model.n_chains()), 0, clean=True)
+    parts = dataset.split(model.config.holdout, seed=model.config.seed_of_data)
+    losses = [denoising_loss(model.energy, part.x, model.config.data_noise) for part in parts]
     return samples, {
         "iterations": metrics[-1]["iteration"],
         "seconds": metrics[-1]["seconds"],
@@ -60,6 +62,7 @@ def train_ours(config: TrainConfig, dataset: Dataset, path: Path) -> tuple[Tenso
         "forward": found["cross_entropy_forward"],
         "reverse": found["cross_entropy_reverse"],
         "virial": found["virial"],
+        "denoising_loss": dict(zip(("trained on", "held out"), losses, strict=True)),
     }
 
 

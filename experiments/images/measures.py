@@ -1,13 +1,17 @@
-"""How far samples are from data: their spread, and a distance in principal components."""
+"""How far samples are from data, by their spread and a distance in principal components, and how
+well an energy takes noise off data."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from effebm_ext.energies import score_of
+from effebm_ext.losses.score_matching import dsm
 from experiments.common.records import Row
 
 COMPONENTS = 32
+_IMAGES, _BATCH = 500, 50
 
 
 def spread(samples: Tensor, data: Tensor) -> float:
@@ -55,3 +59,17 @@ def measure(samples: Tensor, data: Tensor, held_out: Tensor) -> Row:
         "distance": frechet(components.of(samples), rest) if finite else None,
         "floor": frechet(components.of(data[:n]), rest),
     }
+
+
+def denoising_loss(energy: nn.Module, x: Tensor, sigma: float) -> tuple[float, float]:
+    """Returns the mean denoising loss of the first 500 of the images ``x`` with noise of standard
+    deviation ``sigma`` from a fixed seed, and its standard error."""
+    score, generator = score_of(energy), torch.Generator().manual_seed(0)
+    batches = x[:_IMAGES].split(_BATCH)
+    losses = torch.tensor(
+        [float(dsm(score, b, sigma, rng=generator).loss.detach()) for b in batches]
+    )
+    weights = torch.tensor([len(batch) for batch in batches], dtype=torch.float64)
+    mean = float((weights * losses).sum() / weights.sum())
+    error = float(losses.std()) / len(losses) ** 0.5 if len(losses) > 1 else 0.0
+    return mean, error

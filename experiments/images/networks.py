@@ -13,17 +13,14 @@ import math
 import time
 
 import click
-import torch
 
-from effebm_ext.energies import score_of
-from effebm_ext.losses.score_matching import dsm
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset, load
 from effebm_ext.runs.trainer import make_trainer
 from experiments.common.over_seeds import aligned
+from experiments.images.measures import denoising_loss
 
 NETWORKS = ("conv", "resnet", "unet")
-_HELD_OUT = 500  # images that the loss is measured on
 _FOREVER = 1_000_000  # iterations, of which the chains rest in all
 
 
@@ -39,14 +36,9 @@ def trial(config: TrainConfig, dataset: Dataset, seconds: float) -> tuple[int, f
             group["lr"] = config.learning_rate * (1 + math.cos(math.pi * share)) / 2
         trainer.iteration()
         share = (time.process_time() - start) / seconds
-    held_out = dataset.split(config.holdout, seed=config.seed_of_data)[1].x[:_HELD_OUT]
-    generator = torch.Generator().manual_seed(0)
-    score = score_of(trainer.model)
-    losses = [
-        float(dsm(score, x, config.data_noise, rng=generator).loss.detach()) * len(x)
-        for x in held_out.split(config.batch_size)
-    ]
-    return trainer.iterations, sum(losses) / len(held_out)
+    held_out = dataset.split(config.holdout, seed=config.seed_of_data)[1]
+    loss, _ = denoising_loss(trainer.model, held_out.x, config.data_noise)
+    return trainer.iterations, loss
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -17,7 +17,7 @@ from experiments.images.__main__ import main
 from experiments.images.crops import crops
 from experiments.images.ingredients import SpectralConvEnergy
 from experiments.images.ingredients import main as compare_ingredients
-from experiments.images.measures import COMPONENTS, frechet, measure
+from experiments.images.measures import COMPONENTS, denoising_loss, frechet, measure
 from experiments.images.networks import main as compare_networks
 
 
@@ -32,6 +32,7 @@ def test_the_quick_study_measures_ours(tmp_path):
         assert row["iterations"] == 2
         assert 0.3 < row["spread"] < 3
         assert row["distance"] > 0
+        assert set(row["denoising_loss"]) == {"trained on", "held out"}
     assert (tmp_path / "ours-0.png").exists()
     assert (tmp_path / "no-compression-0" / "report.html").exists()
     assert "no compression" in done.output
@@ -87,6 +88,27 @@ def test_the_distance_is_that_of_two_gaussians():
     b = 3 + 2 * torch.randn(200_000, 2, generator=generator, dtype=torch.float64)
     assert frechet(a, a) == pytest.approx(0, abs=1e-9)
     assert frechet(a, b) == pytest.approx(2 * 3**2 + 2 * (2 - 1) ** 2, rel=0.02)
+
+
+def test_the_denoising_loss_is_least_for_the_true_energy():
+    """The data are Gaussian, and their noisy density is too."""
+
+    class Gaussian(torch.nn.Module):
+        def __init__(self, variance):
+            super().__init__()
+            self.variance = variance
+
+        def forward(self, x):
+            return x.square().flatten(1).sum(1) / (2 * self.variance)
+
+    data, sigma, d = normal(700, 1, 8, 8), 0.5, 64
+    found = {v: denoising_loss(Gaussian(v), data, sigma) for v in (1 + sigma**2, 0.8, 1.8)}
+    for variance, (loss, error) in found.items():
+        shrinks = sigma**2 / variance  # the denoiser is y (1 - shrinks)
+        expected = d * (shrinks**2 * (1 + sigma**2) - 2 * shrinks * sigma**2 + sigma**2) / 2
+        assert loss == pytest.approx(expected, abs=4 * error)
+        assert 0 < error < 0.02 * expected
+    assert min(found, key=lambda v: found[v]) == 1 + sigma**2
 
 
 def test_samples_that_are_data_are_at_the_floor():
