@@ -100,12 +100,18 @@ _PUBLISHED = (
 )
 
 
-def _default_recipe(kind: str) -> Recipe:
-    """Returns the options that a run on data of this kind has if none are given."""
-    defaults = TrainConfig().resolved(kind)
+def _defaults(kind: str, energy: str | None = None) -> dict[str, Any]:
+    """Returns the options that a run on data of this kind has if only its network is given."""
+    defaults = TrainConfig(energy=energy).resolved(kind)
     fields = {f.name: f.metadata["group"] for f in dataclasses.fields(defaults)}
     names = {name for name, group in fields.items() if group in _GROUPS} - {*_LENGTHS} | {*_MORE}
-    options = {name: getattr(defaults, name) for name in fields if name in names}
+    return {name: getattr(defaults, name) for name in fields if name in names}
+
+
+def _default_recipe(kind: str) -> Recipe:
+    """Returns the defaults for data of this kind, without those that go with the network."""
+    others = _defaults(kind, "conv")
+    options = {k: v for k, v in _defaults(kind, "unet").items() if v == others[k]}
     return Recipe(kind.replace(" ", "-"), f"Take the defaults for {kind}.", options)
 
 
@@ -117,17 +123,17 @@ def recipe_of(config: TrainConfig) -> str:
     """Says in words which recipe a resolved configuration follows: a published recipe if it has all
     of its options, or else the defaults for a kind of data with a few changes."""
     for recipe in _PUBLISHED:
-        if not _changes(config, recipe):
+        if not _changes(config, recipe.options):
             return f"recipe {recipe.name}"
-    nearest = min(DEFAULTS.values(), key=lambda recipe: len(_changes(config, recipe)))
-    changes = _changes(config, nearest)
+    changes_of = {kind: _changes(config, _defaults(kind, config.energy)) for kind in KINDS}
+    kind, changes = min(changes_of.items(), key=lambda item: len(item[1]))
     if len(changes) > _FEW:
         return "options of its own"
     but = ", ".join(f"{name} {value}" for name, value in changes.items())
-    return f"recipe {nearest.name}" + (f" but {but}" if changes else "")
+    return f"recipe {DEFAULTS[kind].name}" + (f" but {but}" if changes else "")
 
 
-def _changes(config: TrainConfig, recipe: Recipe) -> dict[str, Any]:
-    """Returns the options in which a configuration is not as the recipe, with its values."""
-    seen = {name: getattr(config, name) for name in recipe.options}
-    return {name: value for name, value in seen.items() if value != recipe.options[name]}
+def _changes(config: TrainConfig, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options in which a configuration is not as these, with its values."""
+    seen = {name: getattr(config, name) for name in options}
+    return {name: value for name, value in seen.items() if value != options[name]}

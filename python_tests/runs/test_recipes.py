@@ -38,6 +38,16 @@ def test_defaults_are_the_recipe_of_their_kind(kind):
     assert recipe_of(config) == f"recipe {DEFAULTS[kind].name}"
 
 
+@pytest.mark.parametrize("energy", ["unet", "conv"])
+def test_the_learning_rate_of_images_goes_with_the_network(energy):
+    named = TrainConfig(**RECIPES["images"].options, energy=energy).resolved(IMAGES)
+    assert named == TrainConfig(energy=energy).resolved(IMAGES)
+    assert named.learning_rate == {"unet": 2e-3, "conv": 5e-4}[energy]
+    assert recipe_of(named) == "recipe images"
+    other = dataclasses.replace(named, learning_rate=0.125)
+    assert recipe_of(other) == "recipe images but learning_rate 0.125"
+
+
 def test_a_few_changes_of_a_recipe_are_named():
     config = TrainConfig(chains=5, step_size=0.25).resolved(IMAGES)
     assert recipe_of(config) == "recipe images but chains 5, step_size 0.25"
