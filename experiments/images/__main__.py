@@ -5,9 +5,10 @@
     python -m experiments.images --data crops.npy --arm ours --out runs/images/crops
 
 The arms ``ours`` and ``no compression`` are runs as ``effebm train`` makes them, each in its own
-folder. The other libraries train for as many seconds as the run of ``ours`` took, with the settings
-that they document. The samples of all arms are 64 images; those of ours are the chains, without the
-noise that was added to the data. docs/images.md has the findings.
+folder. The other libraries train for as many seconds as the run of ``ours`` took, or as
+``--seconds`` says, with the settings that they document. The samples of all arms are 64 images;
+those of ours are the chains, without the noise that was added to the data. docs/images.md has the
+findings.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def table(rows: list[Row]) -> str:
     return aligned(lines)
 
 
-def run(config: TrainConfig, arms: tuple[str, ...], dataset: Dataset, out: Path) -> list[Row]:
+def run(
+    config: TrainConfig, arms: tuple[str, ...], dataset: Dataset, out: Path, seconds: float | None
+) -> list[Row]:
     """Trains every arm from the seed of ``config``, and returns a row of figures of each."""
     train, held_out = dataset.split(config.holdout, seed=config.seed)
     rows: list[Row] = []
@@ -87,9 +90,10 @@ def run(config: TrainConfig, arms: tuple[str, ...], dataset: Dataset, out: Path)
             changed = dataclasses.replace(config, **OURS[arm])
             samples, figures = train_ours(changed, dataset, out / name)
         else:
-            seconds = next((row["seconds"] for row in rows if row["arm"] == "ours"), 0.0)
-            samples, n = PEERS[arm](train.x, seconds, config.seed)
-            figures = {"iterations": n, "seconds": seconds}
+            taken = next((row["seconds"] for row in rows if row["arm"] == "ours"), 0.0)
+            budget = taken if seconds is None else seconds
+            samples, n = PEERS[arm](train.x, budget, config.seed)
+            figures = {"iterations": n, "seconds": budget}
         row = {"arm": arm, "seed": config.seed, **figures}
         rows.append(plain(row | measure(samples, train.x, held_out.x)))
         figure = plotting.draw_samples(samples.nan_to_num(), train.x, is_image=True)
@@ -104,10 +108,19 @@ def run(config: TrainConfig, arms: tuple[str, ...], dataset: Dataset, out: Path)
 @click.option("--data", help="data as effebm train takes them")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), default=ARMS,
               help="what to train; ours comes first, since others take its time")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(min=0),
+              help="processor seconds of each other library; else as ours took")  # fmt: skip
 @click.option("--seed", default=0, help="seed of the runs and of the held-out data")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="folder of the runs, of pictures and figures; whole runs are kept")  # fmt: skip
-def main(quick: bool, data: str | None, arms: tuple[str, ...], seed: int, out: Path | None) -> None:
+def main(
+    quick: bool,
+    data: str | None,
+    arms: tuple[str, ...],
+    seconds: float | None,
+    seed: int,
+    out: Path | None,
+) -> None:
     """Train on images and compare."""
     if data is None and not quick:
         raise click.UsageError("expected --data SOURCE, or --quick")
@@ -120,7 +133,7 @@ def main(quick: bool, data: str | None, arms: tuple[str, ...], seed: int, out: P
         config = TrainConfig(data=data, seed=seed, **(_QUICK if quick else {}))
         torch.manual_seed(seed)
         arms = tuple(arm for arm in ARMS if arm in arms)
-        rows = run(config, arms, load(config.data, seed=seed), folder)
+        rows = run(config, arms, load(config.data, seed=seed), folder, seconds)
         found = {"environment": environment(), "data": data, "runs": rows}
         text = json.dumps(found, indent=1, allow_nan=False)
         (folder / f"results-{seed}.json").write_text(text + "\n")

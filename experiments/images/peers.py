@@ -14,9 +14,10 @@ N_SAMPLES = 64
 
 
 def _until(seconds: float, iteration: Callable[[], None]) -> int:
-    """Calls ``iteration`` for so long, at least once, and returns how often."""
-    end, n = time.monotonic() + seconds, 0
-    while n == 0 or time.monotonic() < end:
+    """Calls ``iteration`` for so many seconds of the processor, at least once, and returns how
+    often."""
+    end, n = time.process_time() + seconds, 0
+    while n == 0 or time.process_time() < end:
         iteration()
         n += 1
     return n
