@@ -54,7 +54,7 @@ QUICK = dataclasses.replace(BASE, chains=8, batch_size=8, iterations=2, ais_step
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """``method``: weights, persistent or restarted."""
+    """``method``: weights, particles, persistent or restarted."""
 
     method: str
     config: TrainConfig
@@ -73,19 +73,19 @@ def tasks(base: TrainConfig, seeds: int, arms: tuple[str, ...]) -> Iterator[tupl
 
 def trainer_of(task: Run, dataset: Dataset) -> Trainer:
     """All have the network of weighted walkers, with its Gaussian, and begin where these do; chains
-    that begin anew do so at digits plus noise."""
+    that begin anew do so at data plus noise."""
     trainer = make_trainer(task.config, dataset)
-    if task.method == "weights":
+    if task.method in ("weights", "particles"):
         return trainer
     config = task.config.resolved(dataset.kind)
 
-    def digits(n: int) -> torch.Tensor:
+    def data(n: int) -> torch.Tensor:
         rows = torch.randint(len(trainer.data), (n,), generator=trainer.generator)
         clean = trainer.data[rows]
         noise = torch.randn(clean.shape, generator=trainer.generator)
         return clean + trainer.data_noise * noise
 
-    restart = Restart(float(task.method == "restarted"), digits, trainer.generator)
+    restart = Restart(float(task.method == "restarted"), data, trainer.generator)
     chains = PersistentChains(
         make_sampler(config, trainer.energy), trainer.chains.state.x, rng=eff.Key(config.seed),
         restart=restart,

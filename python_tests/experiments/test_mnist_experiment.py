@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import struct
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import effebm_ext as eff
 from effebm_ext.energies import energy_and_gradient
 from experiments.mnist import __main__ as mnist
+from experiments.mnist import walkers
 from experiments.mnist.memory import SETTINGS, activations, bytes_per_chain
 
 D = 784
@@ -51,6 +53,22 @@ def test_quick_run_leaves_what_it_promises_and_goes_on(source, tmp_path, monkeyp
     assert (tmp_path / "out" / "mnist.png").exists()
     assert "bytes per chain" in done.output
     assert "Gaussian" in done.output
+
+
+def test_walkers_are_compared_on_pictures(source, tmp_path):
+    flags = ["--data", source, "--quick", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(walkers.main, flags)
+    assert done.exit_code == 0, done.output
+    rows = json.loads((tmp_path / "out" / "results.json").read_text())["runs"]
+    assert len(rows) == len(walkers.ARMS) * len(walkers.LEARNING_RATES)
+    for row in rows:
+        assert [look["iteration"] for look in row["history"]] == [1, 2]
+        assert all(math.isfinite(look["forward"]) for look in row["history"])
+        weighted = row["arm"].startswith("Jarzynski")
+        assert ("followers_log_z_error" in row["history"][0]) == weighted
+        assert ("ess" in row) == weighted
+    assert len(list((tmp_path / "out").glob("*.png"))) == len(rows)
+    assert "particles, alpha" in done.output
 
 
 def test_every_arm_is_a_configuration():
