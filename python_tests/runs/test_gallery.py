@@ -40,7 +40,7 @@ def test_fast_runs_do_not_wait_for_their_pictures(effebm, monkeypatch, tmp_path)
     assert frames(tmp_path) == ["000010.png", "000025.png"]
 
 
-def test_chains_that_rest_are_no_frame_and_are_called_so(effebm, monkeypatch, tmp_path):
+def test_the_warm_up_shows_data_with_and_without_noise(effebm, monkeypatch, tmp_path):
     monkeypatch.setattr(gallery, "_SHARE", 1e9)
     titles, draw = [], plotting.draw_progress
 
@@ -51,9 +51,28 @@ def test_chains_that_rest_are_no_frame_and_are_called_so(effebm, monkeypatch, tm
     monkeypatch.setattr(plotting, "draw_progress", drawn)
     warm_up = ["--denoising-weight", 1, "--warm-up", 20]
     assert effebm("train", *RUN, *warm_up, "--out", tmp_path)[0] == 0
-    rests = "noise: the chains start to move after iteration 20"
-    assert titles == [rests, rests, "chains after 25 iterations"]
+    learned = "warm-up: data without noise, by the energy of iteration {}"
+    expected = [learned.format(10), learned.format(20), "chains after 25 iterations"]
+    assert titles == expected
     assert frames(tmp_path) == ["000025.png"]
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_the_energy_of_the_warm_up_takes_noise_off(monkeypatch, tmp_path, conditional):
+    """Images of one grey are easily told from their noise."""
+    drawn, draw = [], plotting.draw_progress
+    monkeypatch.setattr(
+        plotting, "draw_progress", lambda *a, **k: drawn.append((a, k)) or draw(*a, **k)
+    )
+    dataset = by_class(300)
+    config = TrainConfig(energy="unet", width=8, chains=8, batch_size=32, iterations=60, warm_up=60,
+                         denoising_weight=1.0, ais_steps=0, conditional=conditional)  # fmt: skip
+    RunFolder(tmp_path / "run").train(config, dataset, make_trainer(config, dataset))
+    (clean_again, data), options = drawn[-1]
+    assert options["beside_title"] == "data with noise"
+    noise, rest = options["beside"] - data, clean_again - data
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.05)
+    assert float(rest.square().mean()) < 0.5 * float(noise.square().mean())
 
 
 def test_one_iteration_is_not_several(tmp_path):

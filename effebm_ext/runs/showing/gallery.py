@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 
 from effebm_ext.energies import denoise
@@ -25,7 +26,9 @@ _SHARE = 0.05  # of a run's time that pictures may take while it trains
 class Gallery:
     """Draws into the folder of a run: ``samples.png``, the chains beside data; ``curves.png``, the
     metrics; ``samples/000100.png`` and so on, the chains as they were; and ``samples.gif``, these
-    pictures one after the other. There is no numbered picture of chains that have not moved yet.
+    pictures one after the other. While the chains rest, ``samples.png`` shows what is learned then:
+    data whose noise the energy takes off, beside the data with their noise. There is no numbered
+    picture of that time.
 
     Args:
         path: the folder of the run.
@@ -65,7 +68,9 @@ class Gallery:
 
     def figure(self, trainer: Trainer) -> Figure:
         """Draws the chains without the data noise, in the order of their classes if they have any,
-        beside data."""
+        beside data; in the warm-up, data without their noise beside data with it."""
+        if trainer.iterations <= self._config.chains_rest:
+            return self._figure_of_warm_up(trainer)
         state, is_image = trainer.state, self._dataset.is_image
         rows = slice(plotting.n_shown(state.x, is_image=is_image))
         noise, kwargs = self._config.removable_noise, state.part(rows).energy_kwargs
@@ -80,13 +85,29 @@ class Gallery:
             title=self._title(trainer.iterations),
         )
 
+    def _figure_of_warm_up(self, trainer: Trainer) -> Figure:
+        device, noise = trainer.state.x.device, self._config.data_noise
+        n = plotting.n_shown(self._examples.rows, is_image=self._dataset.is_image)
+        clean = self._examples.rows[:n]
+        generator = torch.Generator().manual_seed(self._config.seed)
+        noisy = (clean + noise * torch.randn(clean.shape, generator=generator)).to(device)
+        labels = self._examples.labels if "y" in trainer.state.energy_kwargs else None
+        kwargs = {} if labels is None else {"y": labels[:n].to(device)}
+        return plotting.draw_progress(
+            denoise(trainer.energy, noisy, noise, kwargs).cpu(),
+            clean,
+            is_image=self._dataset.is_image,
+            labels=None if labels is None else labels[:n],
+            data_labels=None if labels is None else labels[:n],
+            title=f"warm-up: data without noise, by the energy of iteration {trainer.iterations}",
+            beside=noisy.cpu(),
+            beside_title="data with noise",
+        )
+
     @functools.cached_property
     def _examples(self) -> Dataset:
         return self._dataset.examples(_SHOWN, seed=self._config.seed_of_data)
 
     def _title(self, iterations: int) -> str:
-        rest = self._config.chains_rest
-        if iterations <= rest:
-            return f"noise: the chains start to move after iteration {rest}"
         classes = f", {self._dataset.classes()}" if self._config.conditional else ""
         return f"chains after {iterations} iteration{'s' * (iterations != 1)}{classes}"

@@ -61,9 +61,12 @@ def draw_progress(
     labels: Tensor | None,
     data_labels: Tensor | None = None,
     title: str,
+    beside: Rows | None = None,
+    beside_title: str = "data",
 ) -> Figure:
     """Draws what :func:`draw_samples` draws, under a title, with images beside the first images of
-    the data, in the order of their classes too if they have ``data_labels``."""
+    the data, or of ``beside`` in their place, in the order of their classes too if they have
+    ``data_labels``."""
     if not is_image:
         figure = draw_samples(samples, data, is_image=False)
         figure.axes[0].set_title(title)
@@ -71,9 +74,9 @@ def draw_progress(
     figure = Figure(figsize=(12, 6))
     left, right = figure.subplots(1, 2)
     _show_images(left, samples, data, labels)
-    _show_images(right, data[:_GRID], data, data_labels)
+    _show_images(right, (data if beside is None else beside)[:_GRID], data, data_labels)
     left.set_title(title)
-    right.set_title("data")
+    right.set_title(beside_title)
     return figure
 
 
@@ -98,7 +101,7 @@ def _show_points(axes: Axes, samples: Tensor, data: Rows) -> None:
     axes.legend()
 
 
-def n_shown(samples: Tensor, *, is_image: bool) -> int:
+def n_shown(samples: Rows, *, is_image: bool) -> int:
     """Returns how many of the samples ``(n, *event)`` :func:`draw_samples` shows."""
     if is_image:
         return min(len(samples), _GRID)
