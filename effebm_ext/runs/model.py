@@ -19,7 +19,7 @@ from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.folder.changes import in_force
 from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.restoring import configuration
-from effebm_ext.runs.folder.run_files import written
+from effebm_ext.runs.folder.run_files import CONFIG, read_config, written
 from effebm_ext.runs.methods.starts import NOISE, UNIFORM, draw_starts
 from effebm_ext.runs.options.energy import OwnEnergyError, energy_of, load_parameters
 from effebm_ext.runs.trainer import make_sampler
@@ -48,6 +48,11 @@ class TrainedModel:
     digest: str
     n_classes: int | None = None
     class_names: tuple[str, ...] = ()
+
+    @property
+    def is_in_warm_up(self) -> bool:
+        """Whether the run stopped before its chains moved, so that they are still noise."""
+        return self.config.chains_rest > 0 and self.state.step == 0
 
     @property
     def samples(self) -> Tensor:
@@ -205,12 +210,21 @@ def load_model(path: Path | str) -> TrainedModel:
         raise FileNotFoundError(f"run: {path} holds no run")
     if path.is_dir():
         path, folder = path / CHECKPOINT, path
+        if not path.exists():
+            raise FileNotFoundError(f"run: {folder} has no checkpoint yet{_first_of(folder)}")
     content: dict[str, Any] = checkpoint.load(path)
     config, kind = configuration(content, path)
     model = _model(config, content, path)
     if folder is not None:
         model.config = in_force(config, kind, folder)
     return model
+
+
+def _first_of(folder: Path) -> str:
+    """Says when the first checkpoint of a run comes, if the run has told."""
+    if not (folder / CONFIG).exists():
+        return ""
+    return f"; the first one comes at iteration {read_config(folder / CONFIG).checkpoint_every}"
 
 
 def _model(config: TrainConfig, content: dict[str, Any], path: Path) -> TrainedModel:

@@ -37,6 +37,18 @@ def test_more_calls_than_were_expected_do_no_harm(capsys, monkeypatch):
     assert "some calls: 2 of 2" in capsys.readouterr().err
 
 
+def test_after_the_last_call_a_bar_names_what_comes_then(capsys, monkeypatch):
+    monkeypatch.setattr(bars, "_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(bars, "_DELAY", 0.0)
+    energy = MLPEnergy((2,), width=4)
+    with bars.calls_bar(energy, 2, "some calls", then="a last test"):
+        energy(torch.zeros(1, 2))
+        assert "a last test" not in capsys.readouterr().err
+        energy(torch.zeros(1, 2))
+        assert "some calls: 2 of 2" in (shown := capsys.readouterr().err)
+        assert "a last test" in shown
+
+
 def test_an_error_takes_the_hook_away():
     energy = MLPEnergy((2,), width=4)
     with pytest.raises(RuntimeError), bars.calls_bar(energy, 2, "some calls"):
@@ -106,7 +118,7 @@ def test_a_run_that_goes_on_counts_its_own_iterations_only(capsys, monkeypatch):
     assert lines[2].startswith("602 of 615, 00:08 gone, 00:52 to go,  4.00s/it")
 
 
-def test_no_time_is_named_while_chains_rest(capsys, monkeypatch):
+def test_while_chains_rest_the_time_is_that_until_they_move(capsys, monkeypatch):
     run = Iterations(monkeypatch, iterations=40, warm_up=3)
     with run.bars:
         for iteration in (1, 2, 3):
@@ -114,10 +126,24 @@ def test_no_time_is_named_while_chains_rest(capsys, monkeypatch):
         run.show(4, seconds=10.0)
         run.show(5, seconds=10.0)
     lines = [line.partition("gone, ")[2] for line in capsys.readouterr().err.splitlines()]
-    assert lines[:3] == ["warm-up, chains rest until iteration 3"] * 3
+    resting = "warm-up, chains rest until iteration 3, for "
+    assert lines[:3] == [f"{resting}{time}" for time in ("?", "?", "00:01")]
     assert lines[3].startswith("? to go")
     assert lines[4].startswith("06:00 to go, 10.00s/it")
     assert lines[5].startswith("05:50 to go, 10.00s/it")
+
+
+def test_a_warm_up_that_goes_on_is_timed_by_its_own_iterations(capsys, monkeypatch):
+    run = Iterations(monkeypatch, made=100, iterations=900, warm_up=500)
+    with run.bars:
+        for iteration in range(1, 101):
+            run.show(iteration)
+        for iteration in range(101, 104):
+            run.show(iteration, seconds=2.0)
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(
+        "103 of 900, 00:06 gone, warm-up, chains rest until iteration 500, for 13:14"
+    )
 
 
 def test_the_bar_of_a_terminal_says_the_same(capsys, monkeypatch):

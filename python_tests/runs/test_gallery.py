@@ -34,6 +34,18 @@ def test_every_checkpoint_is_drawn_while_there_is_time(effebm, monkeypatch, tmp_
     assert (tmp_path / "curves.png").exists()
 
 
+def test_slow_runs_have_a_picture_before_a_checkpoint(effebm, monkeypatch, tmp_path):
+    monkeypatch.setattr(gallery, "_FIRST", 0.0)
+    monkeypatch.setattr(gallery, "_SHARE", 0.0)
+    drawn, save = [], plotting.save
+    monkeypatch.setattr(
+        plotting, "save", lambda path, figure: drawn.append(path) or save(path, figure)
+    )
+    assert effebm("train", *RUN, "--iterations", 5, "--out", tmp_path)[0] == 0
+    assert drawn == [tmp_path / name for name in ("samples.png", "curves.png")] * 2
+    assert frames(tmp_path) == ["000005.png"]
+
+
 def test_fast_runs_do_not_wait_for_their_pictures(effebm, monkeypatch, tmp_path):
     monkeypatch.setattr(gallery, "_SHARE", 0.0)
     assert effebm("train", *RUN, "--out", tmp_path)[0] == 0
@@ -95,6 +107,33 @@ def test_an_overwritten_run_takes_its_pictures_with_it(effebm, tmp_path):
     assert effebm("train", *longer, "--out", tmp_path, "--overwrite")[0] == 0
     assert frames(tmp_path) == ["000001.png"]
     assert not (tmp_path / "samples.gif").exists()
+
+
+def curves(monkeypatch, tmp_path, losses):
+    """The panel of these losses."""
+    figures = []
+    monkeypatch.setattr(plotting, "save", lambda path, figure: figures.append(figure))
+    metrics = [{"iteration": i + 1, "seconds": 0.0, "loss": x} for i, x in enumerate(losses)]
+    plotting.save_curves(tmp_path / "curves.png", [{**m, "gap": 1.0} for m in metrics])
+    return figures[0].axes[0]
+
+
+def test_single_values_far_off_do_not_flatten_a_curve(monkeypatch, tmp_path):
+    losses = [100 / (i + 1) ** 0.5 for i in range(300)]
+    losses[150] = 1e9
+    panel = curves(monkeypatch, tmp_path, losses)
+    assert panel.get_ylim()[1] < 200
+    assert panel.get_ylabel() == "loss\n(3 outside)"  # the first two are just above the limit
+    assert panel.lines[0].get_ydata()[150] == 1e9
+
+
+@pytest.mark.parametrize("n", [5, 300])
+def test_curves_without_such_values_are_shown_whole(monkeypatch, tmp_path, n):
+    panel = curves(monkeypatch, tmp_path, [float(i % 7) for i in range(n - 1)] + [float("nan")])
+    low, high = panel.get_ylim()
+    assert low <= 0
+    assert high >= min(6, n - 2)
+    assert panel.get_ylabel() == "loss"
 
 
 def test_chains_are_shown_beside_data():

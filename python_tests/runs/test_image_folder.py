@@ -112,7 +112,7 @@ def broken_stream(folder):
             ValueError,
             r"of its class in .*, got .*\.png beside them",
         ),
-        (two_sizes, ValueError, r"expected images of one size, 5x6, got 4x6: .*a/1\.png"),
+        (two_sizes, ValueError, r"images of one size, 6x5 \(height x width\), got 6x4: .*a/1\.png"),
         (no_image, ValueError, r"a/1\.png is not a readable image"),
         (cut, ValueError, r"a/0\.png is not a readable image"),
         (broken_stream, ValueError, r"a/1\.png is not a readable image"),

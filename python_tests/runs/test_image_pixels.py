@@ -224,7 +224,10 @@ def test_images_of_several_sizes_are_resized(tmp_path, kind):
 
     for number, shape in enumerate([(16, 32), (64, 32), (48, 96)]):
         Image.fromarray(image(*shape, 10, 250)).save(tmp_path / f"{number}.png")
-    with pytest.raises(ValueError, match=r"of one size, 32x16, got 32x64.*--resize brings"):
+    with pytest.raises(
+        ValueError,
+        match=r"of one size, 16x32 \(height x width\), got 64x32: .*; --resize 16x32 brings",
+    ):
         load(f"images:{tmp_path}")
     data = load(f"images:{tmp_path}", resize="16x32")
     want = scaled(image(16, 32, 10, 250).astype(np.uint16 if kind == "16 bits" else np.uint8))

@@ -64,6 +64,30 @@ def test_chains_at_rest_are_taken_once_each(sample, run):
     assert "n: expected at most 6 at 0 steps, the run has no more chains, got 7" in complaints
 
 
+def test_a_run_that_stopped_in_its_warm_up_says_so(effebm, tmp_path):
+    warm_up = ["--denoising-weight", 1, "--data-noise", 0.1, "--warm-up", 2]
+    assert effebm(*RUN, *warm_up, "--out", tmp_path / "run")[0] == 0
+    flags = ["--out", tmp_path / "x.npy", "--n", 4]
+    said = "the run stopped in its warm-up, in which chains rest, and they are still noise"
+    assert f"left them ({said})" in effebm("sample", tmp_path / "run", *flags)[1]
+    assert (
+        f"chains ({said}), moved by 1 "
+        in effebm("sample", tmp_path / "run", *flags, "--steps", 1)[1]
+    )
+    assert said not in effebm("sample", tmp_path / "run", *flags, "--from-noise", "--steps", 1)[1]
+    shown = effebm("evaluate", tmp_path / "run", "--ais-steps", 2)[1]
+    assert shown.startswith(f"Caution: {said}. ")
+    assert effebm("train", "--resume", tmp_path / "run", "--iterations", 3)[0] == 0
+    assert said not in effebm("sample", tmp_path / "run", *flags)[1]
+
+
+def test_a_run_without_a_checkpoint_says_when_the_first_comes(effebm, run, tmp_path):
+    (run / "checkpoint.pt").unlink()
+    status, _, error = effebm("sample", run, "--out", tmp_path / "x.npy")
+    assert status == 2
+    assert f"run: {run} has no checkpoint yet; the first one comes at iteration 100" in error
+
+
 def test_a_class_has_its_own_chains_to_take(sample, run):
     own = int((load_model(run).state.energy_kwargs["y"] == 1).sum())
     assert sample("--label", 1)[1].shape == (own, 2)

@@ -21,7 +21,7 @@ _DELAY = 1.0  # seconds before a bar of calls appears; what is done by then need
 _WALKS = 3  # of an evaluation: its pilot run, forward and back
 _BETWEEN_LINES = 30.0  # seconds between two lines where there is no terminal
 _LINE = "{n_fmt} of {total_fmt}, {elapsed} gone, {remaining} to go, {rate_fmt}{postfix}"
-_RESTING = "warm-up, chains rest until iteration {}"  # in place of the time to go
+_RESTING = "warm-up, chains rest until iteration {}, for {{until}}"  # in place of the time to go
 _BAR_AT_REST = "{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}, {}{{postfix}}]"
 _LINE_AT_REST = "{{n_fmt}} of {{total_fmt}}, {{elapsed}} gone, {}{{postfix}}"
 
@@ -49,16 +49,18 @@ def _options(*, quiet: bool, title: str = "") -> dict[str, Any]:
 
 
 class _IterationsBar(tqdm):
-    """A bar whose rate is that of the iterations since :meth:`count_from`. It names no time to go
-    while chains rest, as iterations of a warm-up are far cheaper than the others.
+    """A bar whose rate is that of the iterations since :meth:`count_from`. While chains rest it
+    names the time until they move, and no time to go, as iterations of a warm-up are far cheaper
+    than the others.
 
     Args:
         rest: iterations in which the chains rest.
+        made: iterations that were made before the bar.
         options: options of tqdm.
     """
 
-    def __init__(self, rest: int, **options: Any) -> None:
-        self._rest, self._from = rest, (0, 0.0)
+    def __init__(self, rest: int, made: int, **options: Any) -> None:
+        self._rest, self._made, self._from = rest, made, (0, 0.0)
         lines = "bar_format" in options
         self._at_rest = (_LINE_AT_REST if lines else _BAR_AT_REST).format(_RESTING.format(rest))
         super().__init__(**options)
@@ -76,7 +78,10 @@ class _IterationsBar(tqdm):
         shown["initial"] = shown["n"]  # tqdm shows ? if there is no rate
         shown["rate"] = made / took if made > 0 and took > 0 else None
         if shown["n"] < self._rest:
-            shown["bar_format"] = self._at_rest
+            made = shown["n"] - self._made
+            until = shown["elapsed"] * (self._rest - shown["n"]) / made if made > 0 else None
+            in_words = "?" if until is None else tqdm.format_interval(until)
+            shown |= {"bar_format": self._at_rest, "until": in_words}
         return shown
 
 
@@ -136,6 +141,7 @@ class TrainingBars:
         self._seen = iteration - 1 if iteration == made else made
         bar = _IterationsBar(
             self._config.chains_rest,
+            made,
             total=self._config.iterations,
             initial=self._seen,
             unit="it",
@@ -152,16 +158,25 @@ def evaluation_bar(
     after a line on how to make it shorter."""
     total = _WALKS * n_steps + n_steps // 10
     note = f"The evaluation takes {n_steps} temperatures: --ais-steps sets fewer, Ctrl-C ends it."
-    return calls_bar(energy, total, "evaluation", quiet=quiet, note=note)
+    return calls_bar(
+        energy, total, "evaluation", quiet=quiet, note=note, then="tests of the samples"
+    )
 
 
 @contextlib.contextmanager
 def calls_bar(
-    energy: nn.Module, total: int, title: str, *, quiet: bool = False, note: str = ""
+    energy: nn.Module,
+    total: int,
+    title: str,
+    *,
+    quiet: bool = False,
+    note: str = "",
+    then: str = "",
 ) -> Iterator[None]:
     """Shows a bar of the calls of an energy inside the block, of which there are about ``total``.
-    The bar appears after a second, below the line ``note``, and disappears at the end."""
-    counter = _Counter(total, title, quiet, note)
+    The bar appears after a second, below the line ``note``, and disappears at the end. After the
+    last call it names what comes ``then``."""
+    counter = _Counter(total, title, quiet, note, then)
     hook = energy.register_forward_hook(counter)
     try:
         yield
@@ -174,8 +189,9 @@ class _Counter:
     """Counts calls, and shows a bar of them after a second. There is no bar before, since tqdm
     draws every bar there is when it writes a warning."""
 
-    def __init__(self, total: int, title: str, quiet: bool, note: str) -> None:
-        self._total, self._title, self._quiet, self._note = total, title, quiet, note
+    def __init__(self, total: int, title: str, quiet: bool, note: str, then: str) -> None:
+        self._total, self._title, self._quiet = total, title, quiet
+        self._note, self._then = note, then
         self._begun, self._calls = time.monotonic(), 0
         self._bar: tqdm[None] | None = None
 
@@ -187,6 +203,8 @@ class _Counter:
             options = _options(quiet=self._quiet, title=self._title)
             self._bar = tqdm(total=self._total, leave=False, **options)
         if self._bar is not None:
+            if self._calls == self._total:
+                self._bar.set_postfix_str(self._then, refresh=False)
             self._bar.update(self._calls - self._bar.n)
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from effebm_ext.runs.training.run_folder import save_evaluation
 from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64
+_WARM_UP = "the run stopped in its warm-up, in which chains rest, and they are still noise"
 
 
 @cloup.command()
@@ -131,9 +132,10 @@ def _animate(path: Path, model: TrainedModel, frames: list[Tensor]) -> None:
 
 
 def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: int | None) -> str:
+    rested = f" ({_WARM_UP})" if model.is_in_warm_up and not from_noise else ""
     if steps == 0:
-        return "chains as training left them"
-    start = "noise" if from_noise else "chains"
+        return f"chains as training left them{rested}"
+    start = "noise" if from_noise else f"chains{rested}"
     if not from_noise and n > model.n_chains(label):
         start = f"copies of {model.n_chains(label)} chains"
     return f"{start}, moved by {steps} steps"
@@ -194,6 +196,8 @@ def evaluate(
             two_sample=True,
             ood=ood,
         )
+    if model.is_in_warm_up:
+        click.echo(f"Caution: {_WARM_UP}. What goes by the chains says nothing yet.")
     click.echo(evaluation.table())
     if out is not None:
         save_evaluation(out, evaluation)

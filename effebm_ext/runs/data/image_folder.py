@@ -87,10 +87,10 @@ def read_images(
         except Exception as error:  # Pillow's readers raise a dozen kinds
             raise ValueError(f"data: {path} is not a readable image: {error}") from error
         if images and pixels.shape[:2] != images[0].shape[:2]:
-            expected, got = ("x".join(map(str, p.shape[1::-1])) for p in (images[0], pixels))
+            expected, got = ("x".join(map(str, p.shape[:2])) for p in (images[0], pixels))
             raise ValueError(
-                f"data: expected images of one size, {expected}, got {got}: {path}; --resize "
-                "brings them to one"
+                f"data: expected images of one size, {expected} (height x width), got {got}: "
+                f"{path}; --resize {expected} brings them to one"
             )
         images.append(pixels)
         n_composed += composed

@@ -21,6 +21,7 @@ from effebm_ext.training import Trainer
 
 _SHOWN = 10_000  # data at most
 _SHARE = 0.05  # of a run's time that pictures may take while it trains
+_FIRST = 15.0  # seconds until the first picture; the first checkpoint may take minutes
 
 
 class Gallery:
@@ -39,20 +40,28 @@ class Gallery:
     def __init__(self, path: Path, config: TrainConfig, dataset: Dataset) -> None:
         self._path, self._config, self._dataset = path, config, dataset
         self._begun = time.monotonic()
-        self._spent = 0.0
+        self._spent, self._is_drawn = 0.0, False
 
     def draw(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
         """Draws the chains and the curves as they are now."""
-        begun = time.monotonic()
-        if trainer.chains is not None:
-            plotting.save(self._path / SAMPLES, self.figure(trainer))
+        self._draw(trainer, history)
         if trainer.chains is not None and trainer.iterations > self._config.chains_rest:
             frame = self._path / FRAMES / f"{trainer.iterations:06d}.png"
             frame.parent.mkdir(exist_ok=True)
             with replacing(frame) as temporary:
                 shutil.copyfile(self._path / SAMPLES, temporary)
+
+    def draw_first(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
+        """Draws, without a number, if nothing was drawn in the first seconds."""
+        if not self._is_drawn and time.monotonic() - self._begun >= _FIRST:
+            self._draw(trainer, history)
+
+    def _draw(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
+        begun = time.monotonic()
+        if trainer.chains is not None:
+            plotting.save(self._path / SAMPLES, self.figure(trainer))
         plotting.save_curves(self._path / CURVES, history)
-        self._spent += time.monotonic() - begun
+        self._spent, self._is_drawn = self._spent + time.monotonic() - begun, True
 
     def draw_in_time(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
         """Draws, unless pictures have taken their share of the time already: a run of milliseconds

@@ -17,6 +17,8 @@ from effebm_ext.runs.atomic_files import replacing
 
 _GRID = 64  # images shown
 _POINTS = 2000
+_FEW = 100  # values of a curve, below which all are shown
+_FAR = 5  # times the width of a panel
 _FRAMES = 60  # of an animation, at most
 _FRAME_TIME = 200, 2000  # milliseconds of a frame, and of the last
 
@@ -122,7 +124,9 @@ def image_grid(images: Tensor) -> np.ndarray:
 
 
 def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
-    """Plots every metric against the iteration, one panel each; nothing without metrics."""
+    """Plots every metric against the iteration, one panel each; nothing without metrics. A panel
+    leaves out single values that lie so far off that nothing else could be seen beside them, and
+    says how many they are."""
     if not metrics:
         return
     names = list(dict.fromkeys(name for m in metrics for name in m))
@@ -131,10 +135,29 @@ def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
     panels = figure.subplots(len(names), 1, sharex=True)
     for name, axes in zip(names, panels, strict=True):
         seen = [m for m in metrics if name in m]  # some iterations lack the metrics of a hook
-        axes.plot([m["iteration"] for m in seen], [m[name] for m in seen], linewidth=0.8)
-        axes.set_ylabel(name.replace("_", " "))
+        values = np.array([m[name] for m in seen])
+        axes.plot([m["iteration"] for m in seen], values, linewidth=0.8)
+        label = name.replace("_", " ")
+        if (limits := _limits(values)) is not None:
+            axes.set_ylim(*limits)
+            outside = int(((values < limits[0]) | (values > limits[1])).sum())
+            label += f"\n({outside} outside)"
+        axes.set_ylabel(label)
     panels[-1].set_xlabel("iteration")
     save(path, figure)
+
+
+def _limits(values: np.ndarray) -> tuple[float, float] | None:
+    """Returns limits around all but one value in a hundred on either side, if others lie far
+    outside; None if all can be shown."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < _FEW:
+        return None
+    low, high = np.quantile(finite, (0.01, 0.99))
+    margin = high - low
+    if low - _FAR * margin <= finite.min() and finite.max() <= high + _FAR * margin:
+        return None
+    return float(low - 0.1 * margin), float(high + 0.1 * margin)
 
 
 def save_animation(path: Path, frames: Sequence[Path]) -> None:

@@ -137,6 +137,7 @@ class Loop:
             self._keep_best(metrics, save)
             self._health.look(metrics)
             self._progress(metrics)
+            self._gallery.draw_first(trainer, history)
             if self._board is not None:
                 self._board.metrics(metrics)
         if trainer.iterations != self._checkpoints.saved:
