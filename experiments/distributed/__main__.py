@@ -33,15 +33,24 @@ from experiments.distributed.parts import (
 @click.option("--hook", type=click.Choice(list(HOOKS)), default="block-sign")
 @click.option("--seed", default=0)
 @click.option("--iterations", type=click.IntRange(min=1), help="[default: 1500, with --quick 6]")
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+              default=BASE.learning_rate, help="of Adam; it falls to 0 by a cosine")  # fmt: skip
 @click.option("--checkpoint-every", type=click.IntRange(min=1), default=500)
 @click.option("--quick", is_flag=True, help="a few iterations, in seconds")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="folder of the run, which all processes see")  # fmt: skip
 def main(
-    hook: str, seed: int, iterations: int | None, checkpoint_every: int, quick: bool, out: Path
+    hook: str,
+    seed: int,
+    iterations: int | None,
+    learning_rate: float,
+    checkpoint_every: int,
+    quick: bool,
+    out: Path,
 ) -> None:
     """Train on digits in the processes that torchrun has started."""
-    config = dataclasses.replace(QUICK if quick else BASE, seed=seed)
+    base = QUICK if quick else BASE
+    config = dataclasses.replace(base, seed=seed, learning_rate=learning_rate)
     if iterations is not None:
         config = dataclasses.replace(config, iterations=iterations)
     dataset = load("digits")
@@ -65,7 +74,8 @@ def main(
                 print(f"iteration {trainer.iterations}: energy gap {gap:+.3f}", flush=True)
     dist.destroy_process_group()
     if rank == 0:
-        row = {"hook": hook, "seed": seed, "processes": world_size, **judged(config, dataset, path)}
+        row = {"hook": hook, "seed": seed, "learning_rate": learning_rate, "processes": world_size}
+        row |= judged(config, dataset, path)
         write_text(out / "result.json", json.dumps(row) + "\n")
         print(json.dumps(row))
 
