@@ -24,6 +24,7 @@ from experiments.distributed.parts import (
     QUICK,
     distributed_trainer,
     judged,
+    payload,
     restore,
     save,
 )
@@ -72,9 +73,10 @@ def main(
             if rank == 0:
                 gap = metrics["energy_gap"]
                 print(f"iteration {trainer.iterations}: energy gap {gap:+.3f}", flush=True)
+    row = {"hook": hook, "seed": seed, "learning_rate": learning_rate, "processes": world_size}
+    row["payload"] = payload(trainer)
     dist.destroy_process_group()
     if rank == 0:
-        row = {"hook": hook, "seed": seed, "learning_rate": learning_rate, "processes": world_size}
         row |= judged(config, dataset, path)
         write_text(out / "result.json", json.dumps(row) + "\n")
         print(json.dumps(row))

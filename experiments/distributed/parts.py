@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -71,6 +72,13 @@ def distributed_trainer(config: TrainConfig, dataset: Dataset, hook: str) -> Dis
         schedule=single.schedule,
         compression=state,
     )
+
+
+def payload(trainer: DistributedTrainer) -> int:
+    """Returns the bytes that one process hands over for all gradients in one bucket."""
+    n = sum(p.numel() for p in trainer.energy.parameters())
+    u = torch.randn(1, n, generator=torch.Generator().manual_seed(0))
+    return u.nbytes if trainer.compression is None else trainer.compression.pack(u).nbytes
 
 
 def save(path: Path, trainer: DistributedTrainer, of: Row) -> None:

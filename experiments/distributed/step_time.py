@@ -16,22 +16,14 @@ import time
 from pathlib import Path
 
 import click
-import torch
 import torch.distributed as dist
 
 from effebm_ext.distributed import DistributedTrainer
 from effebm_ext.runs.data.dataset import load
 from experiments.common.records import Row
-from experiments.distributed.parts import BASE, HOOKS, distributed_trainer
+from experiments.distributed.parts import BASE, HOOKS, distributed_trainer, payload
 
 _WARM_UP = 3  # iterations, of which the first makes the buckets
-
-
-def payload(trainer: DistributedTrainer) -> int:
-    """Returns the bytes that one process hands over for all gradients in one bucket."""
-    n = sum(p.numel() for p in trainer.energy.parameters())
-    u = torch.randn(1, n, generator=torch.Generator().manual_seed(0))
-    return u.nbytes if trainer.compression is None else trainer.compression.pack(u).nbytes
 
 
 def sent() -> int:
