@@ -221,10 +221,12 @@ def load_model(path: Path | str) -> TrainedModel:
 
 
 def _first_of(folder: Path) -> str:
-    """Says when the first checkpoint of a run comes, if the run has told."""
-    if not (folder / CONFIG).exists():
+    """Says when the first checkpoint of a run comes, if its configuration can be read."""
+    try:
+        config = read_config(folder / CONFIG)
+    except (FileNotFoundError, ValueError):
         return ""
-    return f"; the first one comes at iteration {read_config(folder / CONFIG).checkpoint_every}"
+    return f"; the first one comes at iteration {config.checkpoint_every}"
 
 
 def _model(config: TrainConfig, content: dict[str, Any], path: Path) -> TrainedModel:

@@ -93,5 +93,5 @@ def test_a_run_that_is_not_there_is_named(tmp_path):
         with pytest.raises(FileNotFoundError, match=f"^run: {path} holds no run$"):
             load_model(path)
     (tmp_path / "config.json").touch()
-    with pytest.raises(FileNotFoundError, match="checkpoint: no such file"):
+    with pytest.raises(FileNotFoundError, match=f"^run: {tmp_path} has no checkpoint yet$"):
         load_model(tmp_path)
