@@ -26,6 +26,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 _STEP_SIZE = 0.02  # the default for small images
 _ENTRIES = 64  # of a digit
 _FLOAT = 4  # bytes
+_TICKS, _NATS = (0.125, 0.25, 0.5, 1, 2, 4, 8), (-1, -0.5, 0, 0.5, 1, 10, 50)
 # Bytes of an entry and of its residual in a replay buffer; residuals beside uint8 are float8.
 _RESTING = {"float32": 8, "bfloat16": 4, "float16": 4, "uint8": 2}
 
@@ -121,18 +122,21 @@ def table(places: Iterable[Place]) -> str:
 
 def plot(places: list[Place]) -> Figure:
     """Nats against bytes, a panel for every place; bars are 95 % intervals."""
-    figure = Figure(figsize=(4 * len(places), 4), layout="constrained")
-    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    figure = Figure(figsize=(4 * len(places), 5), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False, sharey=True)[0]
     for place, axes in zip(places, panels, strict=True):
         for arm, size in place.bytes.items():
             cost = place.cost(arm) or Mean(0.0, 0.0, 0.0)
             axes.errorbar(size, cost.value, cost.half_width, fmt="o", capsize=3, label=arm)
         axes.axhline(0, color="k", linewidth=0.6)
         axes.set_xscale("log")
-        axes.set_yscale("symlog", linthresh=1)
+        axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        axes.minorticks_off()
         axes.set_title(place.title)
         axes.set_xlabel("bytes per entry")
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15))
+    panels[0].set_yscale("symlog", linthresh=1)
+    panels[0].set_yticks(_NATS, [f"{nats:g}" for nats in _NATS])
     panels[0].set_ylabel("nats lost against no compression")
     return figure
 
