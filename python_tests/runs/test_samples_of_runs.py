@@ -75,6 +75,8 @@ def test_a_run_that_stopped_in_its_warm_up_says_so(effebm, tmp_path):
         in effebm("sample", tmp_path / "run", *flags, "--steps", 1)[1]
     )
     assert said not in effebm("sample", tmp_path / "run", *flags, "--from-noise", "--steps", 1)[1]
+    more = ["--out", tmp_path / "x.npy", "--n", 8, "--steps", 1]
+    assert f"copies of 6 chains ({said})" in effebm("sample", tmp_path / "run", *more)[1]
     shown = effebm("evaluate", tmp_path / "run", "--ais-steps", 2)[1]
     assert shown.startswith(f"Caution: {said}. ")
     assert effebm("train", "--resume", tmp_path / "run", "--iterations", 3)[0] == 0

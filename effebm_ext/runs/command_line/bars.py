@@ -78,11 +78,15 @@ class _IterationsBar(tqdm):
         shown["initial"] = shown["n"]  # tqdm shows ? if there is no rate
         shown["rate"] = made / took if made > 0 and took > 0 else None
         if shown["n"] < self._rest:
-            made = shown["n"] - self._made
-            until = shown["elapsed"] * (self._rest - shown["n"]) / made if made > 0 else None
-            in_words = "?" if until is None else tqdm.format_interval(until)
-            shown |= {"bar_format": self._at_rest, "until": in_words}
+            shown |= {"bar_format": self._at_rest, "until": self._until(**shown)}
         return shown
+
+    def _until(self, n: int, elapsed: float, **_: Any) -> str:
+        """Says how long chains rest after ``n`` iterations, by those that the bar has seen."""
+        if n <= self._made:
+            return "?"
+        left: str = tqdm.format_interval(elapsed * (self._rest - n) / (n - self._made))
+        return left
 
 
 class TrainingBars:

@@ -135,10 +135,10 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
     rested = f" ({_WARM_UP})" if model.is_in_warm_up and not from_noise else ""
     if steps == 0:
         return f"chains as training left them{rested}"
-    start = "noise" if from_noise else f"chains{rested}"
+    start = "noise" if from_noise else "chains"
     if not from_noise and n > model.n_chains(label):
         start = f"copies of {model.n_chains(label)} chains"
-    return f"{start}, moved by {steps} steps"
+    return f"{start}{rested}, moved by {steps} steps"
 
 
 @cloup.command()
