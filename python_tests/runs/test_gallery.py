@@ -128,6 +128,13 @@ def test_single_values_far_off_do_not_flatten_a_curve(monkeypatch, tmp_path):
     assert panel.lines[0].get_ydata()[150] == 1e9
 
 
+def test_rare_events_of_a_curve_are_shown(monkeypatch, tmp_path):
+    panel = curves(monkeypatch, tmp_path, [float(i == 150) for i in range(300)])
+    low, high = panel.get_ylim()
+    assert low < 0 < 1 < high
+    assert panel.get_ylabel() == "loss"
+
+
 @pytest.mark.parametrize("n", [5, 300])
 def test_curves_without_such_values_are_shown_whole(monkeypatch, tmp_path, n):
     panel = curves(monkeypatch, tmp_path, [float(i % 7) for i in range(n - 1)] + [float("nan")])

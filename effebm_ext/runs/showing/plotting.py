@@ -149,13 +149,14 @@ def save_curves(path: Path, metrics: Sequence[dict[str, float]]) -> None:
 
 def _limits(values: np.ndarray) -> tuple[float, float] | None:
     """Returns limits around all but one value in a hundred on either side, if others lie far
-    outside; None if all can be shown."""
+    outside; None if all can be shown, or if these are equal, so that the others are all there is
+    to see."""
     finite = values[np.isfinite(values)]
     if len(finite) < _FEW:
         return None
     low, high = np.quantile(finite, (0.01, 0.99))
     margin = high - low
-    if low - _FAR * margin <= finite.min() and finite.max() <= high + _FAR * margin:
+    if margin == 0 or low - _FAR * margin <= finite.min() and finite.max() <= high + _FAR * margin:
         return None
     return float(low - 0.1 * margin), float(high + 0.1 * margin)
 
