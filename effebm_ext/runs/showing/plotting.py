@@ -156,7 +156,8 @@ def _limits(values: np.ndarray) -> tuple[float, float] | None:
         return None
     low, high = np.quantile(finite, (0.01, 0.99))
     margin = high - low
-    if margin == 0 or low - _FAR * margin <= finite.min() and finite.max() <= high + _FAR * margin:
+    near = low - _FAR * margin <= finite.min() and finite.max() <= high + _FAR * margin
+    if margin == 0 or near:
         return None
     return float(low - 0.1 * margin), float(high + 0.1 * margin)
 
