@@ -12,6 +12,8 @@ import dataclasses
 import random
 import sys
 import time
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 from typing import Any
 
 import click
@@ -27,6 +29,7 @@ DIMS = (1, 3, 31, 32, 33, 64, 255, 256, 512, 516, 1023, 1024, 1025, 3072, 4099, 
         16_384, 16_385, 50_000, 100_003, 440_000, 800_001, 1_000_000)  # fmt: skip
 OPS = ("compress", "compress", "langevin_step", "langevin_step_", "perturbed_pair")
 VALUES = ("normal", "ties", "special", "equal", "tiny")
+Results = list[torch.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +89,7 @@ def make_values(kind: str, shape: tuple[int, int], generator: torch.Generator) -
     return normal * 1e-39 if kind == "tiny" else normal
 
 
-def results(case: Case, device: str | torch.device) -> list[torch.Tensor]:
+def results(case: Case, device: str | torch.device) -> Results:
     """What the op wrote, and its relatives that return sums too, on the CPU."""
     generator = torch.Generator().manual_seed(case.number)
     shape = (case.rows, case.dim)
@@ -123,6 +126,26 @@ def same_bits(got: torch.Tensor, want: torch.Tensor) -> bool:
     return bool((got.isnan() == nan).all()) and bool((equal | nan).all())
 
 
+def count_differing(
+    numbers: Iterable[int], max_elements: int, results_on_device: Callable[[Case], Results]
+) -> int:
+    """Says which cases differ from the CPU, and how many did."""
+    cases = differing = 0
+    for number in numbers:
+        case = random_case(number, max_elements)
+        try:
+            pairs = zip(results_on_device(case), results(case, "cpu"), strict=True)
+        except RuntimeError:  # after which a device may be unable to go on
+            print(f"FAILS: {case}", flush=True)
+            raise
+        if not all(same_bits(got, want) for got, want in pairs):
+            differing += 1
+            print(f"DIFFERS: {case}", flush=True)
+        cases += 1
+    print(f"{cases} cases, {differing} differ")
+    return differing
+
+
 @click.command()
 @click.option("--seconds", default=60.0, help="Stop after this time.")
 @click.option("--cases", default=10**9, help="Stop after so many cases.")
@@ -131,20 +154,8 @@ def same_bits(got: torch.Tensor, want: torch.Tensor) -> bool:
 def main(seconds: float, cases: int, first: int, max_elements: int) -> None:
     """Compares CPU and CUDA over random cases; exits with 1 if any bit differs."""
     end = time.monotonic() + seconds
-    number, differing = first, 0
-    while number < first + cases and time.monotonic() < end:
-        case = random_case(number, max_elements)
-        try:
-            pairs = zip(results(case, "cuda"), results(case, "cpu"), strict=True)
-        except RuntimeError:  # after which a device may be unable to go on
-            print(f"FAILS: {case}", flush=True)
-            raise
-        if not all(same_bits(got, want) for got, want in pairs):
-            differing += 1
-            print(f"DIFFERS: {case}", flush=True)
-        number += 1
-    print(f"{number - first} cases, {differing} differ")
-    sys.exit(differing > 0)
+    numbers = takewhile(lambda _: time.monotonic() < end, range(first, first + cases))
+    sys.exit(count_differing(numbers, max_elements, lambda case: results(case, "cuda")) > 0)
 
 
 if __name__ == "__main__":

@@ -41,3 +41,14 @@ def test_one_wrong_bit_is_seen():
     assert sweep.same_bits(t, t.clone())
     assert not sweep.same_bits(t, t + 0.0)  # -0 becomes +0
     assert not sweep.same_bits(t, t.nan_to_num(0.0))
+
+
+def test_a_sweep_counts_and_names_the_cases_that_differ(capsys):
+    def wrong_where_odd(case):
+        found = sweep.results(case, "cpu")
+        return [t + 1 for t in found] if case.number % 2 else found
+
+    assert sweep.count_differing(range(6), 5000, wrong_where_odd) == 3
+    *named, last = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1].split()[-1] for line in named] == ["1", "3", "5"]
+    assert last == "6 cases, 3 differ"
