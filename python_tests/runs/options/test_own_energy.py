@@ -14,7 +14,7 @@ from effebm_ext.runs import TrainConfig, load, load_model, make_trainer
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.options.energy import OwnEnergyError
 
-COMMAND = Path(__file__).parents[2] / "effebm_command.py"  # whose folder is on the import path
+COMMAND = Path(__file__).parents[3] / "effebm_command.py"  # whose folder is on the import path
 TINY = ["--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 4,
         "--batch-size", 4, "--checkpoint-every", 2, "--ais-steps", 2]  # fmt: skip
 SOURCE = """

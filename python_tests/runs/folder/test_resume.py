@@ -75,7 +75,7 @@ def test_resuming_a_finished_run_changes_nothing(effebm, tmp_path, whole):
 
 
 def test_kills_at_random_moments():
-    script = Path(__file__).parents[1] / "kill_and_resume.py"
+    script = Path(__file__).parents[2] / "kill_and_resume.py"
     done = subprocess.run(
         [sys.executable, script, "--kills", "5"], capture_output=True, text=True, timeout=900
     )

@@ -15,7 +15,7 @@ from effebm_ext.runs.command_line import cli
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.training.stopping import Stopped, Stopping
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
        "--langevin-steps", 2, "--iterations", 8, "--checkpoint-every", 100, "--ais-steps", 0,
        "--width", 8, "--depth", 1, "--ema-decay", 0.9]  # fmt: skip
