@@ -33,6 +33,11 @@ def environment() -> Row:
     }
 
 
+def source_name(data: str) -> str:
+    """The name of a source of data, or of its file, without the folder of this machine."""
+    return Path(data.partition(":")[0]).stem
+
+
 def plain(value: Any) -> Any:
     """As JSON has it, to six digits; None for what is not finite."""
     if isinstance(value, dict):

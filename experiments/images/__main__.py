@@ -31,7 +31,7 @@ from effebm_ext.runs.showing import plotting
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.runs.training.run_folder import RunFolder
 from experiments.common.over_seeds import aligned
-from experiments.common.records import Row, environment, plain
+from experiments.common.records import Row, environment, plain, source_name
 from experiments.images.crops import crops
 from experiments.images.measures import denoising_loss, measure
 from experiments.images.peers import N_SAMPLES, PEERS
@@ -134,7 +134,7 @@ def main(
         torch.manual_seed(seed)
         arms = tuple(arm for arm in ARMS if arm in arms)
         rows = run(config, arms, load(config.data, seed=seed), folder, seconds)
-        found = {"environment": environment(), "data": data, "runs": rows}
+        found = {"environment": environment(), "data": source_name(data), "runs": rows}
         text = json.dumps(found, indent=1, allow_nan=False)
         (folder / f"results-{seed}.json").write_text(text + "\n")
     click.echo(table(rows))

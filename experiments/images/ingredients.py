@@ -27,7 +27,7 @@ from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import NonFiniteError
 from experiments.common.over_seeds import aligned
-from experiments.common.records import Log, Row, environment, plain
+from experiments.common.records import Log, Row, environment, plain, source_name
 from experiments.images.measures import measure
 
 _LATE = 20  # iterations whose mean counts
@@ -75,7 +75,7 @@ class SpectralConvEnergy(ConvEnergy):
 def configuration(arm: str, data: str, steps: int, chains: int, seed: int) -> TrainConfig:
     """Returns the configuration of an arm that moves every chain by about ``steps`` steps."""
     options = _PLAIN | ARMS[arm]
-    options |= {"chains": chains, "batch_size": chains, "data": data, "seed": seed}
+    options |= {"chains": chains, "batch_size": chains, "data": source_name(data), "seed": seed}
     n = max(1, steps // options["langevin_steps"])
     return TrainConfig(**options, iterations=n + options["warm_up"])
 
@@ -133,7 +133,8 @@ def main(
             rows.append({"arm": arm} | {name: v for name, v in row.items() if name != "config"})
     click.echo(table(rows))
     if out is not None:
-        found = {"environment": environment(), "data": data, "steps": steps, "runs": rows}
+        found = {"environment": environment(), "data": source_name(data), "steps": steps}
+        found["runs"] = rows
         (out / "results.json").write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
 
 

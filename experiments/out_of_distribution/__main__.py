@@ -21,7 +21,7 @@ import click
 
 from experiments.common.over_seeds import aligned
 from experiments.common.parts import make_parts, parse_parts
-from experiments.common.records import Log, Row
+from experiments.common.records import Log, Row, source_name
 from experiments.out_of_distribution import report
 from experiments.out_of_distribution.runs import GAUSSIAN, OBJECTIVES, SIGMA, Task, run
 from experiments.score_matching import cost as score_cost
@@ -51,7 +51,7 @@ def detect(todo: list[Task], log: Log) -> Row:
             if (row := log.find(task)) is None:
                 row = run(task) | {"config": dataclasses.asdict(task)}
                 log.add(row)
-            own, other = (source.partition(":")[0] for source in (task.data, task.other))
+            own, other = map(source_name, (task.data, task.other))
             named = dataclasses.asdict(task) | {"data": own, "other": other}
             runs.append(named | {name: v for name, v in row.items() if name != "config"})
     click.echo("\n" + report.text(runs))

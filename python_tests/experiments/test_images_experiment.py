@@ -26,7 +26,9 @@ def test_the_quick_study_measures_ours(tmp_path):
         main, ["--quick", "--arm", "ours", "--arm", "no compression", "--out", str(tmp_path)]
     )
     assert done.exit_code == 0, done.output
-    rows = json.loads((tmp_path / "results-0.json").read_text())["runs"]
+    found = json.loads((tmp_path / "results-0.json").read_text())
+    rows = found["runs"]
+    assert found["data"] == "crops"  # without the folder
     assert [row["arm"] for row in rows] == ["ours", "no compression"]
     for row in rows:
         assert row["iterations"] == 2
