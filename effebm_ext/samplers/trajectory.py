@@ -105,7 +105,7 @@ def check_packable(compressor: Compressor | None, *, restarts: bool) -> None:
     """
     if not isinstance(compressor, FusedCompressor):
         raise ValueError(
-            "trajectory: expected compressor=TopK(...) or BlockSign(...) for 'packed', "
+            "trajectory: expected a compressor of effebm_ext for 'packed', such as TopK(...), "
             f"got {compressor}"
         )
     if restarts:
