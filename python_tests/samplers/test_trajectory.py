@@ -89,7 +89,7 @@ def test_the_memory_of_a_step_is_that_of_its_packed_drift(compressor, bytes_per_
 
 def test_what_cannot_be_packed_is_refused():
     sampler = eff.Langevin(energy, step_size=0.1)
-    with pytest.raises(ValueError, match=r"trajectory: expected a compressor of effebm_ext.* got None"):
+    with pytest.raises(ValueError, match=r"trajectory: expected a compressor.* got None"):
         sampler.run(start(), 3, trajectory="packed")
     with pytest.raises(ValueError, match="trajectory: expected 'dense' or 'packed', got 'thin'"):
         sampler.run(start(), 3, trajectory="thin")
