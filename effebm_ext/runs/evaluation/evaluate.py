@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import energy_and_gradient, frozen, per_chain
+from effebm_ext.energies import energies_at, energy_and_gradient, frozen
 from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
 from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample
 from effebm_ext.evaluation.mixture import (
@@ -195,15 +195,17 @@ class _Classes:
         """Returns the energies of rows with the classes at ``position``, int64 ``(n,)``."""
         if not self.conditional:
             return self._energy(x)
-        return self._energy(x, self.labels.to(x.device)[position])
+        return self._energy(x, y=self.labels.to(x.device)[position])
 
     def energies(self, x: Tensor) -> Tensor:
         """Returns the energies ``(n, K)`` of every row with every class."""
         columns = []
         with torch.no_grad():
             for k in range(len(self.labels)):
-                y = torch.full((_CHUNK,), k, device=x.device)
-                parts = [per_chain(self.energy(p, y[: len(p)]), len(p)) for p in x.split(_CHUNK)]
+                parts = [
+                    energies_at(self.energy, p, {"position": torch.full((len(p),), k).to(p.device)})
+                    for p in x.split(_CHUNK)
+                ]
                 columns.append(torch.cat(parts))
         return torch.stack(columns, 1)
 
@@ -250,4 +252,4 @@ def tempered(energy: Callable[..., Tensor], temperature: float) -> Callable[...,
     """Returns the energy over the temperature, of which ``exp(-E)`` is the density."""
     if temperature == 1:
         return energy
-    return lambda x, *labels: energy(x, *labels) / temperature
+    return lambda x, **labels: energy(x, **labels) / temperature

@@ -72,12 +72,13 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def check_finite(path: Path, energy: nn.Module) -> None:
-    """Refuses a checkpoint whose energy cannot be used.
+    """Refuses a checkpoint whose energy cannot be used. A buffer may hold anything, such as the
+    infinities of a mask.
 
     Raises:
-        CheckpointError: a parameter or buffer of ``energy``, read from ``path``, is not finite.
+        CheckpointError: a parameter of ``energy``, read from ``path``, is not finite.
     """
-    for name, value in energy.state_dict().items():
+    for name, value in energy.named_parameters():
         if not bool(value.isfinite().all()):
             raise CheckpointError(f"checkpoint: {path} has values in {name} that are not finite")
 

@@ -124,12 +124,16 @@ def _adapted_chains(
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Refuses a state that Adam would not miss before its next step."""
+    """Refuses a state that Adam would not miss before its next step. A parameter that has not had a
+    gradient, such as one that is frozen, has no state."""
     if not isinstance(optimizer, torch.optim.Adam):
         return
     for number, parameter in enumerate(p for g in optimizer.param_groups for p in g["params"]):
+        state = optimizer.state.get(parameter)
+        if state is None:
+            continue
         for name in ("exp_avg", "exp_avg_sq"):
-            shape = getattr(optimizer.state[parameter].get(name), "shape", None)
+            shape = getattr(state.get(name), "shape", None)
             if shape != parameter.shape:
                 raise ValueError(
                     f"optimizer: expected {name} of shape {tuple(parameter.shape)} for parameter "

@@ -37,6 +37,38 @@ class Net(torch.nn.Module):
             return values
         return values.logsumexp(1) if y is None else values[torch.arange(len(y)), y]
 
+class Frozen(Net):
+    def __init__(self, event_shape, **labels):
+        super().__init__(event_shape, **labels)
+        self.linear.bias.requires_grad_(False)
+
+class Unused(Net):
+    def __init__(self, event_shape, **labels):
+        super().__init__(event_shape, **labels)
+        self.unused = torch.nn.Parameter(torch.zeros(3))
+
+class Mask(Net):
+    def __init__(self, event_shape, **labels):
+        super().__init__(event_shape, **labels)
+        self.register_buffer("mask", torch.full((4, 4), -torch.inf).triu(1))
+
+class ExtraState(Net):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+class OwnGradient(Net):
+    def forward(self, x, y=None):
+        values = super().forward(x, y).flatten()
+        (slope,) = torch.autograd.grad(values.sum(), x, create_graph=True)
+        return values + 0.1 * slope.square().sum(1)
+
+class ByKeyword(Net):
+    def forward(self, x, *, y=None):
+        return super().forward(x, y)
+
 class Empty(torch.nn.Module):
     def __init__(self, event_shape):
         super().__init__()
@@ -225,3 +257,19 @@ def test_python_makes_a_trainer_of_an_own_class(own):
     again = make_trainer(dataclasses.replace(config), load("rings"))
     assert torch.equal(trainer.energy.linear.weight, again.energy.linear.weight)
     assert "loss" in trainer.iteration()
+
+
+@pytest.mark.parametrize("flags", [[], ["--conditional"]], ids=["", "classes"])
+@pytest.mark.parametrize(
+    "name", ["Frozen", "Unused", "Mask", "ExtraState", "OwnGradient", "ByKeyword"]
+)
+def test_unusual_classes_train_resume_and_load(effebm, own, name, flags):
+    train = ["train", *TINY, "--energy", f"own_net:{name}", *flags, "--evaluate-every", 3]
+    for command in (
+        [*train, "--out", "run"],
+        ["train", "--resume", "run", "--iterations", 6],
+        ["sample", "run", "--steps", 2, "--out", "x.npy"],
+        ["evaluate", "run", "--ais-steps", 2],
+    ):
+        status, _, error = effebm(*command)
+        assert status == 0, (command, error)
