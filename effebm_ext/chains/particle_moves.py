@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from effebm_ext.energies import energies_at, energy_and_gradient, per_chain
-from effebm_ext.ops.checks import compute_dtype
+from effebm_ext.ops.checks import compute_dtype, row_size
 
 
 class FrozenEnergy:
@@ -154,7 +154,9 @@ def step_correction(move: Move, labels: Tensor | None = None) -> Tensor:
         groups = int(group.max()) + 1
         sums = change.new_zeros(groups).index_add_(0, group, change)
         rest = change - (sums / group.bincount())[group]
-    squares = move.displacement.to(change.dtype).flatten(1).square().sum(1)
+    displacement = move.displacement
+    squares = displacement.reshape(len(change), row_size(displacement)).to(change.dtype)
+    squares = squares.square().sum(1)
     one = change.new_ones(())
     if len(change) == groups:
         return one

@@ -89,5 +89,14 @@ def _of_rows(value: Any, rows: slice) -> Any:
 def _joined(values: list[Any]) -> Any:
     """Joins tensors, also those in dicts; of everything else the first value stays."""
     if isinstance(values[0], dict):
+        if any(value.get("zeros") is not None for value in values):
+            values = [_with_zeros(value) for value in values]
         return {name: _joined([value[name] for value in values]) for name in values[0]}
     return torch.cat(values) if isinstance(values[0], Tensor) else values[0]
+
+
+def _with_zeros(signs: dict[str, Any]) -> dict[str, Any]:
+    """Returns packed signs with marks of zero entries, which they lack where no entry is zero."""
+    if signs["zeros"] is not None:
+        return signs
+    return {**signs, "zeros": torch.zeros_like(signs["signs"])}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.energies import energy_and_gradient
+from effebm_ext.ops.checks import row_size
 
 
 class Point(NamedTuple):
@@ -78,4 +79,4 @@ def annealed_move(
 
 
 def _half_square(z: Tensor) -> Tensor:
-    return z.double().square().flatten(1).sum(1) / 2
+    return z.double().square().reshape(len(z), row_size(z)).sum(1) / 2

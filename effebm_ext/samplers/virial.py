@@ -32,4 +32,5 @@ def virials(x: Tensor, gradient: Tensor, centre: Tensor | None = None) -> Tensor
                 f"got {tuple(centre.shape)}"
             )
         away = away - centre.to(dtype)
-    return (away * gradient.to(dtype)).flatten(1).sum(1) / max(1, row_size(x))
+    d = row_size(x)
+    return (away * gradient.to(dtype)).reshape(len(x), d).sum(1) / max(1, d)

@@ -85,3 +85,18 @@ def test_parts_in_another_order_are_refused():
     parts = [chains_of("mala", shard_of(12, rank, 2)).state_dict() for rank in range(2)]
     with pytest.raises(ValueError, match="parts: expected key and step"):
         joined_chains([parts[0], parts[0]])
+
+
+@pytest.mark.parametrize("ends", [slice(0, 6), slice(6, 12)], ids=["first", "last"])
+def test_signs_of_shards_with_and_without_zeros_are_joined(ends):
+    def chains(rows):
+        # Where x is negative the gradient, and with it the entry of the drift, is zero.
+        sampler = eff.MALA(lambda x: x.relu().square().sum(1) / 2, step_size=1e-3,
+                           compressor=eff.BlockSign(2))  # fmt: skip
+        return PersistentChains(sampler, x0[rows], rng=key_of_shard(eff.Key(3), rows))
+
+    x0 = X0.abs() + 1
+    x0[ends, ::3] *= -1
+    parts = [chains(shard_of(12, rank, 2)).state_dict() for rank in range(2)]
+    assert {part["drift"]["zeros"] is None for part in parts} == {True, False}
+    assert equal(joined_chains(parts), chains(slice(0, 12)).state_dict())

@@ -14,7 +14,8 @@ from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.weighted import WeightedWalkers
-from effebm_ext.evaluation import annealed_importance_sampling
+from effebm_ext.chains.particle_moves import Move, step_correction
+from effebm_ext.evaluation import annealed_importance_sampling, gaussian_base, virial
 from effebm_ext.samplers.divergence import Divergence, Watch
 
 KEY = eff.Key(2)
@@ -223,3 +224,21 @@ def test_a_buffer_refuses_a_step_size_per_chain(steps):
     chains = PersistentChains(eff.Langevin(score=torch.neg, step_size=steps), normal(8, 1))
     if len(steps) == 8:
         chains.advance(1)  # whose chains stay in their places
+
+
+def test_single_numbers_give_what_events_of_one_give():
+    def half_square(x):
+        return x.reshape(len(x)).square() / 2
+
+    def results(x):
+        measured = eff.Langevin(half_square, step_size=0.1, statistics=True).run(x, 3, rng=KEY)
+        ais = annealed_importance_sampling(
+            half_square, x, gaussian_base(x), n_steps=5, n_chains=8,
+            generator=torch.Generator().manual_seed(0),
+        )  # fmt: skip
+        correction = step_correction(Move(x, x.reshape(len(x)).double()))
+        estimates = [*ais.forward, *virial(x, x), float(correction), *measured.x.flatten()]
+        return [float(value) for value in estimates]
+
+    x = normal(6)
+    assert results(x) == results(x[:, None])
