@@ -10,11 +10,11 @@ from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
 from effebm_ext.chains.intermittent import IntermittentChains
+from effebm_ext.chains.particle_moves import Move, step_correction
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.weighted import WeightedWalkers
-from effebm_ext.chains.particle_moves import Move, step_correction
 from effebm_ext.evaluation import annealed_importance_sampling, gaussian_base, virial
 from effebm_ext.samplers.divergence import Divergence, Watch
 
