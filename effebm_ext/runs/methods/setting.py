@@ -11,14 +11,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from effebm_ext.batches import spread_labels
+from effebm_ext.batches import RowsByClass, spread_labels
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
 from effebm_ext.rows import Rows
-from effebm_ext.runs.methods.starts import draw_starts, rows_of_starts
+from effebm_ext.runs.methods.starts import DATA, draw_starts, rows_of_starts
 from effebm_ext.runs.options.common import CommonOptions
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
@@ -53,14 +53,28 @@ class Setting:
         """The device of the energy."""
         return next(self.energy.parameters()).device
 
-    def starts(self, n: int) -> Tensor:
-        """Draws starts of chains, ``(n, *event)`` on the CPU."""
+    def starts(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draws starts of chains, ``(n, *event)`` on the CPU. If the starts are data and the chains
+        have labels ``y``, int64 ``(n,)``, every start has the label of its chain.
+
+        Raises:
+            FileNotFoundError, ValueError: as
+                :func:`effebm_ext.runs.methods.starts.rows_of_starts`; ValueError also if the run is
+                conditional and the starts are rows of a file.
+        """
         config = self.config
+        if y is not None and config.init == DATA:
+            return self.data[self._rows_by_class.draw(y.cpu(), self.generator)]
         return draw_starts(config.init, config.chain_bounds, self._rows, n, self.generator)
 
     @functools.cached_property
     def _rows(self) -> Rows:
-        return rows_of_starts(self.config.init, self.data)
+        return rows_of_starts(self.config.init, self.data, labelled=self.labels is not None)
+
+    @functools.cached_property
+    def _rows_by_class(self) -> RowsByClass:
+        assert self.labels is not None  # only chains of a conditional run have labels
+        return RowsByClass(self.labels)
 
     def labels_of_starts(self, n: int) -> dict[str, Tensor]:
         """Draws labels ``y`` as frequent as in the data; returns nothing if the run is not
@@ -79,10 +93,14 @@ class Setting:
             )
         size = config.buffer_size or config.chains
         storage = self._storage()
-        x0 = None if storage else self.starts(size).to(self.device)
         kwargs = {}
         if self.labels is not None:
             kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
+
+        def starts(n: int, **values: Tensor) -> Tensor:
+            return self.starts(n, **values).to(self.device)
+
+        x0 = None if storage else starts(size, **kwargs)
         sampler = langevin(config, self.energy, self.step_size, virial_centre=self._centre())
         options: dict[str, Any] = {
             "rng": Key(config.seed),
@@ -92,7 +110,7 @@ class Setting:
         if config.buffer_size:
             return ReplayBuffer(
                 sampler,
-                (lambda n: self.starts(n).to(self.device)) if x0 is None else x0,
+                starts if x0 is None else x0,
                 size=size if x0 is None else None,
                 n_chains=config.chains,
                 generator=self.generator,
