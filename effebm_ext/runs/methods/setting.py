@@ -22,8 +22,10 @@ from effebm_ext.runs.methods.starts import DATA, draw_starts, rows_of_starts
 from effebm_ext.runs.options.common import CommonOptions
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
+from effebm_ext.warn import warn
 
 _ROWS = 1000  # of the data, whose mean is near enough to that of all
+_NAMED = 10  # classes in a warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +85,13 @@ class Setting:
             return {}
         return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
 
-    def chains(self) -> PersistentChains | ReplayBuffer:
-        """Makes chains at their starts, in a replay buffer if the options ask for one."""
+    def chains(self, *, in_loss: bool = True) -> PersistentChains | ReplayBuffer:
+        """Makes chains at their starts, in a replay buffer if the options ask for one.
+
+        Args:
+            in_loss: whether the loss compares the chains with data of their classes. If so, classes
+                that never have a chain are not learnt, and are warned of.
+        """
         config = self.config
         restart = None
         if config.restart_probability:
@@ -95,7 +102,10 @@ class Setting:
         storage = self._storage()
         kwargs = {}
         if self.labels is not None:
-            kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
+            y = spread_labels(self.labels, size, self.generator)
+            if in_loss and restart is None:  # restarts draw labels of all classes
+                self._warn_of_classes_without(y)
+            kwargs = {"y": y.to(self.device)}
 
         def starts(n: int, **values: Tensor) -> Tensor:
             return self.starts(n, **values).to(self.device)
@@ -119,6 +129,22 @@ class Setting:
             )
         assert x0 is not None  # a storage belongs to a buffer
         return PersistentChains(sampler, x0, **options)
+
+    def _warn_of_classes_without(self, y: Tensor) -> None:
+        """Warns of the classes of the data that are not among the labels of the chains."""
+        assert self.labels is not None
+        classes = self.labels.unique()
+        missing = classes[~torch.isin(classes, y)].tolist()
+        if not missing:
+            return
+        name = "buffer_size" if self.config.buffer_size else "chains"
+        named = ", ".join(map(str, missing[:_NAMED]))
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        # No error: short trials use few chains, and runs that began with too few must resume.
+        warn(
+            f"{name}: expected at least {len(classes)}, one chain for each class, got {len(y)}: "
+            f"the run does not learn these classes: {named}{more}"
+        )
 
     def _centre(self) -> Tensor | None:
         """Returns the centre of the virial, the mean of some data; None if the chains are samples
