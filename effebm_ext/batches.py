@@ -30,7 +30,23 @@ class RowsByClass:
 
 
 def spread_labels(labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Returns ``n`` labels in random order, with the frequencies of ``labels`` as far as n
-    allows."""
+    """Returns ``n`` labels in random order, with the frequencies of ``labels`` as far as n allows.
+    Classes that are too rare for this have one label, as far as n allows that: each comes in the
+    place of a label of the most frequent class.
+
+    Args:
+        labels: int64 ``(m,)`` from 0 on, on the CPU.
+        n: the number of labels to return.
+        generator: a CPU generator.
+    """
     even = labels.sort().values[torch.arange(n) * len(labels) // n]
-    return even[torch.randperm(n, generator=generator)]
+    of_data = labels.bincount()
+    counts = even.bincount(minlength=len(of_data))
+    for rare in ((counts == 0) & (of_data > 0)).nonzero()[:, 0]:
+        frequent = counts.argmax()
+        if counts[frequent] == 1:  # there are more classes than labels
+            break
+        counts[frequent] -= 1
+        counts[rare] += 1
+    spread = torch.arange(len(counts)).repeat_interleave(counts)
+    return spread[torch.randperm(n, generator=generator)]

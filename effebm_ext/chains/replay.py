@@ -28,7 +28,8 @@ class ReplayBuffer:
             chains have the same step size, since a chain is in another row each time.
         x0: the buffer, ``(size, *event)``; copied. Or, with ``size``, a function that maps n to n
             chains: it is asked for a few at a time, so that the buffer is never whole in the dtype
-            in which chains move.
+            in which chains move. It is called with the energy_kwargs per chain of these chains as
+            keyword arguments, since starts may depend on labels.
         n_chains: the number of chains drawn at a time, without replacement, at most ``size``.
         generator: CPU generator of the draws.
         rng: a Key, a torch.Generator, or None.
@@ -48,7 +49,7 @@ class ReplayBuffer:
     def __init__(
         self,
         sampler: Sampler[Any],
-        x0: Tensor | Callable[[int], Tensor],
+        x0: Tensor | Callable[..., Tensor],
         *,
         n_chains: int,
         generator: torch.Generator,
@@ -72,8 +73,8 @@ class ReplayBuffer:
         self.sampler, self.n_chains, self.restart = _for_any_row(sampler), n_chains, restart
         self.generator = generator
         self.storage = Storage() if storage is None else storage
-        parts = [x0] if isinstance(x0, Tensor) else _parts(x0, size, n_chains)
-        self.buffer: LangevinState = self._filled(size, parts, rng, dict(energy_kwargs or {}))
+        parts = _parts(x0, size, n_chains, dict(energy_kwargs or {}))
+        self.buffer: LangevinState = self._filled(size, parts, rng)
         self.state: LangevinState = self._taken(torch.arange(n_chains))
 
     __repr__ = as_call
@@ -118,16 +119,12 @@ class ReplayBuffer:
         return self.storage.fetched(kept, self._device)
 
     def _filled(
-        self, size: int, parts: Iterable[Tensor], rng: Rng, energy_kwargs: dict[str, Any]
+        self, size: int, parts: Iterable[tuple[Tensor, dict[str, Any]]], rng: Rng
     ) -> LangevinState:
         """Returns the buffer of the chains of all parts, which are made one after the other."""
         buffer, begin = None, 0
-        for x0 in parts:
+        for x0, kwargs in parts:
             end = begin + len(x0)
-            kwargs = {
-                name: value[begin:end] if is_per_chain(value, size) else value
-                for name, value in energy_kwargs.items()
-            }
             state = self.sampler.init(x0, rng=rng, energy_kwargs=kwargs)
             kept = self.storage.stored(state)
             if buffer is None:
@@ -141,9 +138,19 @@ class ReplayBuffer:
         return buffer
 
 
-def _parts(starts: Callable[[int], Tensor], size: int, at_most: int) -> Iterator[Tensor]:
+def _parts(
+    x0: Tensor | Callable[..., Tensor], size: int, at_most: int, energy_kwargs: dict[str, Any]
+) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    """Yields the starts of all chains with their keyword arguments, a function's a few at a
+    time."""
+    if isinstance(x0, Tensor):
+        yield x0, energy_kwargs
+        return
+    per_chain = {name: v for name, v in energy_kwargs.items() if is_per_chain(v, size)}
     for begin in range(0, size, at_most):
-        yield starts(min(at_most, size - begin))
+        end = min(begin + at_most, size)
+        values = {name: value[begin:end] for name, value in per_chain.items()}
+        yield x0(end - begin, **values), {**energy_kwargs, **values}
 
 
 def _for_any_row(sampler: Sampler[Any]) -> Sampler[Any]:

@@ -23,7 +23,8 @@ class Restart:
 
     Attributes:
         probability: the probability of a restart, for every chain at every call, in [0, 1].
-        fresh: maps n to n new starts ``(n, *event)``.
+        fresh: maps n to n new starts ``(n, *event)``. It is called with the values of
+            ``fresh_kwargs`` as keyword arguments, since starts may depend on labels.
         generator: CPU generator that chooses the chains.
         fresh_kwargs: maps n to new values of energy_kwargs, ``(n, ...)`` each, such as labels;
             chains keep the values that it leaves out.
@@ -33,7 +34,7 @@ class Restart:
     """
 
     probability: float
-    fresh: Callable[[int], Tensor]
+    fresh: Callable[..., Tensor]
     generator: torch.Generator
     fresh_kwargs: Callable[[int], dict[str, Tensor]] = _keep_all  # no lambda: it can be pickled
 
@@ -55,7 +56,8 @@ class Restart:
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return
-        new = self.fresh(len(rows)).to(state.x)
+        fresh_values = self.fresh_kwargs(len(rows))
+        new = self.fresh(len(rows), **fresh_values).to(state.x)
         rows = rows.to(state.x.device)
         state.x[rows] = new
         if state.residual is not None:
@@ -63,5 +65,5 @@ class Restart:
         if state.start is not None:
             state.start[rows] = new
         values = state.values_per_chain()
-        for name, value in self.fresh_kwargs(len(rows)).items():
+        for name, value in fresh_values.items():
             values[name][rows] = value.to(values[name])

@@ -37,8 +37,9 @@ def make_dataset(config: TrainConfig) -> Dataset:
 
 def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = None) -> Trainer:
     """Makes a trainer as the command line does: with Adam with beta_1 = 0, or SGD; with chains that
-    start from Gaussian noise of the data's mean and standard deviation, and with labels as frequent
-    as in the data if the run is conditional.
+    start as ``config.init`` says. If the run is conditional, they have labels as frequent as in the
+    data, but every class has a chain if there are enough. If there are too few, and the run does
+    not learn some classes for this reason, a RuntimeWarning names them.
 
     Args:
         config: the configuration of the run.
@@ -47,9 +48,11 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
             cross-entropy, :func:`effebm_ext.runs.evaluation.hook.cross_entropy_hook`.
 
     Raises:
+        FileNotFoundError: ``config.init`` names no file.
         ValueError: the run is conditional and the data have no labels, or a class has all of its
-            rows held out; the compressor does not fit the data (k > d), or the energy does not; the
-            device is unknown or not available.
+            rows held out, or the chains start at rows of a file; such rows are not like the data;
+            the compressor does not fit the data (k > d), or the energy does not; the device is
+            unknown or not available.
         effebm_ext.runs.options.energy.OwnEnergyError: the class that ``config.energy`` names cannot
             be imported or used.
     """

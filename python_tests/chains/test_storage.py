@@ -62,15 +62,17 @@ def test_a_buffer_that_stays_as_it_is_moves_as_before():
 
 @pytest.mark.parametrize("storage", [None, STORAGES[2]], ids=str)
 def test_a_buffer_is_filled_part_by_part(storage):
-    asked = []
+    asked, told = [], []
 
-    def starts(n):
+    def starts(n, y):
         asked.append(n)
+        told.extend(y.tolist())
         return normal(10, 6)[sum(asked[:-1]) : sum(asked)]
 
     labels = torch.arange(10)
     parts = buffer(starts, storage, size=10, energy_kwargs={"y": labels})
     assert asked == [4, 4, 2]
+    assert told == labels.tolist()
     assert torch.equal(parts.buffer.energy_kwargs["y"], labels)
     whole = buffer(normal(10, 6), storage, energy_kwargs={"y": labels})
     if storage is None:

@@ -58,7 +58,7 @@ def _make(setting: Setting, own: Any) -> ScoreMatching:
         options["sigma_end"] = own.noise_end or None
     return ScoreMatching(
         setting.energy,
-        IntermittentChains(setting.chains(), setting.move_every),
+        IntermittentChains(setting.chains(in_loss=False), setting.move_every),
         config.objective,
         key=key_for("score matching", config.seed),
         langevin_steps=config.langevin_steps,

@@ -11,19 +11,21 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from effebm_ext.batches import spread_labels
+from effebm_ext.batches import RowsByClass, spread_labels
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.chains.restart import Restart
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Key
 from effebm_ext.rows import Rows
-from effebm_ext.runs.methods.starts import draw_starts, rows_of_starts
+from effebm_ext.runs.methods.starts import DATA, draw_starts, rows_of_starts
 from effebm_ext.runs.options.common import CommonOptions
 from effebm_ext.samplers import Langevin
 from effebm_ext.samplers.divergence import OnDivergence
+from effebm_ext.warn import warn
 
 _ROWS = 1000  # of the data, whose mean is near enough to that of all
+_NAMED = 10  # classes in a warning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +55,28 @@ class Setting:
         """The device of the energy."""
         return next(self.energy.parameters()).device
 
-    def starts(self, n: int) -> Tensor:
-        """Draws starts of chains, ``(n, *event)`` on the CPU."""
+    def starts(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draws starts of chains, ``(n, *event)`` on the CPU. If the starts are data and the chains
+        have labels ``y``, int64 ``(n,)``, every start has the label of its chain.
+
+        Raises:
+            FileNotFoundError, ValueError: as
+                :func:`effebm_ext.runs.methods.starts.rows_of_starts`; ValueError also if the run is
+                conditional and the starts are rows of a file.
+        """
         config = self.config
+        if y is not None and config.init == DATA:
+            return self.data[self._rows_by_class.draw(y.cpu(), self.generator)]
         return draw_starts(config.init, config.chain_bounds, self._rows, n, self.generator)
 
     @functools.cached_property
     def _rows(self) -> Rows:
-        return rows_of_starts(self.config.init, self.data)
+        return rows_of_starts(self.config.init, self.data, labelled=self.labels is not None)
+
+    @functools.cached_property
+    def _rows_by_class(self) -> RowsByClass:
+        assert self.labels is not None  # only chains of a conditional run have labels
+        return RowsByClass(self.labels)
 
     def labels_of_starts(self, n: int) -> dict[str, Tensor]:
         """Draws labels ``y`` as frequent as in the data; returns nothing if the run is not
@@ -69,8 +85,13 @@ class Setting:
             return {}
         return {"y": self.labels[torch.randint(len(self.labels), (n,), generator=self.generator)]}
 
-    def chains(self) -> PersistentChains | ReplayBuffer:
-        """Makes chains at their starts, in a replay buffer if the options ask for one."""
+    def chains(self, *, in_loss: bool = True) -> PersistentChains | ReplayBuffer:
+        """Makes chains at their starts, in a replay buffer if the options ask for one.
+
+        Args:
+            in_loss: whether the loss compares the chains with data of their classes. If so, classes
+                that never have a chain are not learnt, and are warned of.
+        """
         config = self.config
         restart = None
         if config.restart_probability:
@@ -79,10 +100,17 @@ class Setting:
             )
         size = config.buffer_size or config.chains
         storage = self._storage()
-        x0 = None if storage else self.starts(size).to(self.device)
         kwargs = {}
         if self.labels is not None:
-            kwargs = {"y": spread_labels(self.labels, size, self.generator).to(self.device)}
+            y = spread_labels(self.labels, size, self.generator)
+            if in_loss and restart is None:  # restarts draw labels of all classes
+                self._warn_of_classes_without(y)
+            kwargs = {"y": y.to(self.device)}
+
+        def starts(n: int, **values: Tensor) -> Tensor:
+            return self.starts(n, **values).to(self.device)
+
+        x0 = None if storage else starts(size, **kwargs)
         sampler = langevin(config, self.energy, self.step_size, virial_centre=self._centre())
         options: dict[str, Any] = {
             "rng": Key(config.seed),
@@ -92,7 +120,7 @@ class Setting:
         if config.buffer_size:
             return ReplayBuffer(
                 sampler,
-                (lambda n: self.starts(n).to(self.device)) if x0 is None else x0,
+                starts if x0 is None else x0,
                 size=size if x0 is None else None,
                 n_chains=config.chains,
                 generator=self.generator,
@@ -101,6 +129,22 @@ class Setting:
             )
         assert x0 is not None  # a storage belongs to a buffer
         return PersistentChains(sampler, x0, **options)
+
+    def _warn_of_classes_without(self, y: Tensor) -> None:
+        """Warns of the classes of the data that are not among the labels of the chains."""
+        assert self.labels is not None
+        classes = self.labels.unique()
+        missing = classes[~torch.isin(classes, y)].tolist()
+        if not missing:
+            return
+        name = "buffer_size" if self.config.buffer_size else "chains"
+        named = ", ".join(map(str, missing[:_NAMED]))
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        # No error: short trials use few chains, and runs that began with too few must resume.
+        warn(
+            f"{name}: expected at least {len(classes)}, one chain for each class, got {len(y)}: "
+            f"the run does not learn these classes: {named}{more}"
+        )
 
     def _centre(self) -> Tensor | None:
         """Returns the centre of the virial, the mean of some data; None if the chains are samples

@@ -41,19 +41,26 @@ def draw_starts(
     return rows[torch.randint(len(rows), (n,), generator=generator)]
 
 
-def rows_of_starts(init: str, data: Rows) -> Rows:
+def rows_of_starts(init: str, data: Rows, *, labelled: bool = False) -> Rows:
     """Returns the rows by which starts are drawn: those of the .npy file that ``init`` names, an
-    array ``(m, *event)``, or else the data ``(k, *event)``.
+    array ``(m, *event)``, or else the data ``(k, *event)``. Chains that are ``labelled`` cannot
+    start at rows of a file, whose classes nobody knows.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no finite numbers of the shape ``(m, *event)``, m > 0.
+        ValueError: the file holds no finite numbers of the shape ``(m, *event)``, m > 0, or chains
+            have labels.
     """
     if init in (NOISE, UNIFORM, DATA):
         return data
     path, event_shape = Path(init).expanduser(), data.shape[1:]
     if not path.is_file():
         raise FileNotFoundError(f"init: expected noise, uniform, data or a .npy file, got {init!r}")
+    if labelled:
+        raise ValueError(
+            "init: expected noise, uniform or data in a conditional run, as rows of a file have no "
+            f"labels and may be of other classes than their chains, got {init!r}"
+        )
     try:
         rows = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
     except (TypeError, ValueError) as error:

@@ -83,8 +83,8 @@ class ChainOptions:
     init: str = option(
         "noise",
         "Start chains from Gaussian noise of the data's mean and standard deviation, from uniform "
-        "noise within the bounds or else the range of the data, from data, or from rows of a .npy "
-        "file.",
+        "noise within the bounds or else the range of the data, from data (with --conditional of "
+        "their own class), or from rows of a .npy file (not with --conditional).",
         group="Chains",
         metavar="[noise|uniform|data|FILE]",
     )

@@ -84,10 +84,10 @@ def walkers(kind, restart=None):
 
 
 def anew(probability, seed=1):
-    """New chains are far away and of class 2."""
+    """New chains are of class 2, and start far away by their class."""
     return Restart(
         probability,
-        lambda n: torch.full((n, 2), 100.0),
+        lambda n, y: torch.full((n, 2), 50.0) * y[:, None],
         generator(seed),
         lambda n: {"y": torch.full((n,), 2)},
     )
