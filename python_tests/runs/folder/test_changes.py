@@ -215,19 +215,6 @@ def test_the_last_checkpoints_are_kept(effebm, tmp_path):
     assert list((run / "checkpoints").iterdir()) == []
 
 
-def test_going_back_gives_up_what_came_after(effebm, tmp_path):
-    run = tmp_path / "run"
-    flags = ["--checkpoint-every", 2, "--iterations", 8, "--keep-checkpoints", 9]
-    assert effebm("train", *RUN, *flags, "--out", run)[0] == 0
-    back = ["train", "--resume", run / "checkpoints" / "000004.pt", "--seed", 5]
-    assert effebm(*back, "--iterations", 5)[0] == 0
-    assert sorted(path.stem for path in (run / "checkpoints").iterdir()) == ["000002", "000004"]
-    assert content(run)["trainer"]["iterations"] == 5
-    assert len((run / "metrics.jsonl").read_text().splitlines()) == 5
-    (entry,) = content(run)["history"]
-    assert entry["iteration"] == 4
-
-
 def test_the_best_checkpoint_is_kept(effebm, tmp_path):
     run = tmp_path / "run"
     flags = ["--evaluate-every", 1, "--ais-steps", 8, "--learning-rate", 0.05]
