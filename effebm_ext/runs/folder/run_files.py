@@ -31,11 +31,13 @@ _NUMBERED = {
 
 
 def numbered(path: Path, folder: str) -> list[Path]:
-    """Returns the files that a run wrote into one of its folders, in the order of their names;
-    none if there is no such folder."""
+    """Returns the files that a run wrote into one of its folders, in the order of their numbers if
+    they have numbers; none if there is no such folder."""
     name = _NUMBERED[folder]
     found = (path / folder).iterdir() if (path / folder).is_dir() else ()
-    return sorted(file for file in found if name.fullmatch(file.name))
+    files = [file for file in found if name.fullmatch(file.name)]
+    # From a million on numbers have more digits, and names are not in their order.
+    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def written(path: Path) -> list[Path]:

@@ -8,8 +8,13 @@ import pytest
 import torch
 from kill_and_resume import result
 
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import load
 from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.folder.checkpoints import Checkpoints
+from effebm_ext.runs.folder.run_files import numbered
 from effebm_ext.runs.model import load_model
+from effebm_ext.runs.trainer import make_trainer
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
        "--langevin-steps", 2, "--iterations", 6, "--checkpoint-every", 3, "--ais-steps", 0,
@@ -213,6 +218,17 @@ def test_the_last_checkpoints_are_kept(effebm, tmp_path):
     assert result(run) == want
     assert effebm("train", "--resume", run, "--keep-checkpoints", 1)[0] == 0
     assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_the_last_checkpoints_are_kept_beyond_a_million(tmp_path):
+    data = load("two-moons")
+    config = TrainConfig(data="two-moons", keep_checkpoints=3, width=4).resolved(data.kind)
+    trainer = make_trainer(config, data)
+    checkpoints = Checkpoints(tmp_path, config, data, data.digest(), history=[])
+    for trainer.iterations in (999_800, 999_900, 1_000_000, 1_000_100):
+        checkpoints.save(trainer)
+    kept = numbered(tmp_path, "checkpoints")
+    assert [path.name for path in kept] == ["999900.pt", "1000000.pt"]
 
 
 def test_the_best_checkpoint_is_kept(effebm, tmp_path):
