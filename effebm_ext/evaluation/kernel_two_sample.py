@@ -27,6 +27,13 @@ class TwoSample(NamedTuple):
     bandwidth: float
 
 
+def median_distance(x: Tensor, y: Tensor) -> float:
+    """Returns the median of all distances between two of the samples ``(n, *event)`` and
+    ``(m, *event)``, in float64; 0 if at least half of the pairs are equal."""
+    both = torch.cat([x, y]).double()
+    return float(torch.pdist(both.reshape(len(both), -1)).median())
+
+
 def kernel_two_sample(
     x: Tensor,
     y: Tensor,
@@ -43,7 +50,7 @@ def kernel_two_sample(
     Args:
         x: ``(n, *event)``, n >= 2, finite; independent samples, else the p-value is too small.
         y: ``(m, *event)``, m >= 2, finite.
-        bandwidth: > 0; None: the median of all distances between two samples.
+        bandwidth: > 0; None: :func:`median_distance`.
         n_permutations: at least 1.
         generator: CPU generator of the permutations.
 
@@ -66,7 +73,7 @@ def kernel_two_sample(
     if not bool(both.isfinite().all()):
         raise ValueError("x, y: expected finite values")
     if bandwidth is None:
-        bandwidth = float(torch.pdist(both).median())
+        bandwidth = median_distance(x, y)
     bandwidth = as_float(bandwidth, "bandwidth")
     if not 0 < bandwidth < math.inf:
         raise ValueError(f"bandwidth: expected a finite number > 0, got {bandwidth}")

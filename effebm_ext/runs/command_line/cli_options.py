@@ -38,8 +38,9 @@ GROUPS = ("Data", "Objective", "Model", "Chains", "Replay buffer", "Optimiser", 
 _GROUPS = {title: cloup.OptionGroup(title) for title in GROUPS}
 _TYPES = declared_types(TrainConfig)
 _DECLARED = {"integer": int, "integer range": int, "float": float, "boolean": bool}  # by click
-# What a context knows the configuration file, its values and those of the recipe by:
-_FILE, _FILE_VALUES, _RECIPE_VALUES = "effebm_ext.config", "effebm_ext.file", "effebm_ext.recipe"
+# What a context knows the recipe and the configuration file by, each with its values; the values of
+# a later one win.
+_RECIPE, _FILE = _SOURCES = ("effebm_ext.recipe", "effebm_ext.file")
 
 
 class _Path(click.Path):
@@ -170,9 +171,9 @@ def _declared(context: click.Context) -> dict[str, type]:
 def _take_from_file(
     context: click.Context, path: Path, values: dict[str, Any], declared: dict[str, type]
 ) -> None:
-    context.meta[_FILE] = path
-    _take(context, _FILE_VALUES, {
-        name: as_declared(value, declared[name], f"config: {path}: {name}")
+    told = f"config: {path}"
+    _take(context, _FILE, told, {
+        name: as_declared(value, declared[name], f"{told}: {name}")
         for name, value in values.items()
         if value is not None  # in JSON it means that the option is not given
     })  # fmt: skip
@@ -193,15 +194,18 @@ def _read_recipe(context: click.Context, _: click.Parameter, name: str | None) -
         return
     if name not in RECIPES:
         raise ValueError(wrong_choice("recipe", tuple(RECIPES), name))
-    _take(context, _RECIPE_VALUES, RECIPES[name].options)
+    _take(context, _RECIPE, f"recipe: {name}", RECIPES[name].options)
 
 
-def _take(context: click.Context, source: str, values: dict[str, Any]) -> None:
-    """Lets values take the place of the options' defaults; those of a file before a recipe's."""
-    context.meta[source] = values
-    sources = (_RECIPE_VALUES, _FILE_VALUES)
-    layers = [context.meta.get(name, {}) for name in sources]
-    context.default_map = {name: v for layer in layers for name, v in layer.items()}
+def _take(context: click.Context, source: str, told: str, values: dict[str, Any]) -> None:
+    """Lets values take the place of the options' defaults; those of a file before a recipe's.
+    Errors tell of their source by ``told``."""
+    context.meta[source] = (told, values)
+    context.default_map = {k: v for _, layer in _layers(context) for k, v in layer.items()}
+
+
+def _layers(context: click.Context) -> list[tuple[str, dict[str, Any]]]:
+    return [context.meta[source] for source in _SOURCES if source in context.meta]
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -226,7 +230,7 @@ def configuration(context: click.Context, options: dict[str, Any]) -> TrainConfi
 
     Raises:
         TypeError, ValueError: as :class:`TrainConfig`; a message about a value that comes from the
-            configuration file names the file.
+            configuration file or from the recipe names this source.
     """
     try:
         return TrainConfig(**options)
@@ -234,7 +238,8 @@ def configuration(context: click.Context, options: dict[str, Any]) -> TrainConfi
         name = str(error).partition(":")[0]
         if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT_MAP:
             raise
-        raise ValueError(f"config: {context.meta[_FILE]}: {error}") from error
+        *_, told = (told for told, values in _layers(context) if name in values)
+        raise ValueError(f"{told}: {error}") from error
 
 
 def is_given(context: click.Context, name: str) -> bool:

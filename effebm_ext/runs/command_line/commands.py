@@ -22,7 +22,7 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.evaluation.evaluate import evaluate as evaluate_energy
 from effebm_ext.runs.folder.restoring import other_data
-from effebm_ext.runs.folder.run_files import EVALUATION
+from effebm_ext.runs.folder.run_files import CONFIG, EVALUATION, write_config
 from effebm_ext.runs.model import TrainedModel, load_model
 from effebm_ext.runs.options.fields import flag
 from effebm_ext.runs.recipes import RECIPES
@@ -203,6 +203,8 @@ def evaluate(
         save_evaluation(out, evaluation)
     elif run.is_dir() and os.access(run, os.W_OK):
         save_evaluation(run / EVALUATION, evaluation)
+        if not (run / CONFIG).exists():  # the page needs it, and the checkpoint has it
+            write_config(run, model.config)
         write_report(run)
     elif run.is_dir():
         click.echo(f"Nothing was saved, as {run} cannot be written to: --out FILE saves.", err=True)

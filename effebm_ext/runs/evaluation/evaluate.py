@@ -12,7 +12,7 @@ from torch import Tensor
 
 from effebm_ext.energies import energies_at, energy_and_gradient, frozen
 from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
-from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample
+from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample, median_distance
 from effebm_ext.evaluation.mixture import (
     labelled_cross_entropy,
     mean_over_classes,
@@ -71,7 +71,8 @@ def evaluate(
             least 8 for each.
         seed: the seed of the noise and the chains; the held-out rows do not depend on it.
         two_sample: whether to compare samples of the model with the data, by MMD, if there are two
-            rows or more.
+            rows or more. It is left out if half of all pairs of rows are equal, as the median of
+            their distances is the width of its kernel.
         ood: data that the run should find unlikely, see :func:`out_of_distribution`.
 
     Raises:
@@ -108,12 +109,14 @@ def evaluate(
     more: dict[str, Any] = {}
     if two_sample and len(data) > 1:
         some, samples = data[:_ROWS_OF_KERNEL], _in_proportion(runs, shares)
-        test = kernel_two_sample(samples, some, generator=generator)
-        more |= {
-            "mmd2": test.mmd2,
-            "mmd2_null_std": test.null_std,
-            "mmd2_p_value": test.p_value,
-        }
+        bandwidth = median_distance(samples, some)
+        if bandwidth != 0:
+            test = kernel_two_sample(samples, some, bandwidth=bandwidth, generator=generator)
+            more |= {
+                "mmd2": test.mmd2,
+                "mmd2_null_std": test.null_std,
+                "mmd2_p_value": test.p_value,
+            }
     if draw_others is not None:
         log_z = [run.bennett for run in runs]
         others = classes.energies(noisy(draw_others(generator)[:_ROWS]))

@@ -61,9 +61,10 @@ class Evaluation:
     samples of it, and ``ksd_p_value`` the probability of such a value for these; None for a single
     sample, and where samples are copies of others. ``reverse_from_data`` says that data began the
     way back, as the run had fewer than two chains. MMD^2 is between samples of the model and the
-    data; ``auroc`` tells the data from ``ood`` by the density. ``*_error`` are standard errors.
-    ``cross_entropy_gaussian`` is the cross-entropy of the same rows under the Gaussian of the mean
-    and the standard deviation of every element, which a useful model is below.
+    data, and None if half of all pairs of them are equal; ``auroc`` tells the data from ``ood`` by
+    the density. ``*_error`` are standard errors. ``cross_entropy_gaussian`` is the cross-entropy of
+    the same rows under the Gaussian of the mean and the standard deviation of every element, which
+    a useful model is below.
     """
 
     held_out: bool

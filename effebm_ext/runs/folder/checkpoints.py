@@ -15,7 +15,7 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.folder.checkpoint import BEST, CHECKPOINT
-from effebm_ext.runs.folder.run_files import EARLIER, numbered
+from effebm_ext.runs.folder.run_files import EARLIER, EVALUATION, numbered
 from effebm_ext.training import NonFiniteError, Trainer
 
 _SHOWN_DATA = 1000
@@ -66,7 +66,8 @@ class Checkpoints:
 
     def save(self, trainer: Trainer) -> None:
         """Writes the checkpoint, and keeps as many of the earlier ones as asked. Those of later
-        iterations, from which the run went back, are removed.
+        iterations, from which the run went back, are removed, and so is the evaluation of an
+        earlier iteration.
 
         Raises:
             effebm_ext.training.NonFiniteError: a parameter is not finite.
@@ -75,9 +76,11 @@ class Checkpoints:
         if not all(bool(p.isfinite().all()) for p in trainer.energy.parameters()):
             raise NonFiniteError(f"iteration {trainer.iterations}: a parameter is not finite")
         last = self._path / CHECKPOINT
-        if self._keep > 1 and self.saved is not None and self.saved < trainer.iterations:
-            (self._path / EARLIER).mkdir(exist_ok=True)
-            _copy(last, self._path / EARLIER / f"{self.saved:06d}.pt")
+        if self.saved is not None and self.saved < trainer.iterations:
+            (self._path / EVALUATION).unlink(missing_ok=True)
+            if self._keep > 1:
+                (self._path / EARLIER).mkdir(exist_ok=True)
+                _copy(last, self._path / EARLIER / f"{self.saved:06d}.pt")
         checkpoint.save(last, self._content(trainer))
         self.saved = trainer.iterations
         earlier = numbered(self._path, EARLIER)

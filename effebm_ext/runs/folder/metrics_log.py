@@ -9,15 +9,19 @@ from typing import Any
 from effebm_ext.warn import warn
 
 
+def whole_lines(path: Path) -> list[dict[str, float]]:
+    """Returns the metrics of all lines that are not damaged; none if there is no such file."""
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [metrics for metrics in map(_metrics, lines) if metrics is not None]
+
+
 def read_metrics(path: Path, iterations: int) -> list[dict[str, float]]:
     """Returns the metrics of the first ``iterations``; later iterations are made again. Lines that
     are missing or damaged are left out with a warning, as a run goes on without them."""
-    lines = path.read_bytes().splitlines() if path.exists() else []
     history: list[dict[str, float]] = []
-    for line in lines:
-        metrics = _metrics(line)
+    for metrics in whole_lines(path):
         last = history[-1]["iteration"] if history else 0
-        if metrics is not None and last < metrics["iteration"] <= iterations:
+        if last < metrics["iteration"] <= iterations:
             history.append(metrics)
     missing = iterations - len(history)
     if missing:

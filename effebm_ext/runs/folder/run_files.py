@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -30,11 +31,13 @@ _NUMBERED = {
 
 
 def numbered(path: Path, folder: str) -> list[Path]:
-    """Returns the files that a run wrote into one of its folders, in the order of their names;
-    none if there is no such folder."""
+    """Returns the files that a run wrote into one of its folders, in the order of their numbers if
+    they have numbers; none if there is no such folder."""
     name = _NUMBERED[folder]
     found = (path / folder).iterdir() if (path / folder).is_dir() else ()
-    return sorted(file for file in found if name.fullmatch(file.name))
+    files = [file for file in found if name.fullmatch(file.name)]
+    # From a million on numbers have more digits, and names are not in their order.
+    return sorted(files, key=lambda file: (len(file.name), file.name))
 
 
 def written(path: Path) -> list[Path]:
@@ -42,6 +45,19 @@ def written(path: Path) -> list[Path]:
     last."""
     inner = [file for folder in _NUMBERED for file in numbered(path, folder)]
     return inner + [path / name for name in _FILES if (path / name).exists()]
+
+
+def give_up_after(path: Path, iteration: int) -> None:
+    """Removes what a run that went back left in the folder ``path`` of later iterations: numbered
+    pictures, the animation that shows them, and the best checkpoint."""
+    later = [picture for picture in numbered(path, FRAMES) if int(picture.stem) > iteration]
+    if later:
+        later.append(path / ANIMATION)
+    with contextlib.suppress(FileNotFoundError, checkpoint.CheckpointError):
+        if checkpoint.load(path / BEST)["trainer"]["iterations"] > iteration:
+            later.append(path / BEST)
+    for file in later:
+        file.unlink(missing_ok=True)
 
 
 def write_config(path: Path, config: TrainConfig) -> None:

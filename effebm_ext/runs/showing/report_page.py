@@ -15,6 +15,7 @@ from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.evaluation.results import ClassEvaluation, Evaluation
 from effebm_ext.runs.folder.checkpoint import CHECKPOINT
+from effebm_ext.runs.folder.metrics_log import whole_lines
 from effebm_ext.runs.folder.run_files import (
     ANIMATION,
     CONFIG,
@@ -140,10 +141,10 @@ def write_report(path: Path) -> Path:
 
 
 def _last_metrics(log: Path) -> dict[str, float]:
-    """Returns the last value of every metric in the log."""
+    """Returns the last value of every metric in the log, without lines that are damaged."""
     last = {"iteration": 0.0, "seconds": 0.0}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-        last |= json.loads(line)
+    for metrics in whole_lines(log):
+        last |= metrics
     return last
 
 
@@ -167,8 +168,11 @@ def _tables(config: TrainConfig, path: Path) -> list[tuple[str, list[tuple[str, 
     options = dataclasses.asdict(config)
     changed = {k: v for k, v in options.items() if v != getattr(TrainConfig, k, None)}
     others = {k: v for k, v in options.items() if k not in changed}
-    environment = _json(path / ENVIRONMENT) if (path / ENVIRONMENT).exists() else {}
-    tables = [("Options chosen", changed), ("Other options", others), ("Environment", environment)]
+    tables = [
+        ("Options chosen", changed),
+        ("Other options", others),
+        ("Environment", _json(path / ENVIRONMENT)),
+    ]
     return [(title, [(k, _shown(v)) for k, v in rows.items()]) for title, rows in tables if rows]
 
 
@@ -180,15 +184,19 @@ def _shown(value: Any) -> Any:
 
 
 def _evaluation(path: Path) -> Evaluation | None:
-    if not path.exists():
-        return None
     found = _json(path)
+    if not found:
+        return None
     found["classes"] = tuple(ClassEvaluation(**c) for c in found["classes"])
     return Evaluation(**found)
 
 
 def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Returns the content of a JSON file; nothing if the file is missing or damaged."""
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
     return content
 
 

@@ -25,6 +25,7 @@ from effebm_ext.runs.folder.run_files import (
     EARLIER,
     EVALUATION,
     METRICS,
+    give_up_after,
     holds_run,
     read_config,
     write_config,
@@ -220,9 +221,13 @@ class RunFolder:
         )
         self._checkpoints = checkpoints
         loop = Loop(self.path, config, dataset, trainer, checkpoints, progress, stopping)
+        goes_back = self._from != self.path / CHECKPOINT
         with stopping.deferred():
-            if made or self._from != self.path / CHECKPOINT:
+            if made or goes_back:  # the iterations that come are not those that came here before
                 checkpoints.save(trainer)
+                give_up_after(self.path, trainer.iterations)
+            if goes_back:
+                (self.path / EVALUATION).unlink(missing_ok=True)
             write_config(self.path, config)
             changing.write_history(self.path, history)
             metrics = read_metrics(self.path / METRICS, trainer.iterations)

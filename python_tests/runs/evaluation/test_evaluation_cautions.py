@@ -237,6 +237,17 @@ def test_one_row_has_no_error_and_is_evaluated(effebm, tmp_path):
     assert shown.count("± unknown") == 4
 
 
+def test_a_test_without_a_kernel_width_is_left_out(effebm, tmp_path):
+    run, rows = tmp_path / "run", np.zeros((2000, 2), "float32")
+    rows[:200] = np.random.default_rng(0).standard_normal((200, 2))
+    np.save(tmp_path / "x.npy", rows)
+    flags = ["--data", tmp_path / "x.npy", "--data-noise", 0, "--ais-steps", 3, "--out", run]
+    assert effebm(*RUN, *flags)[0] == 0
+    status, shown, error = effebm("evaluate", run, "--ais-chains", 4)
+    assert (status, error, "MMD" in shown) == (0, "", False)
+    assert json.loads((run / "evaluation.json").read_text())["mmd2"] is None
+
+
 def test_estimates_of_one_chain_are_not_trusted():
     got = evaluated(lambda x: x.square().sum(1) / 2, n_chains=1, n_steps=5)
     assert math.isinf(got.gap_error)

@@ -76,6 +76,33 @@ def test_a_missing_configuration_is_that_of_the_checkpoint(effebm, interrupted, 
     assert (interrupted / "config.json").read_bytes() == config
 
 
+DAMAGED = ["config.json missing", "metrics.jsonl", "environment.json"]
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_what_resume_tolerates_does_not_fail_evaluate(effebm, tmp_path, damage):
+    run, file = tmp_path / "run", tmp_path / "run" / damage.split()[0]
+    assert effebm("train", *RUN, "--out", run)[0] == 0
+    (run / "report.html").unlink()
+    config = (run / "config.json").read_bytes()
+    if "missing" in damage:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes() + b'{"iteration": 9, "sec')
+    status, _, error = effebm("evaluate", run, "--ais-steps", 2)
+    assert (status, error) == (0, "")
+    assert "8 of 8 iterations" in (run / "report.html").read_text()
+    assert (run / "config.json").read_bytes() == config
+
+
+def test_a_damaged_evaluation_does_not_fail_a_finished_run(effebm, tmp_path):
+    run = tmp_path / "run"
+    assert effebm("train", *RUN, "--out", run)[0] == 0
+    (run / "evaluation.json").write_bytes(b"{")
+    status, _, error = effebm("train", "--resume", run, "--quiet")
+    assert (status, error) == (0, "")
+
+
 def test_the_metrics_are_on_disk_before_the_checkpoint(effebm, tmp_path, monkeypatch):
     synced, fsync = [], os.fsync
 

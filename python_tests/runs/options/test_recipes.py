@@ -73,6 +73,42 @@ def test_an_unknown_recipe_is_refused(effebm, tmp_path):
     assert (status, error) == (2, f"effebm: error: recipe: expected {names}, got 'x'\n")
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--recipe", "igebm", "--objective", "jarzynski"],
+         "recipe: igebm: noise_std: expected None with objective jarzynski"),
+        (["--recipe", "igebm", "--objective", "dsm"],
+         "recipe: igebm: energy_l2: expected none with objective dsm"),
+        (["--recipe", "jem", "--temperature", 2],
+         "recipe: jem: noise_std: expected none with a temperature"),
+        (["--recipe", "jem", "--chains", 20000],
+         "recipe: jem: buffer_size: expected 0 or at least chains, 20000, got 10000"),
+        (["--recipe", "jem", "--noise-std", -1], "noise_std: expected a finite number > 0, got -1"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_conflict_with_a_recipe_names_it(effebm, tmp_path, flags, message):
+    status, _, error = effebm("train", *flags, "--data", "digits", "--out", tmp_path / "run")
+    assert status == 2
+    assert error.startswith(f"effebm: error: {message}")
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_a_file_is_blamed_only_for_its_own_values(effebm, tmp_path, swap):
+    file = tmp_path / "a.toml"
+    for content, blamed in (
+        ("temperature = 2.0", "recipe: jem: noise_std: expected none with"),
+        ("noise_std = -1.0", f"config: {file}: noise_std: expected a finite number > 0"),
+    ):
+        file.write_text(content)
+        sources = [["--recipe", "jem"], ["--config", file]]
+        one, other = sources[::-1] if swap else sources
+        status, _, error = effebm("train", *one, *other, "--out", tmp_path / "run")
+        assert status == 2
+        assert error.startswith(f"effebm: error: {blamed}")
+
+
 def test_the_list_of_recipes_has_commands(effebm):
     status, shown, _ = effebm("recipes")
     assert status == 0

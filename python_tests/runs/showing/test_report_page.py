@@ -1,5 +1,6 @@
 """The page about a run, which a browser shows without any other file."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -87,6 +88,38 @@ def test_a_run_that_was_stopped_says_how_to_go_on(tmp_path):
     assert "3 of 9 iterations" in "\n".join(page.texts)
     RunFolder(run, resume=True).resume(config, data, make_trainer(config, data))
     assert "--resume" not in (run / "report.html").read_text()
+
+
+def test_a_prolonged_run_drops_its_old_evaluation(effebm, tmp_path):
+    run = tmp_path / "run"
+    tiny = ["--data", "rings", "--chains", 4, "--langevin-steps", 1, "--iterations", 4]
+    assert effebm("train", *tiny, "--ais-steps", 2, "--out", run)[0] == 0
+    evaluation = (run / "evaluation.json").read_bytes()
+    assert effebm("train", "--resume", run, "--ais-steps", 0)[0] == 0
+    assert (run / "evaluation.json").read_bytes() == evaluation  # it is of this iteration
+    assert "Evaluation" in Page(run / "report.html").texts
+    assert effebm("train", "--resume", run, "--iterations", 9)[0] == 0
+    assert not (run / "evaluation.json").exists()
+    assert "Evaluation" not in Page(run / "report.html").texts
+
+
+def test_a_run_stopped_while_prolonged_has_none_either(tmp_path):
+    run, data = tmp_path / "run", load("rings")
+    config = TrainConfig(data="rings", iterations=4, chains=2, langevin_steps=1, ais_steps=2)
+    RunFolder(run).train(config, data, make_trainer(config, data))
+    assert "Evaluation" in Page(run / "report.html").texts
+    longer = dataclasses.replace(config, iterations=9)
+    with pytest.raises(Stopped), Stopping() as stopping:
+        RunFolder(run, resume=True).resume(
+            longer,
+            data,
+            make_trainer(longer, data),
+            progress=lambda m: m["iteration"] == 6 and signal.raise_signal(signal.SIGINT),
+            stopping=stopping,
+        )
+    page = Page(run / "report.html")
+    assert "6 of 9 iterations" in "\n".join(page.texts)
+    assert "Evaluation" not in page.texts
 
 
 def test_a_run_without_pictures_has_a_page_too(tmp_path, run):
