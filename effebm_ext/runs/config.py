@@ -169,15 +169,17 @@ class TrainConfig(CommonOptions):
             missing["data"] = absolute(self.data)
         return dataclasses.replace(self, **missing) if missing else self
 
-    def step_sizes(self) -> float | GeometricSteps:
-        """Returns the chains' step size for a sampler: a number, or a function of the step."""
+    def step_sizes(self, ahead: int = 0) -> float | GeometricSteps:
+        """Returns the chains' step size for a sampler: a number, or a function of the step, to
+        whose number ``ahead`` is added."""
         first, last = self.step_size, self.step_size_end
         if last is None:
             return first
         if self.step_size_schedule == "iteration":
             n = self.langevin_steps
-            return GeometricSteps(first, last, max(n - 1, 1), period=n)
-        return GeometricSteps(first, last, max(self.steps_of_chains(self.iterations), 1))
+            return GeometricSteps(first, last, max(n - 1, 1), n, ahead)
+        n = self.steps_of_chains(self.iterations)
+        return GeometricSteps(first, last, max(n, 1), ahead=ahead)
 
     def step_size_after(self, iterations: int) -> float:
         """Returns the step size that training has reached after so many iterations: the size of the
