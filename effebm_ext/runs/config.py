@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import typing
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES
@@ -170,16 +169,30 @@ class TrainConfig(CommonOptions):
             missing["data"] = absolute(self.data)
         return dataclasses.replace(self, **missing) if missing else self
 
-    def step_sizes(self) -> float | Callable[[int], float]:
-        """Returns the chains' step size for a sampler: a number, or a function of the step."""
+    def step_sizes(self, ahead: int = 0) -> float | GeometricSteps:
+        """Returns the chains' step size for a sampler: a number, or a function of the step, to
+        whose number ``ahead`` is added."""
         first, last = self.step_size, self.step_size_end
         if last is None:
             return first
         if self.step_size_schedule == "iteration":
             n = self.langevin_steps
-            return GeometricSteps(first, last, max(n - 1, 1), period=n)
-        n = self.iterations // self.chains_move_every * self.langevin_steps
-        return GeometricSteps(first, last, n)
+            return GeometricSteps(first, last, max(n - 1, 1), n, ahead)
+        n = self.steps_of_chains(self.iterations)
+        return GeometricSteps(first, last, max(n, 1), ahead=ahead)
+
+    def step_size_after(self, iterations: int) -> float:
+        """Returns the step size that training has reached after so many iterations: the size of the
+        next step or, if sizes begin anew in every iteration, of the last step of an iteration."""
+        sizes = self.step_sizes()
+        if not callable(sizes):
+            return sizes
+        return sizes(sizes.period - 1 if sizes.period else self.steps_of_chains(iterations))
+
+    def steps_of_chains(self, iterations: int) -> int:
+        """Returns how many steps the chains make in the first ``iterations`` of a run."""
+        moves = max(0, iterations - self.chains_rest) // self.chains_move_every
+        return moves * self.langevin_steps
 
     @property
     def chains_rest(self) -> int:

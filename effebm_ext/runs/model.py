@@ -37,7 +37,8 @@ class TrainedModel:
 
     ``data`` are some of the data ``(m, *event)``, for the scale of pictures. ``digest`` is the
     digest of all data, see :meth:`effebm_ext.runs.data.dataset.Dataset.digest`. ``class_names``
-    are the names of the classes in the order of their labels, if they have any.
+    are the names of the classes in the order of their labels, if they have any. ``iterations`` is
+    the number of iterations that were made; None: all of the configuration.
     """
 
     config: TrainConfig
@@ -48,6 +49,7 @@ class TrainedModel:
     digest: str
     n_classes: int | None = None
     class_names: tuple[str, ...] = ()
+    iterations: int | None = None
 
     @property
     def is_in_warm_up(self) -> bool:
@@ -57,7 +59,7 @@ class TrainedModel:
     @property
     def samples(self) -> Tensor:
         """The chains of the run as samples of the model, ``(n_chains, *event)``."""
-        return make_sampler(self._at_the_end(), self.energy).samples(self.state)
+        return make_sampler(self._as_reached(), self.energy).samples(self.state)
 
     def sample(
         self,
@@ -111,7 +113,7 @@ class TrainedModel:
             start = self.state.take(self._rows(n, label))
         if labels is not None:
             start.energy_kwargs["y"] = labels
-        sampler = make_sampler(self._at_the_end(), self.energy)
+        sampler = make_sampler(self._as_reached(), self.energy)
         state = sampler.init(
             start.x, rng=Key(seed or 0).at(start.step), energy_kwargs=start.energy_kwargs
         )
@@ -187,10 +189,11 @@ class TrainedModel:
         if seed is not None:
             raise ValueError(f"seed: expected none at 0 steps, where no noise is added, got {seed}")
 
-    def _at_the_end(self) -> TrainConfig:
-        """Returns the configuration with the step size at which training ended."""
-        end = self.config.step_size_end or self.config.step_size
-        return dataclasses.replace(self.config, step_size=end, step_size_end=None)
+    def _as_reached(self) -> TrainConfig:
+        """Returns the configuration with the step size that training has reached."""
+        made = self.config.iterations if self.iterations is None else self.iterations
+        reached = self.config.step_size_after(made)
+        return dataclasses.replace(self.config, step_size=reached, step_size_end=None)
 
 
 def load_model(path: Path | str) -> TrainedModel:
@@ -248,6 +251,7 @@ def _model(config: TrainConfig, content: dict[str, Any], path: Path) -> TrainedM
             content["digest"],
             content["n_classes"],
             tuple(content.get("class_names", ())),  # earlier checkpoints have none
+            content["trainer"]["iterations"],
         )
     except (checkpoint.CheckpointError, OwnEnergyError):
         raise

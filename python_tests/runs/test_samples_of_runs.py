@@ -64,6 +64,27 @@ def test_chains_at_rest_are_taken_once_each(sample, run):
     assert "n: expected at most 6 at 0 steps, the run has no more chains, got 7" in complaints
 
 
+@pytest.mark.parametrize(
+    ("flags", "reached"),
+    [
+        (["--langevin-steps", 2], 0.001),  # half of the run
+        (["--langevin-steps", 2, "--step-size-schedule", "iteration"], 0.0001),
+        (["--langevin-steps", 1, "--step-size-schedule", "iteration"], 0.01),  # its only step's
+    ],
+)
+def test_samples_have_the_step_size_that_training_reached(effebm, tmp_path, flags, reached):
+    falling = ["--step-size", 0.01, "--step-size-end", 0.0001, "--iterations", 4, *flags]
+    saving = ["--checkpoint-every", 2, "--out", tmp_path / "run"]
+    assert effebm(*RUN, *falling, *saving, stop_after=3)[0] == 130
+    model = load_model(tmp_path / "run")
+    constant = dataclasses.replace(model.config, step_size=reached, step_size_end=None)
+    want = dataclasses.replace(model, config=constant)
+    assert torch.allclose(model.sample(6, 3), want.sample(6, 3), rtol=0, atol=1e-6)
+    assert torch.allclose(model.samples, want.samples, rtol=0, atol=1e-6)
+    other = dataclasses.replace(model, config=dataclasses.replace(constant, step_size=0.02))
+    assert not torch.allclose(model.samples, other.samples, rtol=0, atol=1e-6)
+
+
 def test_a_run_that_stopped_in_its_warm_up_says_so(effebm, tmp_path):
     warm_up = ["--denoising-weight", 1, "--data-noise", 0.1, "--warm-up", 2]
     assert effebm(*RUN, *warm_up, "--out", tmp_path / "run")[0] == 0

@@ -35,8 +35,8 @@ def restore(
     trainer: Trainer, config: TrainConfig, digest: str, content: dict[str, Any], path: Path
 ) -> Changes:
     """Lets a trainer go on from a checkpoint: to the bit if nothing has changed. Otherwise learning
-    rates follow the new schedule from the iteration reached, a new seed begins new random numbers,
-    and chains that shall go back to their start get one from the new trainer.
+    rates and step sizes follow the new schedules from the iteration reached, a new seed begins new
+    random numbers, and chains that shall go back to their start get one from the new trainer.
 
     Args:
         trainer: made from config.
@@ -60,6 +60,7 @@ def restore(
         state = content["trainer"]
         trainer.load_state_dict(_adapted(state, trainer, config, made) if made else state)
         _check_optimizer(trainer.optimizer)
+        _align_step_sizes(trainer, config)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise checkpoint.CheckpointError(
             f"checkpoint: {path} is not of this run: {error}"
@@ -121,6 +122,18 @@ def _adapted_chains(
         if part in chains:
             chains[part] = _adapted_chains(chains[part], fresh[part], new_seed=new_seed)
     return chains
+
+
+def _align_step_sizes(trainer: Trainer, config: TrainConfig) -> None:
+    """Gives steps the sizes that they have in a run that had the options of ``config`` from its
+    beginning, also after the number of steps in an iteration has changed."""
+    chains: Any = trainer.chains
+    if chains is None or config.step_size_end is None:
+        return
+    step_sizes = config.step_sizes(config.steps_of_chains(trainer.iterations) - chains.state.step)
+    for group in (chains, getattr(chains, "followers", None)):
+        if group is not None:
+            group.sampler.step_size = step_sizes
 
 
 def _check_optimizer(optimizer: torch.optim.Optimizer) -> None:

@@ -14,6 +14,7 @@ from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.folder.checkpoints import Checkpoints
 from effebm_ext.runs.folder.run_files import numbered
 from effebm_ext.runs.model import load_model
+from effebm_ext.runs.options.schedules import GeometricSteps
 from effebm_ext.runs.trainer import make_trainer
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
@@ -75,6 +76,47 @@ def test_the_rate_after_a_change_is_that_of_its_iteration(effebm, run):
     share = 0.5 * (1 + math.cos(math.pi * trainer["iterations"] / 12))
     assert trainer["iterations"] == 7
     assert trainer["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.004 * share, rel=1e-12)
+
+
+BUFFER = ["--buffer-size", 9]
+WALKERS = ["--objective", "jarzynski", "--following-walkers", 3]
+ANEW = ["--step-size-schedule", "iteration"]
+MORE, FEWER = ["--langevin-steps", 3], ["--langevin-steps", 1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "change", "made", "done"),
+    [  # the steps made before the change, and what share of its schedule each later step has done
+        ([], MORE, 12, [k / 24 for k in range(18, 24)]),
+        ([], FEWER, 12, [6 / 8, 7 / 8]),
+        (BUFFER, FEWER, 12, [6 / 8, 7 / 8]),
+        (WALKERS, FEWER, 12, [6 / 8, 7 / 8]),
+        ([*WALKERS, "--adjusted"], FEWER, 12, [6 / 8, 7 / 8]),
+        (ANEW, MORE, 12, [0, 1 / 2, 1] * 2),
+        (ANEW, FEWER, 12, [0, 0]),
+        ([*ANEW, "--langevin-steps", 3], ["--langevin-steps", 4], 18, [0, 1 / 3, 2 / 3, 1] * 2),
+        (["--objective", "dsm"], ["--checkpoint-every", 1], 4, [k / 16 for k in range(12, 16)]),
+    ],
+    ids=str,
+)
+def test_later_steps_have_the_sizes_of_their_iteration(
+    effebm, tmp_path, monkeypatch, flags, change, made, done
+):
+    falling = [*flags, "--step-size", 0.01, "--step-size-end", 0.0001]
+    assert effebm("train", *RUN, *falling, "--out", tmp_path / "run")[0] == 0
+    assert content(tmp_path / "run")["trainer"]["chains"]["step"] == made
+    seen, size_of = [], GeometricSteps.__call__
+
+    def recorded(sizes, step):
+        seen.append((step, size_of(sizes, step)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(GeometricSteps, "__call__", recorded)
+    assert effebm("train", "--resume", tmp_path / "run", "--iterations", 8, *change)[0] == 0
+    later = [(step - made, size) for step, size in seen if step >= made]
+    assert {step for step, _ in later} == set(range(len(done)))
+    for step, size in later:
+        assert size == pytest.approx(0.01 * 0.01 ** done[step])
 
 
 @pytest.mark.parametrize(

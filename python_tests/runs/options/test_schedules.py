@@ -23,6 +23,30 @@ def test_steps_may_begin_anew():
     assert [sizes(k) for k in range(6)] == pytest.approx([0.8, 0.4, 0.2] * 2)
 
 
+@pytest.mark.parametrize("warm_up", [0, 4])
+def test_the_last_steps_of_a_run_have_about_its_last_size(warm_up):
+    config = TrainConfig(
+        data="rings", energy="mlp", width=4, chains=4, batch_size=4, langevin_steps=2,
+        iterations=8, step_size=0.01, step_size_end=0.0001, data_noise=0.1, denoising_weight=1.0,
+        warm_up=warm_up,
+    )  # fmt: skip
+    trainer = make_trainer(config, load("rings"))
+    for _ in range(8):
+        trainer.iteration()
+    sizes, steps = trainer.chains.sampler.step_size, trainer.state.step
+    assert steps == 2 * (8 - warm_up)
+    assert sizes(0) == 0.01
+    assert sizes(steps // 2) == pytest.approx(0.001)
+    assert sizes(steps) == pytest.approx(0.0001)
+    assert sizes(steps - 1) > sizes(steps)
+
+
+def test_a_run_that_is_all_warm_up_has_its_first_step_size():
+    options = {"data_noise": 0.1, "denoising_weight": 1.0, "step_size": 0.01}
+    config = TrainConfig(**options, step_size_end=0.0001, iterations=3, warm_up=5, langevin_steps=2)
+    assert config.step_sizes()(0) == config.step_size_after(3) == 0.01
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_trainers_of_runs_can_be_copied(copied):
     config = TrainConfig(
