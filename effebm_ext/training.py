@@ -162,7 +162,8 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from where :meth:`state_dict` was taken, to the bit: parameters, optimiser,
-        learning rate, chains with their residuals and noise position, order of the data.
+        learning rate, chains with their residuals, noise position and generators, and the order of
+        the data.
 
         Raises:
             KeyError, RuntimeError, TypeError, ValueError: the state belongs to another kind of run.

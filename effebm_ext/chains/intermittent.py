@@ -62,14 +62,14 @@ class IntermittentChains:
         return self.chains.advance(n_steps) if moving > 0 and moving % self.period == 0 else None
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that changes but a buffer's generator, for :meth:`load_state_dict`."""
+        """Returns everything that changes, for :meth:`load_state_dict`."""
         return {**self.chains.state_dict(), "calls": self.calls}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state belongs to other chains.
+            KeyError, RuntimeError, TypeError, ValueError: the state belongs to other chains.
         """
         calls = state["calls"]
         self.chains.load_state_dict(state)

@@ -60,12 +60,17 @@ class PersistentChains:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that changes, for :meth:`load_state_dict`."""
-        return self.state.state_dict()
+        saved = self.state.state_dict()
+        if self.restart is not None:
+            saved["restart"] = self.restart.state_dict()
+        return saved
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state belongs to other chains.
+            KeyError, RuntimeError, TypeError, ValueError: the state belongs to other chains.
         """
         self.state = self.state.loaded(state)
+        if self.restart is not None and "restart" in state:  # earlier checkpoints have none
+            self.restart.load_state_dict(state["restart"])

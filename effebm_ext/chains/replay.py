@@ -102,17 +102,28 @@ class ReplayBuffer:
         return info
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything that changes but the generator, for :meth:`load_state_dict`."""
-        return {**self.state.state_dict(), "buffer": self.buffer.state_dict()}
+        """Returns everything that changes, for :meth:`load_state_dict`."""
+        saved = {
+            **self.state.state_dict(),
+            "buffer": self.buffer.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+        if self.restart is not None:
+            saved["restart"] = self.restart.state_dict()
+        return saved
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from where :meth:`state_dict` was taken.
 
         Raises:
-            KeyError, TypeError, ValueError: the state belongs to other chains.
+            KeyError, RuntimeError, TypeError, ValueError: the state belongs to other chains.
         """
         buffer = self.buffer.loaded(state["buffer"])
         self.state, self.buffer = self.state.loaded(state), buffer
+        if "generator" in state:  # earlier checkpoints have no generators
+            self.generator.set_state(state["generator"])
+        if self.restart is not None and "restart" in state:
+            self.restart.load_state_dict(state["restart"])
 
     def _taken(self, rows: Tensor) -> LangevinState:
         kept = self.buffer.take(rows.to(self.buffer.x.device))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,9 @@ class Restart:
     Attributes:
         probability: the probability of a restart, for every chain at every call, in [0, 1].
         fresh: maps n to n new starts ``(n, *event)``. It is called with the values of
-            ``fresh_kwargs`` as keyword arguments, since starts may depend on labels.
+            ``fresh_kwargs`` as keyword arguments, since starts may depend on labels. Only if it
+            draws from ``generator``, or from the trainer's, does a checkpoint hold the position of
+            its random numbers.
         generator: CPU generator that chooses the chains.
         fresh_kwargs: maps n to new values of energy_kwargs, ``(n, ...)`` each, such as labels;
             chains keep the values that it leaves out.
@@ -67,3 +70,15 @@ class Restart:
         values = state.values_per_chain()
         for name, value in fresh_values.items():
             values[name][rows] = value.to(values[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the generator, for :meth:`load_state_dict`."""
+        return {"generator": self.generator.get_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from where :meth:`state_dict` was taken.
+
+        Raises:
+            KeyError, RuntimeError, TypeError: the state is none of a restart.
+        """
+        self.generator.set_state(state["generator"])

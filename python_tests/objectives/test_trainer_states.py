@@ -12,6 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 
 import effebm_ext as eff
 from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.replay import ReplayBuffer
+from effebm_ext.chains.restart import Restart
 from effebm_ext.objectives import Contrastive
 from effebm_ext.training import Trainer
 
@@ -127,3 +129,50 @@ def test_a_distributed_energy_is_saved_as_what_it_wraps(tmp_path):
     second = trainer_of(Energy(), average=False)
     second.load_state_dict(saved)
     assert torch.equal(second.energy.last.weight, first.energy.module.last.weight)
+
+
+def drawing_trainer(kind, seed, *, shared=False, denoising=0.0):
+    """A trainer whose chains draw numbers, from generators that begin at a seed: of their own, or
+    from the trainer's."""
+    trainers, drawn, restarted = (torch.Generator().manual_seed(seed + i) for i in range(3))
+    if shared:
+        drawn = restarted = trainers
+    energy = Energy()
+    sampler, key = eff.Langevin(energy, step_size=0.1), eff.Key(0)
+    restart = Restart(0.5, lambda n: torch.randn(n, 2, generator=restarted), restarted)
+    chains = {
+        "persistent": lambda: PersistentChains(sampler, DATA[:4], rng=key, restart=restart),
+        "buffer": lambda: ReplayBuffer(sampler, DATA, n_chains=3, generator=drawn, rng=key),
+        "restarted buffer": lambda: ReplayBuffer(
+            sampler, DATA, n_chains=3, generator=drawn, rng=key, restart=restart
+        ),
+    }[kind]()
+    options = {"denoising": denoising, "sigma": 0.1, "key": eff.Key(1)} if denoising else {}
+    objective = Contrastive(energy, chains, langevin_steps=1, **options)
+    optimizer = torch.optim.SGD(energy.parameters(), lr=0.1)
+    return Trainer(energy, optimizer, objective, DATA, batch_size=4, generator=trainers)
+
+
+@pytest.mark.parametrize("options", [{}, {"shared": True}, {"denoising": 1.0}], ids=str)
+@pytest.mark.parametrize("kind", ["persistent", "buffer", "restarted buffer"])
+def test_generators_of_chains_go_on_where_they_were(kind, options):
+    first, second = (drawing_trainer(kind, seed, **options) for seed in (0, 10))
+    for _ in range(3):
+        first.iteration()
+    second.load_state_dict(on_disk(first.state_dict()))
+    for _ in range(3):
+        assert second.iteration() == first.iteration()
+        assert torch.equal(second.samples, first.samples)
+    assert all(map(torch.equal, second.energy.parameters(), first.energy.parameters()))
+
+
+@pytest.mark.parametrize("kind", ["persistent", "restarted buffer"])
+def test_earlier_states_leave_generators_where_they_are(kind):
+    first, second, alone = (drawing_trainer(kind, seed) for seed in (0, 10, 10))
+    first.iteration()
+    state = first.state_dict()
+    chains = {k: v for k, v in state["chains"].items() if k not in ("generator", "restart")}
+    second.load_state_dict({**state, "chains": chains})
+    assert torch.equal(second.generator.get_state(), first.generator.get_state())
+    generators = [trainer.chains.restart.generator.get_state() for trainer in (second, alone)]
+    assert torch.equal(*generators)
