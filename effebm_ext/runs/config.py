@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from effebm_ext.runs.data.dataset import IMAGES, KINDS, POINTS, SMALL_IMAGES
 from effebm_ext.runs.data.sources import absolute
 from effebm_ext.runs.methods import METHODS, Method
+from effebm_ext.runs.methods.starts import absolute_init
 from effebm_ext.runs.options.common import CommonOptions
 from effebm_ext.runs.options.fields import wrong_choice
 from effebm_ext.runs.options.parsing import parse_compressor
@@ -124,8 +125,9 @@ class TrainConfig(CommonOptions):
         return METHODS[self.objective]
 
     def resolved(self, kind: str) -> TrainConfig:
-        """Returns the configuration with a value for every option that a run chooses, and with an
-        absolute path of the data, so that the run can be used from every folder.
+        """Returns the configuration with a value for every option that a run chooses, and with
+        absolute paths of the data and of a file of starts, so that the run can be used from every
+        folder.
 
         Data of about unit scale get data noise of 0.3 if they are images, as the noise can be taken
         off images again, and 0 otherwise. The step size is 0.005 for points, 0.02 for small images
@@ -165,8 +167,8 @@ class TrainConfig(CommonOptions):
         if self.verbatim:
             chosen |= _VERBATIM
         missing = {name: value for name, value in chosen.items() if getattr(self, name) is None}
-        if absolute(self.data) != self.data:
-            missing["data"] = absolute(self.data)
+        paths = {"data": absolute(self.data), "init": absolute_init(self.init)}
+        missing |= {name: path for name, path in paths.items() if path != getattr(self, name)}
         return dataclasses.replace(self, **missing) if missing else self
 
     def step_sizes(self, ahead: int = 0) -> float | GeometricSteps:

@@ -16,7 +16,7 @@ from effebm_ext.runs.options.fields import flag
 # None of these changes the shape of what a checkpoint holds.
 CHANGEABLE = (
     *("seed", "learning_rate", "learning_rate_schedule", "max_grad_norm", "step_size"),
-    *("step_size_end", "langevin_steps", "clip", "on_divergence", "iterations", "data"),
+    *("step_size_end", "langevin_steps", "clip", "on_divergence", "iterations", "data", "init"),
     *("checkpoint_every", "keep_checkpoints", "evaluate_every", "ais_steps"),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,13 @@ from torch import Tensor
 from effebm_ext.rows import Rows
 
 NOISE, UNIFORM, DATA = "noise", "uniform", "data"
+
+
+def absolute_init(init: str) -> str:
+    """Returns ``init`` with an absolute path, which means the same in every folder, if it names a
+    file that is there. Anything else stays as it is, for errors to name."""
+    path = os.path.abspath(os.path.expanduser(init))
+    return path if init not in (NOISE, UNIFORM, DATA) and os.path.isfile(path) else init
 
 
 def draw_starts(
