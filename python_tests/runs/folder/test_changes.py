@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from kill_and_resume import result
+from run_parts import config, content, edit
 
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import load
@@ -27,18 +28,6 @@ def run(effebm, tmp_path):
     """A run that has ended."""
     assert effebm("train", *RUN, "--out", tmp_path / "run")[0] == 0
     return tmp_path / "run"
-
-
-def content(run):
-    return checkpoint.load(run / "checkpoint.pt")
-
-
-def config(run):
-    return json.loads((run / "config.json").read_text())
-
-
-def edit(run, **values):
-    (run / "config.json").write_text(json.dumps({**config(run), **values}))
 
 
 def test_a_finished_run_is_prolonged(effebm, run):

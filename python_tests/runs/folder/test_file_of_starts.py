@@ -1,27 +1,14 @@
 """Runs whose chains start from a file find the file from every folder, also where it moves to."""
 
-import json
-
 import numpy as np
 import pytest
+from run_parts import config, content, edit
 
 from effebm_ext.runs.folder import checkpoint
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
        "--langevin-steps", 2, "--iterations", 6, "--ais-steps", 0,
        "--width", 8, "--depth", 1]  # fmt: skip
-
-
-def content(run):
-    return checkpoint.load(run / "checkpoint.pt")
-
-
-def config(run):
-    return json.loads((run / "config.json").read_text())
-
-
-def edit(run, **values):
-    (run / "config.json").write_text(json.dumps({**config(run), **values}))
 
 
 @pytest.fixture
