@@ -33,11 +33,13 @@ RUNS = [
 
 
 def devices(value):
-    """The devices of all tensors in what a run is saved as."""
+    """The devices of all tensors in what a run is saved as, without the states of generators,
+    which are of the CPU on every device."""
     if isinstance(value, torch.Tensor):
         return {value.device}
-    parts = value.values() if isinstance(value, dict) else value
-    found = (devices(part) for part in parts if isinstance(part, (dict, list, tuple, torch.Tensor)))
+    if isinstance(value, dict):
+        value = [part for name, part in value.items() if name != "generator"]
+    found = (devices(part) for part in value if isinstance(part, (dict, list, tuple, torch.Tensor)))
     return set().union(*found)
 
 

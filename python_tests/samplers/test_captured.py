@@ -239,7 +239,7 @@ def test_replay_buffers_restart_chains_between_calls(device):
         generator = torch.Generator().manual_seed(1)
         restart = Restart(
             0.5,
-            lambda n, g=generator: torch.randn(n, 4, generator=g),
+            lambda n, y, g=generator: torch.randn(n, 4, generator=g) + y[:, None],
             generator,
             lambda n, g=generator: {"y": torch.randint(3, (n,), generator=g)},
         )
