@@ -205,8 +205,9 @@ class _Classes:
         columns = []
         with torch.no_grad():
             for k in range(len(self.labels)):
+                position = torch.full((_CHUNK,), k, device=x.device)
                 parts = [
-                    energies_at(self.energy, p, {"position": torch.full((len(p),), k).to(p.device)})
+                    energies_at(self.energy, p, {"position": position[: len(p)]})
                     for p in x.split(_CHUNK)
                 ]
                 columns.append(torch.cat(parts))
