@@ -19,7 +19,8 @@ from effebm_ext.ops.compressor import (
     FusedCompressor,
     KeyArguments,
 )
-from effebm_ext.ops.packing import PackedSigns, check_packable, pack_signs
+from effebm_ext.ops.packing.packed import check_packable
+from effebm_ext.ops.packing.signs import PackedSigns, pack_signs
 from effebm_ext.reference import canonical_sum
 from effebm_ext.scalars import as_int
 from effebm_ext.shown import as_call

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.compressor import CompressorArguments, FusedCompressor
-from effebm_ext.ops.packing import PackedEntries, check_packable, pack_entries
+from effebm_ext.ops.packing.entries import PackedEntries, pack_entries
+from effebm_ext.ops.packing.packed import check_packable
 from effebm_ext.scalars import as_float, as_int
 from effebm_ext.shown import as_call
 

@@ -14,7 +14,8 @@ from effebm_ext.ops.compressor import (
     FusedCompressor,
     KeyArguments,
 )
-from effebm_ext.ops.packing import PackedUpperBits, check_packable, pack_upper_bits
+from effebm_ext.ops.packing.packed import check_packable
+from effebm_ext.ops.packing.upper_bits import PackedUpperBits, pack_upper_bits
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
 from effebm_ext.scalars import as_int

@@ -10,7 +10,8 @@ from torch import Tensor
 from effebm_ext.ops.checks import row_size
 from effebm_ext.ops.compressor import NO_KEY, KeyArguments
 from effebm_ext.ops.entries import KeepsEntries
-from effebm_ext.ops.packing import PackedBlock, check_packable, pack_block
+from effebm_ext.ops.packing.block import PackedBlock, pack_block
+from effebm_ext.ops.packing.packed import check_packable
 from effebm_ext.reference import random_words
 from effebm_ext.rng import COMPRESSION
 from effebm_ext.shown import as_call
