@@ -71,7 +71,7 @@ def tasks(
 ) -> Iterator[tuple[str, TrainConfig]]:
     """All runs, by the names of their arms; seeds come last, so that an interrupted sweep has as
     many of one arm as of another. ``base`` has the options of all arms."""
-    options = {"chains": 64, "ais_steps": 400, "error_feedback": False} | base
+    options = {"chains": 64, "ais_steps": 1600, "error_feedback": False} | base
     options |= _QUICK if quick else {}
     for seed in range(seeds):
         for arm in arms:

@@ -36,6 +36,8 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "CD": ("restarted", {}),
     "Jarzynski": ("weights", _FOLLOWED),
     "Jarzynski, MALA": ("weights", {"adjusted": True, **_FOLLOWED}),
+    # As many move at a time as in the other arms, in turn; the rest only get weights.
+    "Jarzynski, 1024 walkers": ("weights", {"chains": 1024, "moved_chains": 128, **_FOLLOWED}),
     "particles, alpha": ("particles", {"objective": "particle", "base": "gaussian"}),
 }
 LEARNING_RATES = (1e-4, 5e-4)
@@ -46,6 +48,7 @@ _BASE: dict[str, Any] = {
 }  # fmt: skip
 _QUICK = {"chains": 8, "batch_size": 8, "langevin_steps": 1, "iterations": 2, "ais_steps": 2,
           "width": 4}  # fmt: skip
+_QUICK_TURN = {"chains": 16, "moved_chains": 8}  # of walkers that move in turn
 _LOOKS = 2
 _N_SHOWN = 64
 
@@ -58,6 +61,8 @@ def tasks(data: str, seeds: int, arms: tuple[str, ...], quick: bool) -> Iterator
             for arm in arms:
                 method, changes = ARMS[arm]
                 options = _BASE | (_QUICK if quick else {}) | changes
+                if quick and "moved_chains" in changes:
+                    options |= _QUICK_TURN
                 config = TrainConfig(data=data, seed=seed, learning_rate=rate, **options)
                 yield arm, Run(method, config)
 
