@@ -5,56 +5,11 @@ import math
 import pytest
 import torch
 from helpers import assert_same_bits, normal
+from moving_mixture import KEY, LOG_2PI, Mixture, walkers_of
 
 import effebm_ext as eff
-from effebm_ext.chains.resampling import SCHEMES, resample
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.objectives import Jarzynski
-
-KEY = eff.Key(11)
-LOG_2PI = math.log(2 * math.pi)
-
-
-class Mixture(torch.nn.Module):
-    """E(x) = -log sum_i exp(-|x - a_i|^2 / (2 v) - z_i): Z = (2 pi v)^(d/2) sum_i exp(-z_i)."""
-
-    def __init__(self, dim, dtype=torch.float32):
-        super().__init__()
-        self.dim, self.variance = dim, 1.0
-        self.a = torch.nn.Parameter(torch.zeros(2, dim, dtype=dtype))
-        self.z = torch.nn.Parameter(torch.zeros(2, dtype=dtype))
-        self.move(0.0)
-
-    @torch.no_grad()
-    def move(self, time):
-        """Modes that drift apart, become narrower and unequal, for ``time`` from 0 to 1."""
-        self.a[:, 0] = torch.tensor([-1.0, 1.0]) * (0.2 + time)
-        self.z[1] = 1.5 * time
-        self.variance = 1 - 0.3 * time
-
-    def forward(self, x):
-        squares = (x[:, None] - self.a).square().sum(2) / (2 * self.variance)
-        return -torch.logsumexp(-squares - self.z, 1)
-
-    @property
-    def log_z(self):
-        return self.dim / 2 * (LOG_2PI + math.log(self.variance)) + float(
-            torch.logsumexp(-self.z.detach(), 0)
-        )
-
-    def samples(self, n, seed):
-        generator = torch.Generator().manual_seed(seed)
-        mass = torch.softmax(-self.z.detach(), 0)
-        i = torch.multinomial(mass, n, replacement=True, generator=generator)
-        noise = torch.randn(n, self.dim, generator=generator, dtype=self.a.dtype)
-        return self.a.detach()[i] + math.sqrt(self.variance) * noise
-
-
-def walkers_of(energy, n, sampler, *, seed=0, **options):
-    """Of samples of the model as it is."""
-    x0 = energy.samples(n, seed)
-    log_density = -energy(x0).detach().double() - energy.log_z
-    return WeightedWalkers(sampler, x0, log_density, rng=eff.Key(seed), **options)
 
 
 def alpha(e, g, x, y, h):
@@ -173,50 +128,6 @@ def test_the_gradient_is_that_of_the_exact_cross_entropy():
     assert float(metrics["cross_entropy"]) == pytest.approx(float(cross_entropy.detach()), abs=0.05)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_resampling_is_unbiased(scheme):
-    weights = torch.tensor([0.0, 0.31, 0.02, 0.17, 0.0, 0.4, 0.1, 0.0], dtype=torch.float64)
-    rounds = 800
-    counts = torch.stack(
-        [torch.bincount(resample(weights.log(), scheme, eff.Key(1, r)), minlength=8)
-         for r in range(rounds)]
-    ).double()  # fmt: skip
-    error = counts.std(0) / math.sqrt(rounds)
-    assert bool(((counts.mean(0) - 8 * weights).abs() <= 4 * error).all())
-    assert not counts[:, weights == 0].any()
-    assert bool((counts.sum(1) == 8).all())
-    if scheme == "systematic":  # as many as the weight says, rounded up or down
-        assert bool(((counts - 8 * weights).abs() < 1).all())
-    if scheme == "multinomial":
-        variance = 8 * weights * (1 - weights)
-        torch.testing.assert_close(counts.var(0), variance, rtol=0.2, atol=0)
-    if scheme == "stratified":
-        assert bool((counts.var(0) <= 8 * weights * (1 - weights) * 1.2).all())
-    assert torch.equal(
-        resample(weights.log() + 700, scheme, KEY), resample(weights.log(), scheme, KEY)
-    )
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_walkers_are_resampled_where_their_weights_ask_for_it(scheme):
-    energy = Mixture(4)
-    sampler = eff.MALA(energy, step_size=0.2, compressor=eff.TopK(1))
-    walkers = walkers_of(energy, 400, sampler, resampling=scheme, resample_threshold=0.9)
-    never = walkers_of(energy, 400, sampler, resample_threshold=0.0)
-    energy.move(0.6)
-    seen = walkers.advance(1)
-    assert not never.advance(1).resampled
-    assert seen.resampled
-    assert seen.ess == never.ess < 0.9 * 400
-    assert walkers.log_z == pytest.approx(never.log_z, abs=1e-12)
-    assert walkers.ess == pytest.approx(400)
-    rows = resample(never.log_weights, scheme, never.walkers.key.at(1))
-    assert torch.equal(walkers.walkers.x, never.walkers.x[rows])
-    assert torch.equal(walkers.walkers.energy, never.walkers.energy[rows])
-    again = sampler.init(walkers.walkers.x)
-    assert_same_bits(walkers.walkers.drift.unpack(), again.drift.unpack())
-
-
 def test_the_state_is_of_equal_weight():
     energy = Mixture(4)
     walkers = walkers_of(energy, 2000, eff.Langevin(energy, step_size=0.1), resample_threshold=0)
@@ -298,60 +209,6 @@ def test_saved_walkers_go_on_to_the_bit(compressor, kind):
     assert torch.equal(saved["x"], again.state.x) is False
     assert saved["residual"] is None
     assert (saved["step"], saved["energy_kwargs"]) == (10, {})
-
-
-class Box(torch.nn.Module):
-    """A standard normal between walls at ``|x_0| = width``, beyond which it is infinite."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.width = width
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def forward(self, x):
-        inside = self.scale * x.square().sum(1) / 2
-        return torch.where(x[:, 0].abs() < self.width, inside, math.inf)
-
-    @property
-    def log_z(self):
-        return LOG_2PI + math.log(math.erf(self.width / math.sqrt(2)))
-
-
-@pytest.mark.parametrize("threshold", [0, 0.9])
-@pytest.mark.parametrize("sampler", [eff.Langevin, eff.MALA])
-@pytest.mark.parametrize("moved", [0, 1500])
-def test_walkers_beyond_a_wall_weigh_nothing(sampler, moved, threshold):
-    box = Box(2.0)
-    x0 = normal(4000, 2, seed=5)
-    log_density = -x0.double().square().sum(1) / 2 - LOG_2PI
-    walkers = WeightedWalkers(
-        sampler(box, step_size=0.2), x0, log_density, rng=KEY, moved=moved,
-        resample_threshold=threshold,
-    )  # fmt: skip
-    objective = Jarzynski(box, walkers, langevin_steps=2)
-    lost = 0
-    for width in (1.8, 1.4, 1.4, 1.2, 1.0, 0.9):
-        box.width = width
-        objective.parameters_moved()
-        lost = max(lost, int((walkers.log_weights == -math.inf).sum()))
-        assert not walkers.log_weights.isnan().any()
-        if sampler is eff.MALA:
-            assert abs(walkers.log_z - box.log_z) < 4 * 2 / math.sqrt(1000)
-        loss = objective.loss(x0[x0[:, 0].abs() < width], {}).value
-        (gradient,) = torch.autograd.grad(loss, box.scale)
-        assert loss.isfinite()
-        assert gradient.isfinite()
-    assert threshold > 0 or lost > 100
-    assert walkers.state.x[:, 0].abs().max() < 0.9
-
-
-def test_energies_that_are_nan_are_told():
-    energy = Mixture(1)
-    walkers = walkers_of(energy, 10, eff.Langevin(energy, step_size=0.1))
-    energy.a.data[0, 0] = math.nan
-    assert math.isnan(walkers.advance(1).ess)
-    with pytest.raises(ValueError, match=r"log_weights: expected a finite maximum, got nan"):
-        _ = walkers.state
 
 
 def test_weights_carry_no_graph():
