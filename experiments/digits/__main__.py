@@ -68,8 +68,14 @@ class Judged(NamedTuple):
     log_z: float
 
 
-def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
-    """Trains and evaluates; ``diverged`` says why where the chains have lost the model."""
+def judge(
+    trainer: Trainer,
+    config: TrainConfig,
+    dataset: Dataset,
+    largest_energy_gap: float = LARGEST_ENERGY_GAP,
+) -> Judged:
+    """Trains and evaluates; ``diverged`` says why where the chains have lost the model, which they
+    have with energies further from those of the data than ``largest_energy_gap`` nats."""
     try:
         seen = [trainer.iteration() for _ in range(config.iterations)]
     except NonFiniteError as error:
@@ -77,7 +83,7 @@ def judge(trainer: Trainer, config: TrainConfig, dataset: Dataset) -> Judged:
     last = seen[-max(1, len(seen) // 10) :]
     late = {name: sum(m[name] for m in last) / len(last) for name in last[0]}
     gap = late["energy_gap"]
-    if abs(gap) > LARGEST_ENERGY_GAP:
+    if abs(gap) > largest_energy_gap:
         why = f"energies of data and chains {gap:.0f} nats apart at the end"
         return Judged({"diverged": why}, {}, math.nan)
     found = evaluate(config, dataset, trainer.model, trainer.samples.float())

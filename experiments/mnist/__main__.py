@@ -63,6 +63,7 @@ ARMS: dict[str, dict[str, Any]] = {
 _QUICK = {
     "iterations": 2, "batch_size": 8, "chains": 8, "langevin_steps": 1, "ais_steps": 2, "width": 4,
 }  # fmt: skip
+_LARGEST_ENERGY_GAP = 1000.0  # in nats; beyond it a run counts as diverged
 _NEIGHBOURS = 500  # held-out pictures whose nearest neighbours are found
 
 
@@ -83,7 +84,7 @@ def run(config: TrainConfig, dataset: Dataset, picture: Path | None = None) -> R
     ``seconds`` are of the processor."""
     resolved = config.resolved(dataset.kind)
     trainer, begin = make_trainer(resolved, dataset), time.process_time()
-    row = judge(trainer, resolved, dataset).row
+    row = judge(trainer, resolved, dataset, _LARGEST_ENERGY_GAP).row
     row["seconds"] = time.process_time() - begin
     if row["diverged"] is not None:
         return row
