@@ -72,7 +72,7 @@ def judge(
     trainer: Trainer,
     config: TrainConfig,
     dataset: Dataset,
-    largest_energy_gap: float = LARGEST_ENERGY_GAP,
+    largest_energy_gap: float,
 ) -> Judged:
     """Trains and evaluates; ``diverged`` says why where the chains have lost the model, which they
     have with energies further from those of the data than ``largest_energy_gap`` nats."""
@@ -102,7 +102,7 @@ def judge(
 def run(config: TrainConfig, dataset: Dataset) -> Row:
     """One run, and what its chains look like at the end."""
     trainer = make_trainer(config, dataset)
-    row = judge(trainer, config, dataset).row
+    row = judge(trainer, config, dataset, LARGEST_ENERGY_GAP).row
     if row["diverged"] is not None:
         return row
     gradient = energy_and_gradient(trainer.energy, trainer.samples)[1]

@@ -15,7 +15,7 @@ from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.trainer import make_trainer
 from effebm_ext.training import Trainer
 from experiments.common.records import Row
-from experiments.digits.__main__ import BASE, QUICK, judge
+from experiments.digits.__main__ import BASE, LARGEST_ENERGY_GAP, QUICK, judge
 
 # A buffer of eight times the chains that move, so that most of them rest.
 BUFFER: dict[str, Any] = {
@@ -57,7 +57,7 @@ def configuration(arm: str, seed: int, *, quick: bool) -> TrainConfig:
 
 def run(arm: str, config: TrainConfig, dataset: Dataset) -> Row:
     """Trains, and returns the cross-entropies."""
-    return judge(trainer_of(arm, config, dataset), config, dataset).row
+    return judge(trainer_of(arm, config, dataset), config, dataset, LARGEST_ENERGY_GAP).row
 
 
 def trainer_of(arm: str, config: TrainConfig, dataset: Dataset) -> Trainer:

@@ -99,7 +99,7 @@ def trainer_of(task: Run, dataset: Dataset) -> Trainer:
 def train(task: Run, dataset: Dataset) -> Row:
     """One run, and what its walkers did."""
     config, trainer = task.config, trainer_of(task, dataset)
-    row, late, log_z = judge(trainer, config, dataset)
+    row, late, log_z = judge(trainer, config, dataset, LARGEST_ENERGY_GAP)
     if row["diverged"] is not None:
         return row
     weighted = isinstance(trainer.chains, WeightedWalkers)
