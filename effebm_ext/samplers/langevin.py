@@ -19,6 +19,7 @@ from effebm_ext.rng import Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.captured import CapturedSteps
 from effebm_ext.samplers.divergence import Divergence, OnDivergence, Watch
+from effebm_ext.samplers.fixed import FixedOptions
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin_steps import Energy, LangevinSteps
 from effebm_ext.samplers.sampler import Sampler, checked_steps, checked_thin
@@ -35,7 +36,7 @@ _ADVICE = (
 )
 
 
-class Langevin(LangevinSteps, Sampler[LangevinState]):
+class Langevin(FixedOptions, LangevinSteps, Sampler[LangevinState]):
     """Samples by unadjusted Langevin dynamics, with compressed gradients if asked.
 
     One step is ``x <- x - step_size / 2 * C(clip(grad E)) + sqrt(step_size * temperature) * xi``
@@ -95,6 +96,9 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
     the energy or the score gets as keyword arguments at every evaluation. They are part of the
     state, so that labels stay with their chains (:class:`effebm_ext.samplers.LangevinState`).
 
+    Step size, temperature, clip, bounds, statistics, virial_centre, stochastic_rounding and shards
+    may be assigned later. An AttributeError refuses another value of any other option.
+
     A score, and the result of a compressor that is a function, may have another dtype than the
     state, as under autocast. A score may use autograd for itself.
 
@@ -103,6 +107,11 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
         ValueError: error_feedback without a compressor, error_feedback or averaged_noise with a
             compressor that does not allow it, or a scalar out of range.
     """
+
+    fixed = frozenset({
+        "energy", "score", "compressor", "error_feedback", "averaged_noise", "on_divergence",
+        "compile", "gradient_dtype", "cuda_graph",
+    })  # fmt: skip
 
     def __init__(
         self,
@@ -228,7 +237,7 @@ class Langevin(LangevinSteps, Sampler[LangevinState]):
 
         Raises:
             ValueError: thin is not between 1 and n_steps; trajectory is neither; it is packed, and
-                the compressor is not TopK or BlockSign, or chains may restart; and as
+                the compressor packs nothing, or chains may restart; and as
                 :meth:`advance_`.
             NonFiniteError: as :meth:`advance_`.
         """

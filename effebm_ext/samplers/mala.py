@@ -53,6 +53,8 @@ class MALA(LangevinProposal, Sampler[CachedState]):
             the call.
     """
 
+    fixed = LangevinProposal.fixed | {"on_divergence"}
+
     def __init__(
         self,
         energy: Energy,

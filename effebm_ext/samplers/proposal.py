@@ -25,6 +25,7 @@ from effebm_ext.ops.log_ratio import log_ratio
 from effebm_ext.rng import Key, Rng
 from effebm_ext.samplers.black_box import keeping_dtype
 from effebm_ext.samplers.cached import CachedDrift, CachedState, dense
+from effebm_ext.samplers.fixed import FixedOptions
 from effebm_ext.samplers.initial import initial_state
 from effebm_ext.samplers.langevin import Langevin
 from effebm_ext.samplers.langevin_steps import Energy
@@ -56,7 +57,7 @@ class Proposal(NamedTuple):
     log_ratio: Tensor
 
 
-class LangevinProposal:
+class LangevinProposal(FixedOptions):
     """Proposes ``x' = x + h b(x) + sqrt(2h) xi`` with ``h = step_size / 2`` and
     ``b = -C(clip(grad E))``.
 
@@ -93,8 +94,10 @@ class LangevinProposal:
         ValueError: step_size is not positive and finite. error_feedback is set: it makes the drift
             depend on the chain's past; or averaged_noise, which makes the noise depend on it.
             bounds are set: a bounded proposal does not have the Gaussian density.
+        AttributeError: another value is assigned to an attribute other than step_size and clip.
     """
 
+    fixed = frozenset({"energy", "compressor", "compile", "gradient_dtype"})
     step_size: StepSize
 
     def __init__(

@@ -242,3 +242,21 @@ def test_single_numbers_give_what_events_of_one_give():
 
     x = normal(6)
     assert results(x) == results(x[:, None])
+
+
+@pytest.mark.parametrize("kind", [eff.Langevin, eff.MALA])
+def test_what_steps_are_derived_from_cannot_be_assigned(kind):
+    sampler = kind(energy, step_size=0.1)
+    other = {"energy": torch.sum, "compressor": eff.TopK(1), "compile": True,
+             "gradient_dtype": torch.bfloat16, "on_divergence": "raise"}  # fmt: skip
+    if kind is eff.Langevin:
+        other |= {"score": torch.neg, "error_feedback": True, "averaged_noise": True,
+                  "cuda_graph": True}  # fmt: skip
+    assert sampler.fixed == set(other)
+    for name, value in other.items():
+        with pytest.raises(AttributeError, match=f"{name}: expected the one that this"):
+            setattr(sampler, name, value)
+    sampler.step_size, sampler.clip = 0.2, eff.ClipValue(1.0)
+    same = kind(energy, step_size=0.2, clip=eff.ClipValue(1.0))
+    key = eff.Key(1)
+    assert_same_bits(sampler.sample(START, 3, rng=key), same.sample(START, 3, rng=key))
