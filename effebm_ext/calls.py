@@ -14,12 +14,13 @@ def evaluated(function: Callable[..., Tensor], x: Tensor, /, **kwargs: Any) -> T
     unless grad mode is off.
 
     A function that turns out to use autograd for itself, such as the squared norm of a gradient, is
-    called once more, with an x that asks for its gradient. torch.compile does not trace this.
+    called once more, with an x that asks for its gradient. torch.compile does not trace this. A
+    ValueError tells of a function that writes into x.
     """
     if x.requires_grad or torch.compiler.is_compiling():
         return function(x, **kwargs)
     try:
-        return function(x, **kwargs)
+        return _unwritten(function, x, kwargs)
     except RuntimeError as error:
         if not _uses_autograd(error):
             raise
@@ -30,7 +31,8 @@ class WithoutGraph:
     """Calls functions of ``x`` ``(n, *event)``, energies or scores, without building a graph.
 
     A function that turns out to use autograd for itself is called once more with grad mode on. From
-    then on every function is called with grad mode on at once.
+    then on every function is called with grad mode on at once. A ValueError tells of a function
+    that writes into x.
     """
 
     def __init__(self) -> None:
@@ -46,7 +48,7 @@ class WithoutGraph:
         if not self._enable_grad:
             try:
                 with torch.no_grad():
-                    return function(x.detach(), **(energy_kwargs or {}))
+                    return _unwritten(function, x.detach(), energy_kwargs or {})
             except RuntimeError as error:
                 if not _uses_autograd(error):
                     raise
@@ -63,6 +65,25 @@ def as_leaf(x: Tensor, kwargs: Mapping[str, Any] | None) -> tuple[Tensor, dict[s
 def for_autograd(value: Any) -> Any:
     """Returns a value that autograd can save: a copy of a tensor made in inference mode."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _unwritten(function: Callable[..., Tensor], x: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
+    """Returns ``function(x, **kwargs)``.
+
+    Raises:
+        ValueError: the function writes into x, which is the memory of chains or of noisy data. (If
+            x asks for its gradient, autograd raises an error of its own.)
+    """
+    if torch.compiler.is_compiling() or x.is_inference():  # which have no version
+        return function(x, **kwargs)
+    version = x._version
+    values = function(x, **kwargs)
+    if x._version != version:
+        raise ValueError(
+            "x: expected an energy or a score that leaves its argument as it is, got one that "
+            "writes into it; let it work on a copy"
+        )
+    return values
 
 
 def _uses_autograd(error: RuntimeError) -> bool:

@@ -84,6 +84,16 @@ def test_in_one_dimension_energies_without_an_axis_are_told(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_networks_that_write_into_their_argument_are_refused(name):
+    def writing(x):
+        x.div_(2)
+        return right(name)(x)
+
+    with pytest.raises((ValueError, RuntimeError), match=r"leaves its argument|leaf Variable"):
+        call(name, writing, torch.ones(40, 5))
+
+
+@pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("shape", [(0, 5), (4, 0), ()])
 def test_data_without_rows_or_elements_are_refused(name, shape):
     with pytest.raises(ValueError, match=r"x: expected data .* of at least one row and one"):

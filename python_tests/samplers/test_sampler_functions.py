@@ -9,7 +9,7 @@ from helpers import assert_same_bits, normal
 
 import effebm_ext as eff
 from effebm_ext.chains.weighted import WeightedWalkers
-from effebm_ext.energies import class_energy, energy_and_gradient, score_of
+from effebm_ext.energies import class_energy, energies_at, energy_and_gradient, score_of
 from effebm_ext.evaluation import annealed_importance_sampling
 from effebm_ext.networks import MLPEnergy
 
@@ -94,6 +94,17 @@ def test_a_score_may_use_autograd_for_itself():
         assert_same_bits(state.x, want)
         assert not state.x.requires_grad
     assert all(p.grad is None for p in net.parameters())
+
+
+def test_functions_that_write_into_their_argument_are_refused():
+    def score(x):
+        return -x.div_(2) / 2
+
+    message = "x: expected an energy or a score that leaves its argument as it is"
+    with pytest.raises(ValueError, match=message):
+        eff.Langevin(score=score, step_size=0.1).sample(START, 1)
+    with pytest.raises(ValueError, match=message):
+        energies_at(lambda x: x.mul_(2).sum(1), START)
 
 
 def test_a_score_that_needs_no_graph_gets_none():
