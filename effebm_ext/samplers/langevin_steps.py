@@ -259,8 +259,12 @@ class LangevinSteps:
         if callable(step_size):
             step_size = watch.step_size(step_size(step), step)
         temperature = self.temperature
-        if not isinstance(temperature, Tensor):
-            return step_size, None if temperature == 1.0 else (step_size * temperature) ** 0.5
-        if isinstance(step_size, Tensor) and step_size.dim() > 1:
-            temperature = temperature.reshape(-1, *[1] * (step_size.dim() - 1))
-        return step_size, (step_size * temperature) ** 0.5
+        if not isinstance(temperature, Tensor) and temperature == 1.0:
+            return step_size, None
+        # Products of tensors of 16 bits would round the variance of the noise, or lose it.
+        variance = step_size.double() if isinstance(step_size, Tensor) else step_size
+        if isinstance(temperature, Tensor):
+            temperature = temperature.double()
+            if isinstance(step_size, Tensor) and step_size.dim() > 1:
+                temperature = temperature.reshape(-1, *[1] * (step_size.dim() - 1))
+        return step_size, (variance * temperature) ** 0.5

@@ -38,6 +38,28 @@ def test_a_chain_moves_as_in_a_sampler_of_its_temperature(step_size, shards):
         torch.testing.assert_close(got[row], want[row], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("step_size", [0.073, 1e-7, 2e-8])
+def test_tensors_of_any_dtype_scale_the_noise_as_numbers_do(dtype, step_size):
+    options = {"score": torch.zeros_like, "step_size": step_size}
+    by_number = eff.Langevin(temperature=0.25, **options)
+    by_tensor = eff.Langevin(temperature=torch.full((3,), 0.25, dtype=dtype), **options)
+    x0 = torch.zeros(3, 20)
+    want = by_number.sample(x0, 2, rng=eff.Key(6))
+    assert_same_bits(by_tensor.sample(x0, 2, rng=eff.Key(6)), want)
+    assert (want != 0).all()
+
+
+def test_step_sizes_of_16_bits_scale_the_noise_as_numbers_do():
+    step_size = torch.full((3,), 0.073, dtype=torch.bfloat16)
+    options = {"score": torch.zeros_like, "temperature": 0.999}
+    by_number = eff.Langevin(step_size=float(step_size[0]), **options)
+    x0 = torch.zeros(3, 20)
+    want = by_number.sample(x0, 2, rng=eff.Key(6))
+    got = eff.Langevin(step_size=step_size, **options).sample(x0, 2, rng=eff.Key(6))
+    assert_same_bits(got, want)
+
+
 def test_swapped_temperatures_are_read_at_every_step():
     temperature = torch.tensor([0.0, 1.0])
     sampler = eff.Langevin(score=torch.zeros_like, step_size=0.1, temperature=temperature)
