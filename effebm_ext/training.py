@@ -117,7 +117,8 @@ class Trainer:
         loss, seen = self.objective.loss(*self._batch())
         self.optimizer.zero_grad()
         loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.energy.parameters(), self.max_grad_norm)
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(trained, self.max_grad_norm)
         seen = {**seen, "loss": loss.detach(), "grad_norm": norm}
         metrics = self._finite({name: float(value) for name, value in seen.items()})
         self.optimizer.step()

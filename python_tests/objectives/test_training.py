@@ -115,6 +115,27 @@ def test_parameter_gradients_are_scaled_down_to_the_guard():
     assert left == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_only_what_the_optimiser_holds_is_scaled_down():
+    """The gradients of other parameters, which nothing sets to zero, add up."""
+    norms = {}
+    for frozen in (True, False):
+        torch.manual_seed(0)
+        energy = MLPEnergy((2,), width=8, depth=2)
+        head = list(energy.parameters())[-2:]
+        for p in energy.parameters():
+            p.requires_grad_(not frozen or any(p is h for h in head))
+        sampler = eff.Langevin(energy, step_size=0.01)
+        chains = PersistentChains(sampler, POINTS.rows[:8].clone(), rng=eff.Key(0))
+        trainer = Trainer(
+            energy, torch.optim.SGD(head, lr=0.01), Contrastive(energy, chains, langevin_steps=1),
+            POINTS.rows, batch_size=8, generator=torch.Generator().manual_seed(0),
+            max_grad_norm=0.1,
+        )  # fmt: skip
+        norms[frozen] = [trainer.iteration()["grad_norm"] for _ in range(4)]
+    assert norms[True] == norms[False]
+    assert max(norms[True]) > 0.1  # so that the bound acts
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_non_finite_energy_stops_training_and_spares_the_parameters(bad):
     trainer = make_trainer(TINY, POINTS)
