@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from effebm_ext.chains.particle_moves import (
 from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.objectives.contrastive import Contrastive
 from effebm_ext.objectives.objective import Loss
+from effebm_ext.samplers import Sampler
 
 _MOVES: dict[str, Callable[..., Move]] = {"alpha": alpha_move, "beta": beta_move}
 
@@ -43,7 +45,8 @@ class ParticleDynamics(Contrastive):
 
     Raises:
         TypeError: chains are a replay buffer.
-        ValueError: move is neither alpha nor beta.
+        ValueError: move is neither alpha nor beta; the sampler of the chains has bounds or another
+            temperature than 1, of which the moves know nothing.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class ParticleDynamics(Contrastive):
             )
         if move not in _MOVES:
             raise ValueError(f"move: expected {' or '.join(_MOVES)}, got {move!r}")
+        _check_sampler(chains.sampler)
         super().__init__(energy, chains, langevin_steps=langevin_steps, energy_l2=energy_l2)
         self.move, self.corrected = move, corrected
         self._old = FrozenEnergy(energy)
@@ -86,3 +90,13 @@ class ParticleDynamics(Contrastive):
             metrics["step_correction"] = float(c)
         state.x += displacement
         return {"move_rms": float(displacement.square().mean().sqrt()), **metrics}
+
+
+def _check_sampler(sampler: Sampler[Any]) -> None:
+    """The moves are those of ``exp(-E)`` without walls."""
+    temperature = getattr(sampler, "temperature", 1.0)
+    if isinstance(temperature, Tensor) or temperature != 1.0:
+        raise ValueError(f"chains: expected a sampler of temperature 1, got {temperature}")
+    bounds = getattr(sampler, "bounds", None)
+    if bounds is not None:
+        raise ValueError(f"chains: expected a sampler without bounds, got {bounds}")

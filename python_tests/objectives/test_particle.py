@@ -168,6 +168,21 @@ def test_what_is_refused():
         ParticleDynamics(energy, buffer, langevin_steps=1)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": 0.25}, r"sampler of temperature 1, got 0\.25"),
+        ({"temperature": torch.ones(6)}, "sampler of temperature 1, got tensor"),
+        ({"bounds": (-1, 1)}, "sampler without bounds, got "),
+    ],
+)
+def test_moves_that_know_no_walls_and_no_temperature_are_refused(options, message):
+    energy, x = Shifted(torch.zeros(2), 1.0), normal(6, 2, dtype=F64)
+    chains = PersistentChains(eff.Langevin(energy, step_size=0.1, **options), x)
+    with pytest.raises(ValueError, match=message):
+        ParticleDynamics(energy, chains, langevin_steps=1)
+
+
 def test_a_move_to_where_nothing_is_finite_stops_the_run():
     data = Dataset("points", normal(50, 2), False)
     config = TrainConfig(objective="particle", chains=4, langevin_steps=1, batch_size=4)
