@@ -63,7 +63,12 @@ class TopK(PacksEntries):
 
     def vjp(self, u: Tensor, v: Tensor, key: KeyArguments = NO_KEY) -> Tensor:
         """See :meth:`FusedCompressor.vjp`: ``v`` at the kept entries."""
-        return torch.where(self.compress(u) != 0, v, 0)
+        rows = u.reshape(len(u), row_size(u))
+        found = self.compress(rows) != 0
+        # Of a row with too few other entries, the first zeros are kept.
+        zero = rows == 0
+        kept = found | (zero & (zero.cumsum(1) <= self.entries(row_size(u)) - found.sum(1, True)))
+        return torch.where(kept.reshape(u.shape), v, 0)
 
     def reference(self, u: Tensor, seed: int, offset: int, first_chain: int) -> Tensor:
         """See :meth:`FusedCompressor.reference`."""

@@ -176,6 +176,15 @@ def test_what_is_on_no_device_with_kernels_is_refused(x, error, message):
         eff.topk_compress(x, 1)
 
 
+def test_the_derivative_is_one_where_zeros_are_kept(device):
+    x = torch.tensor([[0.0, 2.0, 0.0, -1.0], [3.0, 0.0, 1.0, 2.0]], device=device)
+    want = {4: [[1, 1, 1, 1], [1, 1, 1, 1]], 3: [[1, 1, 0, 1], [1, 0, 1, 1]]}
+    for k, derivative in want.items():
+        leaf = x.clone().requires_grad_()
+        eff.TopK(k).compress(leaf).sum().backward()
+        assert leaf.grad.tolist() == derivative
+
+
 X = torch.zeros(2, 5)
 TOPK = _C.COMPRESSORS["topk"]
 
