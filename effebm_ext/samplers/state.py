@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
+class _Bytes(NamedTuple):
+    """A tensor of a dtype of one byte."""
+
+    bytes: Tensor
+    dtype: torch.dtype
+
+
 @dataclasses.dataclass
 class LangevinState:
     """Holds chains at one moment; with a sampler, everything the next step depends on.
@@ -144,6 +151,20 @@ class LangevinState:
             energy_kwargs={**self.energy_kwargs, **values},
             **{name: saved[name].to(value.device, copy=True) for name, value in own.items()},
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # pickle cannot read tensors of float8 that it has written, so they travel as bytes.
+        return {
+            name: _Bytes(value.view(torch.uint8), value.dtype)
+            if isinstance(value, Tensor) and value.dtype.is_floating_point and value.itemsize == 1
+            else value
+            for name, value in vars(self).items()
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            as_was = value.bytes.view(value.dtype) if isinstance(value, _Bytes) else value
+            setattr(self, name, as_was)
 
     def _tensors(self) -> dict[str, Tensor]:
         """Returns the fields that are tensors; each has a row for every chain."""

@@ -57,6 +57,7 @@ def persistent(function, **options):
 def buffered(function):
     sampler = eff.Langevin(
         function, step_size=functools.partial(pow, 0.5), on_divergence="restart",
+        compressor=eff.TopK(2), error_feedback=True,
     )  # fmt: skip
     return ReplayBuffer(
         sampler, DATA, n_chains=4, generator=generator(), storage=Storage(torch.uint8, (-4, 4)),
