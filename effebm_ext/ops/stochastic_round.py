@@ -44,9 +44,10 @@ def stochastic_round(
         purpose: the use of the words; a purpose of :mod:`effebm_ext.rng`.
 
     Returns:
-        A contiguous tensor ``(n_chains, *event)`` of this dtype. Numbers that the dtype holds stay
-        as they are, and so do infinities and NaN. (A finite number above the dtype's largest may
-        become infinite.)
+        A contiguous tensor ``(n_chains, *event)`` of this dtype. Numbers that a floating-point
+        dtype holds stay as they are, and so do infinities and NaN. (A finite number above the
+        dtype's largest may become infinite.) The number of a code stays this code but for a few
+        in a million, as it is rounded itself.
 
     Raises:
         TypeError: x is not float32, or dtype is another one.
