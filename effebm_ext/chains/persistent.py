@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from effebm_ext.chains.restart import Restart
@@ -51,6 +52,7 @@ class PersistentChains:
         (:meth:`effebm_ext.samplers.Sampler.samples`)."""
         return self.sampler.samples(self.state)
 
+    @torch.inference_mode(False)  # what it makes is trained on later
     def advance(self, n_steps: int) -> StepInfo:
         """Moves every chain by ``n_steps`` steps of the sampler, by the energy as it is now."""
         if self.restart is not None:

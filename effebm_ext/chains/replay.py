@@ -90,6 +90,7 @@ class ReplayBuffer:
         (:meth:`effebm_ext.samplers.Sampler.samples`)."""
         return self.sampler.samples(self.state)
 
+    @torch.inference_mode(False)  # what it makes is trained on later
     def advance(self, n_steps: int) -> StepInfo:
         """Draws chains from the buffer, moves them by ``n_steps`` steps, and puts them back."""
         rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]

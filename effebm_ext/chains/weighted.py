@@ -197,6 +197,7 @@ class WeightedWalkers:
         rows = resample(self.log_weights, "systematic", w.key.at(w.step))
         return LangevinState(w.x[rows], None, w.key, w.step)
 
+    @torch.inference_mode(False)  # what it makes is trained on later
     def advance(self, n_steps: int) -> Followed:
         """Updates the weights to the present energy, moves the walkers by ``n_steps``, and
         resamples them if their effective sample size is below the threshold.
