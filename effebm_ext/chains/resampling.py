@@ -66,3 +66,13 @@ def resample(log_weights: Tensor, scheme: str, key: Key) -> Tensor:
     points = SCHEMES[scheme](uniform[n:]).clamp(max=1 - 2.0**-53)
     places = torch.searchsorted(cumulative / cumulative[-1], points, right=True)
     return order[places].sort().values.to(log_weights.device)
+
+
+def in_random_order(rows: Tensor, key: Key) -> Tensor:
+    """Returns the rows ``(n,)`` of :func:`resample` with the same key in random order, so that any
+    of them stand for all: in rising order copies of a walker, and walkers of one ancestor, follow
+    each other.
+    """
+    n = len(rows)
+    uniform = uniforms(key, 3 * n, RESAMPLING, like=rows)[2 * n :]  # of which resample uses none
+    return rows[uniform.argsort()]

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 
 from effebm_ext.calls import WithoutGraph
-from effebm_ext.chains.resampling import SCHEMES, resample
+from effebm_ext.chains.resampling import SCHEMES, in_random_order, resample
 from effebm_ext.energies import per_chain, warn_if_rounded
 from effebm_ext.log_weights import effective_size, log_of_mean
 from effebm_ext.rng import Rng
@@ -191,10 +191,12 @@ class WeightedWalkers:
 
     @property
     def state(self) -> LangevinState:
-        """Samples of the model with equal weights: resampled copies of the walkers. The walkers
-        themselves keep their weights."""
+        """Samples of the model with equal weights: resampled copies of the walkers, in random
+        order, so that the first ones are samples too. The walkers themselves keep their
+        weights."""
         w = self.walkers
-        rows = resample(self.log_weights, "systematic", w.key.at(w.step))
+        key = w.key.at(w.step)
+        rows = in_random_order(resample(self.log_weights, "systematic", key), key)
         return LangevinState(w.x[rows], None, w.key, w.step)
 
     @torch.inference_mode(False)  # what it makes is trained on later

@@ -53,3 +53,16 @@ def test_walkers_are_resampled_where_their_weights_ask_for_it(scheme):
     assert torch.equal(walkers.walkers.energy, never.walkers.energy[rows])
     again = sampler.init(walkers.walkers.x)
     assert_same_bits(walkers.walkers.drift.unpack(), again.drift.unpack())
+
+
+def test_any_rows_of_the_state_stand_for_all():
+    """The walkers lie in the order of a coordinate, as copies and families do after resampling."""
+    energy = Mixture(4)
+    walkers = walkers_of(energy, 1000, eff.Langevin(energy, step_size=1e-6))
+    x = walkers.walkers.x
+    x.copy_(x[x[:, 0].argsort()])
+    state = walkers.state.x
+    assert torch.equal(state[:, 0].sort().values, x[:, 0].sort().values)  # all weigh the same
+    share = (state[:100, 0] > x[500, 0]).double().mean()
+    assert abs(float(share) - 0.5) < 4 * 0.05
+    assert_same_bits(walkers.state.x, state)
