@@ -44,8 +44,14 @@ _COMPRESSORS = {
 _FED_BACK = {**_COMPRESSORS, "RandomK 10 %": "random-k:0.1:biased"}  # feedback needs what shrinks
 # Most chains rest: eight times as many as move.
 _BUFFER: dict[str, Any] = {"compressor": "none", "buffer_size": 512}
+_SIGNS = {"compressor": "block-sign:64", "error_feedback": True}
+_SHORT, _CODES = {"gradient_dtype": "bfloat16"}, {"buffer_dtype": "uint8"}
 # The numbers of the table of memory that an arm has, where they are not float32.
-NUMBERS = {"buffer, all that saves": "gradients in bfloat16, resting in uint8"}
+NUMBERS = {
+    "buffer, bfloat16 gradients": "gradients in bfloat16",
+    "buffer, uint8": "float32, resting in uint8",
+    "buffer, all that saves": "gradients in bfloat16, resting in uint8",
+}
 ARMS: dict[str, dict[str, Any]] = {
     "none": {"compressor": "none"},
     "clip 10": {"compressor": "none", "clip": "value:10"},
@@ -55,11 +61,11 @@ ARMS: dict[str, dict[str, Any]] = {
         for arm, text in _FED_BACK.items()
     },
     "buffer": _BUFFER,
-    "buffer, all that saves": {
-        **_BUFFER, "compressor": "block-sign:64", "error_feedback": True, "buffer_dtype": "uint8",
-        "gradient_dtype": "bfloat16",
-    },
-}  # fmt: skip
+    "buffer, Block-Sign + feedback": {**_BUFFER, **_SIGNS},
+    "buffer, bfloat16 gradients": {**_BUFFER, **_SHORT},
+    "buffer, uint8": {**_BUFFER, **_CODES},
+    "buffer, all that saves": {**_BUFFER, **_SIGNS, **_SHORT, **_CODES},
+}
 _QUICK = {
     "iterations": 2, "batch_size": 8, "chains": 8, "langevin_steps": 1, "ais_steps": 2, "width": 4,
 }  # fmt: skip

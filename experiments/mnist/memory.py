@@ -39,6 +39,7 @@ SETTINGS = {
     "bfloat16": Numbers(torch.bfloat16, torch.bfloat16),
     "float32, resting in bfloat16": Numbers(resting=Storage(torch.bfloat16)),
     "float32, resting in uint8": Numbers(resting=_CODES),
+    "gradients in bfloat16": Numbers(gradient=torch.bfloat16),
     "gradients in bfloat16, resting in uint8": Numbers(gradient=torch.bfloat16, resting=_CODES),
 }
 

@@ -80,9 +80,9 @@ def test_walkers_are_compared_on_pictures(source, tmp_path):
 def test_every_arm_is_a_configuration():
     base = {"data": "mnist:x", "energy": "resnet", "iterations": 7}
     arms = dict(mnist.tasks(base, list(mnist.ARMS), 1, quick=False))
-    assert len(arms) == 12
+    assert len(arms) == 15
     assert [config.error_feedback for config in arms.values()] == (
-        [False] * 6 + [True] * 4 + [False, True]
+        [False] * 6 + [True] * 4 + [False, True, False, False, True]
     )
     assert {(config.energy, config.iterations) for config in arms.values()} == {("resnet", 7)}
 
@@ -103,7 +103,7 @@ def test_total_bytes_count_moving_and_resting_chains():
     rows = [
         part | {"arm": arm, "setting": setting, "resting chain": rest, "resting residual": rest}
         for arm in ("none", "buffer", "buffer, all that saves")
-        for setting, rest in zip(SETTINGS, (100, 0, 0, 0, 20), strict=True)
+        for setting, rest in zip(SETTINGS, (100, 0, 0, 0, 0, 20), strict=True)
     ]
     base = {"data": "mnist:x", "energy": "conv", "iterations": 7}
     configs = mnist.tasks(base, ["none", "buffer", "buffer, all that saves"], 1, quick=False)
@@ -127,7 +127,7 @@ def test_bytes_per_chain_are_those_of_the_dtypes():
     x, energy = normal(4, 1, 28, 28), nn.Sequential(nn.Flatten(), nn.Linear(D, 16), nn.SiLU(),
                                                     nn.Linear(16, 1))  # fmt: skip
     topk = eff.TopK(78)
-    wide, short, _, codes, saving = (bytes_per_chain(energy, x, s, topk, True) for s in SETTINGS)
+    wide, short, _, codes, _, saving = (bytes_per_chain(energy, x, s, topk, True) for s in SETTINGS)
     assert (wide["chain"], wide["residual"], wide["gradient"]) == (4 * D, 4 * D, 4 * D)
     assert (short["chain"], short["gradient"]) == (2 * D, 2 * D)
     assert short["residual"] == 4 * D  # residuals of chains in motion are float32
