@@ -40,7 +40,7 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "Jarzynski, 1024 walkers": ("weights", {"chains": 1024, "moved_chains": 128, **_FOLLOWED}),
     "particles, alpha": ("particles", {"objective": "particle", "base": "gaussian"}),
 }
-LEARNING_RATES = (5e-4, 1e-3)
+LEARNING_RATES = (5e-4, 1e-4)
 _BASE: dict[str, Any] = {
     "objective": "jarzynski", "energy": "conv", "compressor": "none", "error_feedback": False,
     "chains": 128, "batch_size": 128, "langevin_steps": 10, "step_size": 0.01, "energy_l2": 0.0,
