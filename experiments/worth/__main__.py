@@ -3,13 +3,14 @@
     python -m experiments.worth --out runs/worth
 
 Nothing is trained here: the figures come from ``experiments/results/``, which the studies on
-digits, on their remedies, on short numbers and on many processes have filled. docs/worth.md has the
-findings.
+digits, on their remedies, on short numbers, on MNIST and on many processes have filled.
+docs/worth.md has the findings.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,10 +22,11 @@ from effebm_ext.runs.showing import plotting
 from experiments.common.over_seeds import Mean, aligned, mean
 from experiments.common.records import Row
 from experiments.digits.report import cross_entropy
+from experiments.mnist.__main__ import NUMBERS
 
 RESULTS = Path(__file__).parents[1] / "results"
 _STEP_SIZE = 0.02  # the default for small images
-_ENTRIES = 64  # of a digit
+_ENTRIES, _PIXELS = 64, 784  # of a digit of 8 x 8, and of a picture of MNIST
 _FLOAT = 4  # bytes
 _TICKS, _NATS = (0.125, 0.25, 0.5, 1, 2, 4, 8), (-1, -0.5, 0, 0.5, 1, 10, 50)
 # Bytes of an entry and of its residual in a replay buffer; residuals beside uint8 are float8.
@@ -74,7 +76,7 @@ def kept_steps() -> Place:
     runs = by_arm(row for row in rows if "clip" not in row["arm"])
     drifts = {arm: of["drift"] / _ENTRIES for arm, of in found["bytes_per_chain"].items()}
     sizes = {arm: drifts[arm.removesuffix(", averaged noise")] for arm in runs}
-    return Place("a kept step", "none", sizes, runs)
+    return Place("a kept step, digits", "none", sizes, runs)
 
 
 def buffers() -> Place:
@@ -82,7 +84,37 @@ def buffers() -> Place:
     found = json.loads((RESULTS / "short_numbers" / "results.json").read_text())
     runs = by_arm(row for row in found["digits"] if row["arm"].startswith("buffer, "))
     runs = {arm.removeprefix("buffer, "): of for arm, of in runs.items()}
-    return Place("a chain at rest", "float32", {arm: _RESTING[arm] for arm in runs}, runs)
+    sizes = {arm: _RESTING[arm] for arm in runs}
+    return Place("a chain at rest, digits", "float32", sizes, runs)
+
+
+def kept_steps_of_pictures() -> Place:
+    """The drift of a step that is kept, on MNIST."""
+    runs, rows = _mnist()
+    runs = {arm: of for arm, of in runs.items() if not arm.startswith(("clip", "buffer"))}
+    sizes = {arm: rows[arm]["drift"] / _PIXELS for arm in runs}
+    return Place("a kept step, MNIST", "none", sizes, runs)
+
+
+def buffers_of_pictures() -> Place:
+    """Chains at rest in a replay buffer, with their residuals, on MNIST."""
+    runs, rows = _mnist()
+    runs = {arm: of for arm, of in runs.items() if arm.startswith("buffer")}
+    sizes = {
+        arm: (rows[arm]["resting chain"] + rows[arm]["resting residual"]) / _PIXELS for arm in runs
+    }
+    return Place("a chain at rest, MNIST", "buffer", sizes, runs)
+
+
+def _mnist() -> tuple[dict[str, dict[int, float]], dict[str, Row]]:
+    """Returns the cross-entropies, and the bytes of the parts of a chain, by arms."""
+    found = json.loads((RESULTS / "mnist" / "results.json").read_text())
+    rows = {
+        row["arm"]: row
+        for row in found["bytes_per_chain"]
+        if row["setting"] == NUMBERS.get(row["arm"], "float32")
+    }
+    return by_arm(found["runs"]), rows
 
 
 def messages() -> Place:
@@ -102,7 +134,8 @@ def messages() -> Place:
     return Place("a gradient that is sent", "dense", sizes, runs)
 
 
-PLACES = (kept_steps, buffers, messages)
+PLACES = (kept_steps, kept_steps_of_pictures, buffers, buffers_of_pictures, messages)
+_COLUMNS = 3  # of panels
 
 
 def table(places: Iterable[Place]) -> str:
@@ -122,9 +155,12 @@ def table(places: Iterable[Place]) -> str:
 
 def plot(places: list[Place]) -> Figure:
     """Nats against bytes, a panel for every place; bars are 95 % intervals."""
-    figure = Figure(figsize=(4 * len(places), 5), layout="constrained")
-    panels = figure.subplots(1, len(places), squeeze=False, sharey=True)[0]
-    for place, axes in zip(places, panels, strict=True):
+    rows = math.ceil(len(places) / _COLUMNS)
+    figure = Figure(figsize=(4 * _COLUMNS, 5 * rows), layout="constrained")
+    panels = figure.subplots(rows, _COLUMNS, squeeze=False, sharey=True)
+    for axes in panels.flat[len(places) :]:
+        axes.remove()
+    for place, axes in zip(places, panels.flat, strict=False):
         for arm, size in place.bytes.items():
             cost = place.cost(arm) or Mean(0.0, 0.0, 0.0)
             axes.errorbar(size, cost.value, cost.half_width, fmt="o", capsize=3, label=arm)
@@ -135,9 +171,10 @@ def plot(places: list[Place]) -> Figure:
         axes.set_title(place.title)
         axes.set_xlabel("bytes per entry")
         axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.15))
-    panels[0].set_yscale("symlog", linthresh=1)
-    panels[0].set_yticks(_NATS, [f"{nats:g}" for nats in _NATS])
-    panels[0].set_ylabel("nats lost against no compression")
+    for first in panels[:, 0]:
+        first.set_yscale("symlog", linthresh=1)
+        first.set_yticks(_NATS, [f"{nats:g}" for nats in _NATS])
+        first.set_ylabel("nats lost against no compression")
     return figure
 
 
