@@ -21,6 +21,7 @@ from effebm_ext.runs.command_line.moved_data import naming_a_move
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.evaluation.evaluate import evaluate as evaluate_energy
+from effebm_ext.runs.evaluation.results import Evaluation
 from effebm_ext.runs.folder.restoring import other_data
 from effebm_ext.runs.folder.run_files import CONFIG, EVALUATION, write_config
 from effebm_ext.runs.model import TrainedModel, load_model
@@ -147,8 +148,8 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
 @cloup.option("--data", metavar="SOURCE",
               help="Take the data of the run from here, where they have moved to.")  # fmt: skip
 @cloup.option("--out", type=PATH, metavar="FILE",
-              help="Save the evaluation in this file. [default: RUN/evaluation.json; the "
-              "evaluation of a checkpoint is not saved]")  # fmt: skip
+              help="Save the evaluation in this file. [default: RUN/evaluation.json, unless the "
+              "run has gone on; the evaluation of a checkpoint is not saved]")  # fmt: skip
 @cloup.option(
     "--ais-steps",
     type=click.IntRange(min=1),
@@ -201,13 +202,27 @@ def evaluate(
     click.echo(evaluation.table())
     if out is not None:
         save_evaluation(out, evaluation)
-    elif run.is_dir() and os.access(run, os.W_OK):
-        save_evaluation(run / EVALUATION, evaluation)
-        if not (run / CONFIG).exists():  # the page needs it, and the checkpoint has it
-            write_config(run, model.config)
-        write_report(run)
     elif run.is_dir():
-        click.echo(f"Nothing was saved, as {run} cannot be written to: --out FILE saves.", err=True)
+        _save_in(run, model, evaluation)
+
+
+def _save_in(run: Path, model: TrainedModel, evaluation: Evaluation) -> None:
+    """Saves an evaluation in the folder of its run, unless the run has another model by now, which
+    may have an evaluation of its own there."""
+    why = f"{run} cannot be written to"
+    if os.access(run, os.W_OK):
+        now = load_model(run)
+        if (now.iterations, now.config) == (model.iterations, model.config):
+            save_evaluation(run / EVALUATION, evaluation)
+            if not (run / CONFIG).exists():  # the page needs it, and the checkpoint has it
+                write_config(run, model.config)
+            write_report(run)
+            return
+        why = (
+            f"the run has gone on meanwhile: this is its evaluation at iteration "
+            f"{model.iterations}, and its checkpoint is of iteration {now.iterations}"
+        )
+    click.echo(f"Nothing was saved, as {why}: --out FILE saves.", err=True)
 
 
 def _check_writable(out: Path) -> None:

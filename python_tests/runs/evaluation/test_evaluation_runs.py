@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import normal
 
+from effebm_ext.runs.command_line import commands
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.evaluation.evaluate import evaluate
@@ -137,6 +138,26 @@ def test_a_run_reports_its_cross_entropy_and_evaluate_repeats_it(effebm, tmp_pat
                   "acceptance", "ESS of the weights", "MMD^2", "AUROC, permuted"):  # fmt: skip
         assert words in printed
     assert load_model(run).state.x.shape == (8, 2)
+
+
+def test_an_older_model_does_not_replace_a_newer_evaluation(effebm, tmp_path, monkeypatch):
+    run, out = tmp_path / "run", tmp_path / "older.json"
+    assert effebm("train", *FLAGS, "--ais-steps", 3, "--out", run)[0] == 0
+
+    def meanwhile(*args, **kwargs):
+        more = load_model(run).config.iterations + 1
+        assert effebm("train", "--resume", run, "--iterations", more, "--ais-steps", 2)[0] == 0
+        return evaluate(*args, **kwargs)
+
+    monkeypatch.setattr(commands, "evaluate_energy", meanwhile)
+    status, printed, complaint = effebm("evaluate", run)
+    assert (status, "cross-entropy, forward" in printed) == (0, True)
+    assert "Nothing was saved, as the run has gone on meanwhile: this is its eval" in complaint
+    assert "at iteration 4, and its checkpoint is of iteration 5: --out FILE saves" in complaint
+    assert json.loads((run / "evaluation.json").read_text())["ais_steps"] == 2
+    status, _, complaint = effebm("evaluate", run, "--ais-steps", 4, "--out", out)
+    assert (status, "Nothing was saved" in complaint) == (0, False)
+    assert json.loads(out.read_text())["ais_steps"] == 4
 
 
 def test_no_evaluation_where_none_is_wanted_but_on_demand(effebm, tmp_path):
