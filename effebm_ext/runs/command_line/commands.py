@@ -22,6 +22,7 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.evaluation.evaluate import evaluate as evaluate_energy
 from effebm_ext.runs.evaluation.results import Evaluation
+from effebm_ext.runs.evaluation.saved import save_evaluation
 from effebm_ext.runs.folder.restoring import other_data
 from effebm_ext.runs.folder.run_files import CONFIG, EVALUATION, write_config
 from effebm_ext.runs.model import TrainedModel, load_model
@@ -30,7 +31,6 @@ from effebm_ext.runs.recipes import RECIPES
 from effebm_ext.runs.showing import plotting
 from effebm_ext.runs.showing.report_page import write_report
 from effebm_ext.runs.trainer import make_dataset
-from effebm_ext.runs.training.run_folder import save_evaluation
 from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64

@@ -13,7 +13,7 @@ import jinja2
 
 from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
-from effebm_ext.runs.evaluation.results import ClassEvaluation, Evaluation
+from effebm_ext.runs.evaluation.saved import read_evaluation
 from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.metrics_log import whole_lines
 from effebm_ext.runs.folder.run_files import (
@@ -118,7 +118,7 @@ def write_report(path: Path) -> Path:
         ValueError: config.json is not a configuration.
     """
     config, page = read_config(path / CONFIG), path / REPORT
-    evaluation, metrics = _evaluation(path / EVALUATION), _last_metrics(path / METRICS)
+    evaluation, metrics = read_evaluation(path / EVALUATION), _last_metrics(path / METRICS)
     frames = numbered(path, FRAMES)
     shown = frames[:: max(1, -(-len(frames) // _STRIP))]
     write_text(
@@ -181,14 +181,6 @@ def _shown(value: Any) -> Any:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "not given" if value is None else value
-
-
-def _evaluation(path: Path) -> Evaluation | None:
-    found = _json(path)
-    if not found:
-        return None
-    found["classes"] = tuple(ClassEvaluation(**c) for c in found["classes"])
-    return Evaluation(**found)
 
 
 def _json(path: Path) -> dict[str, Any]:

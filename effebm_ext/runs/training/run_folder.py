@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.evaluation.evaluate import evaluate
 from effebm_ext.runs.evaluation.results import Evaluation
+from effebm_ext.runs.evaluation.saved import save_evaluation
 from effebm_ext.runs.folder import changes as changing
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.folder.checkpoint import CHECKPOINT
@@ -255,15 +253,6 @@ class RunFolder:
             raise FileExistsError(
                 f"out: {self.path} already holds a run; choose another, --overwrite, or --resume it"
             )
-
-
-def save_evaluation(path: Path, evaluation: Evaluation) -> None:
-    """Writes an evaluation as JSON.
-
-    Raises:
-        effebm_ext.runs.atomic_files.DiskFullError: there is no room for the file.
-    """
-    write_text(path, json.dumps(dataclasses.asdict(evaluation), indent=2) + "\n")
 
 
 def _folder_of(path: Path) -> Path:

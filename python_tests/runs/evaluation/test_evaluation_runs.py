@@ -14,6 +14,8 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.evaluation.evaluate import evaluate
 from effebm_ext.runs.evaluation.ood import out_of_distribution
+from effebm_ext.runs.evaluation.results import ClassEvaluation
+from effebm_ext.runs.evaluation.saved import read_evaluation, save_evaluation
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.trainer import make_trainer
@@ -201,6 +203,27 @@ def test_bad_evaluations_are_refused_and_leave_the_old_one(effebm, tmp_path):
     status, _, printed = effebm("evaluate", run)
     assert (status, "has changed since the run began" in printed) == (2, True)
     assert (run / "evaluation.json").read_bytes() == before
+
+
+def test_what_is_unknown_is_null_in_a_file_and_infinite_again(effebm, tmp_path):
+    run, file = tmp_path / "run", tmp_path / "data.npy"
+    np.save(file, normal(60, 2).numpy())
+    flags = ["--data", file, "--holdout", 0.02, "--ais-steps", 3, "--out", run]  # a single row
+    assert effebm("train", *FLAGS, *flags)[0] == 0
+    text = (run / "evaluation.json").read_text()
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert (found["n_data"], found["cross_entropy_bennett_error"]) == (1, None)
+    assert "± unknown nats" in (run / "report.html").read_text()
+    back = read_evaluation(run / "evaluation.json")
+    assert (back.cross_entropy_bennett_error, back.mmd2) == (math.inf, None)
+    of_class = ClassEvaluation(0, 1.0, 2.0, 0.1, 2.0, math.inf)
+    some = dataclasses.replace(back, classes=(of_class,), virial=math.nan, gap_error=math.inf)
+    save_evaluation(file, some)
+    again = read_evaluation(file)
+    assert math.isnan(again.virial)
+    assert dataclasses.replace(again, virial=0.0) == dataclasses.replace(some, virial=0.0)
+    (run / "evaluation.json").write_text(text.replace("null", "Infinity", 1))  # earlier releases
+    assert read_evaluation(run / "evaluation.json") == back
 
 
 def test_permuted_rows_keep_their_elements():
