@@ -52,9 +52,10 @@ class TrainedModel:
     iterations: int | None = None
 
     @property
-    def is_in_warm_up(self) -> bool:
-        """Whether the run stopped before its chains moved, so that they are still noise."""
-        return self.config.chains_rest > 0 and self.state.step == 0
+    def is_before_the_first_move(self) -> bool:
+        """Whether the run stopped before its chains moved, in a warm-up or because chains of its
+        objective move at checkpoints only, so that they are still where they started."""
+        return len(self.state.x) > 0 and self.state.step == 0
 
     @property
     def samples(self) -> Tensor:

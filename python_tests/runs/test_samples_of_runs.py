@@ -89,7 +89,7 @@ def test_a_run_that_stopped_in_its_warm_up_says_so(effebm, tmp_path):
     warm_up = ["--denoising-weight", 1, "--data-noise", 0.1, "--warm-up", 2]
     assert effebm(*RUN, *warm_up, "--out", tmp_path / "run")[0] == 0
     flags = ["--out", tmp_path / "x.npy", "--n", 4]
-    said = "the run stopped in its warm-up, in which chains rest, and they are still noise"
+    said = "the run stopped before its chains first moved, and they are still where they started"
     assert f"left them ({said})" in effebm("sample", tmp_path / "run", *flags)[1]
     assert (
         f"chains ({said}), moved by 1 "

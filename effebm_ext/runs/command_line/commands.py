@@ -34,7 +34,7 @@ from effebm_ext.runs.trainer import make_dataset
 from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64
-_WARM_UP = "the run stopped in its warm-up, in which chains rest, and they are still noise"
+_UNMOVED = "the run stopped before its chains first moved, and they are still where they started"
 
 
 @cloup.command()
@@ -133,7 +133,7 @@ def _animate(path: Path, model: TrainedModel, frames: list[Tensor]) -> None:
 
 
 def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: int | None) -> str:
-    rested = f" ({_WARM_UP})" if model.is_in_warm_up and not from_noise else ""
+    rested = f" ({_UNMOVED})" if model.is_before_the_first_move and not from_noise else ""
     if steps == 0:
         return f"chains as training left them{rested}"
     start = "noise" if from_noise else "chains"
@@ -197,8 +197,8 @@ def evaluate(
             two_sample=True,
             ood=ood,
         )
-    if model.is_in_warm_up:
-        click.echo(f"Caution: {_WARM_UP}. What goes by the chains says nothing yet.")
+    if model.is_before_the_first_move:
+        click.echo(f"Caution: {_UNMOVED}. What goes by the chains says nothing yet.")
     click.echo(evaluation.table())
     if out is not None:
         save_evaluation(out, evaluation)

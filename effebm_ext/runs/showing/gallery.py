@@ -45,7 +45,7 @@ class Gallery:
     def draw(self, trainer: Trainer, history: Sequence[dict[str, float]]) -> None:
         """Draws the chains and the curves as they are now."""
         self._draw(trainer, history)
-        if trainer.chains is not None and trainer.iterations > self._config.chains_rest:
+        if trainer.chains is not None and trainer.state.step > 0:
             frame = self._path / FRAMES / f"{trainer.iterations:06d}.png"
             frame.parent.mkdir(exist_ok=True)
             with replacing(frame) as temporary:
@@ -91,7 +91,7 @@ class Gallery:
             is_image=is_image,
             labels=None if labels is None else labels.cpu(),
             data_labels=None if labels is None else shown.labels,
-            title=self._title(trainer.iterations),
+            title=self._title(trainer.iterations, has_moved=state.step > 0),
         )
 
     def _figure_of_warm_up(self, trainer: Trainer) -> Figure:
@@ -117,6 +117,7 @@ class Gallery:
     def _examples(self) -> Dataset:
         return self._dataset.examples(_SHOWN, seed=self._config.seed_of_data)
 
-    def _title(self, iterations: int) -> str:
+    def _title(self, iterations: int, *, has_moved: bool = True) -> str:
         classes = f", {self._dataset.classes()}" if self._config.conditional else ""
-        return f"chains after {iterations} iteration{'s' * (iterations != 1)}{classes}"
+        chains = "chains" if has_moved else "chains, not yet moved,"
+        return f"{chains} after {iterations} iteration{'s' * (iterations != 1)}{classes}"

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import json
 import math
+import signal
 
 import pytest
 import torch
@@ -21,7 +22,9 @@ from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.showing import gallery
-from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.runs.trainer import make_dataset, make_trainer
+from effebm_ext.runs.training.run_folder import RunFolder
+from effebm_ext.runs.training.stopping import Stopped, Stopping
 from effebm_ext.training import Trainer
 
 TINY = ["--data", "rings", "--chains", "8", "--langevin-steps", "2", "--iterations", "10",
@@ -177,6 +180,27 @@ def test_a_resumed_run_equals_an_uninterrupted_one(effebm, tmp_path, options):
     assert effebm("train", "--resume", run)[0] == 0
     assert result(run) == result(tmp_path / "whole")
     assert effebm("sample", run, "--steps", 2, "--denoise", "--out", tmp_path / "x.npy")[0] == 0
+
+
+def test_a_run_whose_chains_have_not_moved_says_so(effebm, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "x.npy"
+    config = dataclasses.replace(CONFIG, objective="dsm", data="rings", checkpoint_every=100)
+    data = make_dataset(config)
+    with pytest.raises(Stopped), Stopping() as stopping:
+        RunFolder(run).train(
+            config,
+            data,
+            make_trainer(config, data),
+            progress=lambda m: m["iteration"] == 3 and signal.raise_signal(signal.SIGTERM),
+            stopping=stopping,
+        )
+    assert load_model(run).state.step == 0
+    said = "the run stopped before its chains first moved, and they are still where they started"
+    assert f"left them ({said})" in effebm("sample", run, "--out", out)[1]
+    assert effebm("evaluate", run, "--ais-steps", 2)[1].startswith(f"Caution: {said}. ")
+    assert not list(run.glob("samples/*.png"))
+    assert effebm("train", "--resume", run)[0] == 0
+    assert said not in effebm("sample", run, "--out", out)[1]
 
 
 def test_a_trainer_goes_on_at_any_iteration():
