@@ -45,7 +45,8 @@ def effebm(monkeypatch, capsys):
 
     told: list[str] = []
     yield run
-    print(*told, sep="\n")  # pytest shows it of a test that failed
+    shown = "\n".join(told).encode(errors="backslashreplace").decode()  # names may be no text
+    print(shown)  # pytest shows it of a test that failed
 
 
 @pytest.fixture

@@ -44,8 +44,9 @@ def replacing(path: Path, size: int | None = None) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file by :func:`replacing`, which says what is raised."""
-    content = text.encode()
+    """Writes a text file by :func:`replacing`, which says what is raised. Bytes of file names that
+    are no text are written as ``\\udcff``."""
+    content = text.encode(errors="backslashreplace")
     with replacing(path, len(content)) as temporary:
         temporary.write_bytes(content)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import signal
 import sys
 import warnings
@@ -185,6 +186,8 @@ def info() -> None:
 
 def main() -> None:
     """Runs the command line; bad input ends in one line and a non-zero exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may have bytes that are no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
@@ -197,7 +200,7 @@ def main() -> None:
     except KeyError as error:  # its text is only the key
         _fail(repr(error))
     except Exception as error:
-        _fail(next(iter(str(error).splitlines()), type(error).__name__))
+        _fail(next(filter(str.strip, str(error).splitlines()), type(error).__name__))
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -71,15 +71,21 @@ def draw_progress(
     ``data_labels``."""
     if not is_image:
         figure = draw_samples(samples, data, is_image=False)
-        figure.axes[0].set_title(title)
+        _set_title(figure.axes[0], title)
         return figure
     figure = Figure(figsize=(12, 6))
     left, right = figure.subplots(1, 2)
     _show_images(left, samples, data, labels)
     _show_images(right, (data if beside is None else beside)[:_GRID], data, data_labels)
-    left.set_title(title)
-    right.set_title(beside_title)
+    _set_title(left, title)
+    _set_title(right, beside_title)
     return figure
+
+
+def _set_title(axes: Axes, title: str) -> None:
+    """Shows a title as it is, as names of classes may have dollar signs, and bytes that are no
+    text."""
+    axes.set_title(title.encode(errors="backslashreplace").decode(), parse_math=False)
 
 
 def _show_images(axes: Axes, images: Tensor, data: Rows, labels: Tensor | None = None) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from effebm_ext.runs.command_line import commands
+from effebm_ext.runs.command_line import cli, commands
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
 from effebm_ext.training import Trainer
@@ -325,3 +325,21 @@ def test_a_resumed_run_takes_only_changes_from_a_file(effebm, tmp_path):
     file.write_text("seed = 3")
     assert effebm("train", "--config", file, "--resume", run)[0] == 0
     assert json.loads((run / "config.json").read_text())["seed"] == 3
+
+
+def test_a_folder_of_any_name_holds_a_run(effebm, tmp_path):
+    run = tmp_path / "run\udcff"  # a byte that is no text
+    flags = ["--data", "rings", "--chains", 2, "--langevin-steps", 1, "--iterations", 1]
+    status, printed, error = effebm("train", *flags, "--ais-steps", 2, "--out", run)
+    assert status == 0, error
+    assert "run\\udcff" in printed
+    assert (run / "report.html").exists()
+    assert effebm("evaluate", run, "--ais-steps", 2)[0] == 0
+
+
+def test_an_error_is_told_by_its_first_line_with_words(effebm, monkeypatch):
+    def fails(**_):
+        raise ValueError("\n\n$a{\n  ^\n")
+
+    monkeypatch.setattr(cli.cli.commands["recipes"], "callback", fails)
+    assert effebm("recipes") == (2, "", "effebm: error: $a{\n")

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from helpers import normal
 from PIL import Image
 
 from effebm_ext.runs.config import TrainConfig
@@ -86,6 +87,14 @@ def test_the_energy_of_the_warm_up_takes_noise_off(monkeypatch, tmp_path, condit
     noise, rest = options["beside"] - data, clean_again - data
     assert float(noise.std()) == pytest.approx(0.3, rel=0.05)
     assert float(rest.square().mean()) < 0.5 * float(noise.square().mean())
+
+
+def test_titles_show_any_name(tmp_path):
+    x, labels = normal(4, 1, 2, 2), torch.tensor([0, 1, 0, 1])
+    title = "chains, classes $a{, $b, \udcff"
+    figure = plotting.draw_progress(x, x, is_image=True, labels=labels, title=title)
+    plotting.save(tmp_path / "x.png", figure)
+    assert figure.axes[0].get_title() == "chains, classes $a{, $b, \\udcff"
 
 
 def test_one_iteration_is_not_several(tmp_path):
