@@ -183,13 +183,14 @@ class TrainConfig(CommonOptions):
         n = self.steps_of_chains(self.iterations)
         return GeometricSteps(first, last, max(n, 1), ahead=ahead)
 
-    def step_size_after(self, iterations: int) -> float:
+    def step_size_after(self, iterations: int, *, back: int = 0) -> float:
         """Returns the step size that training has reached after so many iterations: the size of the
-        next step or, if sizes begin anew in every iteration, of the last step of an iteration."""
+        next step, or of one ``back`` steps before it; if sizes begin anew in every iteration, of
+        the last step of an iteration."""
         sizes = self.step_sizes()
         if not callable(sizes):
             return sizes
-        return sizes(sizes.period - 1 if sizes.period else self.steps_of_chains(iterations))
+        return sizes(sizes.period - 1 if sizes.period else self.steps_of_chains(iterations) - back)
 
     def steps_of_chains(self, iterations: int) -> int:
         """Returns how many steps the chains make in the first ``iterations`` of a run."""

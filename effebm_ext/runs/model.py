@@ -60,7 +60,7 @@ class TrainedModel:
     @property
     def samples(self) -> Tensor:
         """The chains of the run as samples of the model, ``(n_chains, *event)``."""
-        return make_sampler(self._as_reached(), self.energy).samples(self.state)
+        return make_sampler(self._as_reached(last=True), self.energy).samples(self.state)
 
     def sample(
         self,
@@ -114,7 +114,7 @@ class TrainedModel:
             start = self.state.take(self._rows(n, label))
         if labels is not None:
             start.energy_kwargs["y"] = labels
-        sampler = make_sampler(self._as_reached(), self.energy)
+        sampler = make_sampler(self._as_reached(last=n_steps == 0), self.energy)
         state = sampler.init(
             start.x, rng=Key(seed or 0).at(start.step), energy_kwargs=start.energy_kwargs
         )
@@ -190,10 +190,11 @@ class TrainedModel:
         if seed is not None:
             raise ValueError(f"seed: expected none at 0 steps, where no noise is added, got {seed}")
 
-    def _as_reached(self) -> TrainConfig:
-        """Returns the configuration with the step size that training has reached."""
+    def _as_reached(self, *, last: bool) -> TrainConfig:
+        """Returns the configuration with the step size that training has reached: that of the last
+        step, by which training corrects its samples, or of the next."""
         made = self.config.iterations if self.iterations is None else self.iterations
-        reached = self.config.step_size_after(made)
+        reached = self.config.step_size_after(made, back=int(last))
         return dataclasses.replace(self.config, step_size=reached, step_size_end=None)
 
 

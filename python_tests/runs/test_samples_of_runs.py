@@ -80,7 +80,10 @@ def test_samples_have_the_step_size_that_training_reached(effebm, tmp_path, flag
     constant = dataclasses.replace(model.config, step_size=reached, step_size_end=None)
     want = dataclasses.replace(model, config=constant)
     assert torch.allclose(model.sample(6, 3), want.sample(6, 3), rtol=0, atol=1e-6)
-    assert torch.allclose(model.samples, want.samples, rtol=0, atol=1e-6)
+    if "iteration" not in flags:  # the last step was larger than the next
+        constant = dataclasses.replace(constant, step_size=0.01 * 0.01 ** (3 / 8))
+        want = dataclasses.replace(model, config=constant)
+    assert torch.allclose(model.samples, want.samples, rtol=0, atol=1e-7)
     other = dataclasses.replace(model, config=dataclasses.replace(constant, step_size=0.02))
     assert not torch.allclose(model.samples, other.samples, rtol=0, atol=1e-6)
 
