@@ -13,6 +13,7 @@ from effebm_ext.bias import PredictedBias, predicted_bias, step_size_for_bias
 from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.runs.command_line.cli_options import chain_config_file
 from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.data.image_folder import BACKGROUNDS
 from effebm_ext.runs.options.parsing import COMPRESSOR_FORMS, parse_compressor
 
 _DIM = 1024
@@ -33,6 +34,10 @@ _DIM = 1024
               f"{_DIM}]")  # fmt: skip
 @cloup.option("--data", metavar="SOURCE",
               help="Take the number of entries from these data, a source as of train.")  # fmt: skip
+@cloup.option("--resize", metavar="[H|HxW]", help="Resize the images of images:FOLDER, as train.")
+@cloup.option("--background", default="white", show_default=True,
+              metavar=f"[{'|'.join(BACKGROUNDS)}]",
+              help="Let transparent pixels of images:FOLDER show this colour.")  # fmt: skip
 @cloup.option("--tolerance", type=float, default=0.05, show_default=True,
               help="Name the largest step size whose variances are off by less than this "
               "share.")  # fmt: skip
@@ -44,6 +49,8 @@ def bias(
     curvature: str,
     dim: int | None,
     data: str | None,
+    resize: str | None,
+    background: str,
     tolerance: float,
 ) -> None:
     """Tell the variances of a compressed Langevin chain on a Gaussian before it runs, from closed
@@ -52,7 +59,9 @@ def bias(
         raise ValueError("step_size: expected --step-size, or --config with one")
     parsed, curvatures = parse_compressor(compressor), _numbers(curvature)
     if dim is None:
-        dim = _DIM if data is None else math.prod(load(data).event_shape)
+        dim = _DIM
+        if data is not None:
+            dim = math.prod(load(data, resize=resize, background=background).event_shape)
     _check_fits(parsed, compressor, dim)
     if error_feedback is None:
         error_feedback = parsed is None or parsed.shrinks

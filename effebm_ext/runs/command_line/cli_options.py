@@ -107,8 +107,9 @@ def chain_config_file(command: Command) -> Command:
     return cloup.option(
         "--config", type=PATH, is_eager=True, expose_value=False,
         callback=_read_chain, metavar="FILE",
-        help="Take the compressor, error feedback, step size and data from the config.json of a "
-        "run, or from a TOML file; flags on the command line win over the file.",
+        help="Take the compressor, error feedback, step size and data, with their resize and "
+        "background, from the config.json of a run, or from a TOML file; flags on the command line "
+        "win over the file.",
     )(command)  # fmt: skip
 
 

@@ -73,7 +73,8 @@ def evaluate(
         two_sample: whether to compare samples of the model with the data, by MMD, if there are two
             rows or more. It is left out if half of all pairs of rows are equal, as the median of
             their distances is the width of its kernel.
-        ood: data that the run should find unlikely, see :func:`out_of_distribution`.
+        ood: data that the run should find unlikely, see :func:`out_of_distribution`; a folder of
+            images is read as those of the run, with its ``resize`` and ``background``.
 
     Raises:
         ValueError: n_chains or n_steps is below 1, or ood cannot be read; chains or energies are
@@ -92,7 +93,12 @@ def evaluate(
     classes = _Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
     train, held_out = classes.dataset.split(config.holdout, seed=config.seed_of_data)
     kept = held_out if len(held_out.rows) else train
-    draw_others = None if ood is None else out_of_distribution(ood, kept.rows[:_ROWS], seed=seed)
+    draw_others = None
+    if ood is not None:
+        draw_others = out_of_distribution(
+            ood, kept.rows[:_ROWS],
+            seed=seed, resize=config.resize, background=config.background,
+        )  # fmt: skip
     data = noisy(kept.rows[:_ROWS])
     energies = classes.energies(data)
     base = gaussian_base(noisy(train.rows[:_ROWS]))

@@ -11,7 +11,7 @@ from effebm_ext.runs.data.dataset import load
 
 
 def out_of_distribution(
-    source: str, x: Tensor, *, seed: int
+    source: str, x: Tensor, *, seed: int, resize: str | None = None, background: str = "white"
 ) -> Callable[[torch.Generator], Tensor]:
     """Returns a function that draws rows ``(m, *event)`` to compare with ``x`` ``(n, *event)``,
     with a CPU generator for the permutations, the noise and the order. The source is read at once,
@@ -23,6 +23,8 @@ def out_of_distribution(
             source of :func:`effebm_ext.runs.data.dataset.load`, with its rows in random order.
         x: data of the model.
         seed: the seed of toy data.
+        resize: for ``images:FOLDER``, as load; other sources are not resized.
+        background: for ``images:FOLDER``, as load.
 
     Raises:
         ValueError, FileNotFoundError: as load; or events have another shape.
@@ -32,7 +34,9 @@ def out_of_distribution(
     if source == "noise":
         mean, std = x.mean(), x.std(correction=0)
         return lambda generator: mean + std * torch.randn(x.shape, generator=generator)
-    other = load(source, seed=seed)
+    if not source.startswith("images:"):
+        resize = None
+    other = load(source, seed=seed, resize=resize, background=background)
     if other.event_shape != x.shape[1:]:
         raise ValueError(
             f"ood: expected events of shape {tuple(x.shape[1:])}, "

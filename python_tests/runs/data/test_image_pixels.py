@@ -275,7 +275,13 @@ def test_the_options_of_a_run_reach_its_images(effebm, tmp_path):
         "of 4 resized to 8 x 8)"
     )
     assert effebm("train", "--resume", run)[0] == 0
-    assert effebm("evaluate", run, "--ais-steps", 2, "--ais-chains", 2)[0] == 0
+    few = ["--ais-steps", 2, "--ais-chains", 2]
+    assert effebm("evaluate", run, *few)[0] == 0
+    for source in ("digits", f"images:{folder}"):  # digits have this size
+        assert effebm("evaluate", run, *few, "--ood", source)[0] == 0
+    for chain in (["--config", run / "config.json"], ["--step-size", 0.02, *flags[-6:]]):
+        status, shown, _ = effebm("bias", *chain)
+        assert (status, "64 entries" in shown) == (0, True)
 
 
 def test_a_transparent_colour_that_no_pixel_has_is_none(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import normal
+from PIL import Image
 
 from effebm_ext.runs.command_line import commands
 from effebm_ext.runs.config import TrainConfig
@@ -18,7 +19,7 @@ from effebm_ext.runs.evaluation.results import ClassEvaluation
 from effebm_ext.runs.evaluation.saved import read_evaluation, save_evaluation
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import load_model
-from effebm_ext.runs.trainer import make_trainer
+from effebm_ext.runs.trainer import make_dataset, make_trainer
 
 WAYS = ("bennett", "forward", "reverse")
 POINTS = Dataset("points", normal(50, 2), is_image=False)
@@ -234,6 +235,19 @@ def test_permuted_rows_keep_their_elements():
     assert torch.equal(got.flatten(1).sort(1).values, x.flatten(1).sort(1).values)
     rings = out_of_distribution("rings", normal(5, 2), seed=0)(torch.Generator())
     assert rings.shape == (10_000, 2)
+
+
+@pytest.mark.filterwarnings("ignore:.*standard deviation")  # of one colour
+def test_others_have_the_background_of_the_run(tmp_path):
+    for number in range(8):
+        Image.new("LA", (2, 2), (0, 0)).save(tmp_path / f"{number}.png")
+    config = TrainConfig(data=f"images:{tmp_path}", background="black", holdout=0)
+    data = make_dataset(config)
+    found = evaluate(
+        config.resolved(data.kind), data, lambda x: 50 * (x + 1).square().flatten(1).sum(1),
+        normal(8, 1, 2, 2), n_steps=2, n_chains=8, ood=config.data,
+    )  # fmt: skip
+    assert found.auroc < 0.9  # the same pictures, which would be white and far away
 
 
 def test_a_gaussian_stands_beside_the_model(effebm, tmp_path):
