@@ -10,6 +10,7 @@ import numpy as np
 
 from effebm_ext.runs.data.files import Images, check_folder, listing
 from effebm_ext.runs.data.resizing import resized
+from effebm_ext.runs.run_mark import is_marked
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,9 +54,10 @@ def read_images(
 ) -> Images:
     """Reads every image file in the folder and the folders below, in the order of their paths.
 
-    Names that begin with a dot are passed over. The result is grey if all images are grey, else
-    RGB. The orientation of EXIF is applied. Grey images of 16 bits keep their depth; if there are
-    any, grey images of 8 bits are multiplied by 257, which keeps their share of the maximum.
+    Names that begin with a dot are passed over, and so are folders below that hold a run, whose
+    pictures are no data. The result is grey if all images are grey, else RGB. The orientation of
+    EXIF is applied. Grey images of 16 bits keep their depth; if there are any, grey images of 8
+    bits are multiplied by 257, which keeps their share of the maximum.
     Colours of 16 bits keep the high byte. Transparent pixels show the background. Images with
     several frames, or with numbers of unknown range (32 bits or floating point) are refused.
 
@@ -72,8 +74,8 @@ def read_images(
         ValueError: a file is refused or damaged, of another size, or in no sub-folder; a sub-folder
             holds no image, or is found twice by way of links.
     """
-    paths = _image_paths(folder)
-    names, classes = _classes_of(folder, paths) if labels else ((), None)
+    paths, runs = _image_paths(folder)
+    names, classes = _classes_of(folder, paths, runs) if labels else ((), None)
     images: list[np.ndarray] = []
     n_composed = n_resized = 0
     for path in paths:
@@ -96,6 +98,8 @@ def read_images(
         n_composed += composed
         n_resized += pixels is not as_read
     changes = []
+    if runs:
+        changes.append(f"the pictures of {len(runs)} run{'s' * (len(runs) > 1)} left out")
     if n_composed:
         changes.append(f"transparent pixels of {n_composed} put on {background}")
     if n_resized and size is not None:
@@ -103,9 +107,11 @@ def read_images(
     return Images(_stack(images), classes, tuple(changes), names)
 
 
-def _image_paths(folder: Path) -> list[Path]:
+def _image_paths(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Returns the image files, and the folders of runs, in which none are looked for."""
     check_folder(folder)
     paths: list[Path] = []
+    runs: list[Path] = []
     seen: set[str] = set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         real = os.path.realpath(root)
@@ -113,6 +119,9 @@ def _image_paths(folder: Path) -> list[Path]:
             raise ValueError(f"data: {root} leads to a folder that was found before: {real}")
         seen.add(real)
         folders[:] = [name for name in folders if not name.startswith(".")]
+        held = [name for name in folders if is_marked(Path(root, name))]
+        folders[:] = [name for name in folders if name not in held]
+        runs += [Path(root, name) for name in held]
         visible = (Path(root, name) for name in names if not name.startswith("."))
         paths += [path for path in visible if path.suffix.lower() in _SUFFIXES]
     for path in paths:
@@ -122,14 +131,16 @@ def _image_paths(folder: Path) -> list[Path]:
         raise FileNotFoundError(
             f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}, got {listing(folder)}"
         )
-    return sorted(paths)
+    return sorted(paths), runs
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _classes_of(folder: Path, paths: list[Path]) -> tuple[tuple[str, ...], np.ndarray]:
+def _classes_of(
+    folder: Path, paths: list[Path], runs: list[Path]
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns the names of the classes and the class of every path."""
     names = [path.relative_to(folder).parts[0] for path in paths]
     if stray := [path.name for path in paths if path.parent == folder]:
@@ -139,7 +150,8 @@ def _classes_of(folder: Path, paths: list[Path]) -> tuple[tuple[str, ...], np.nd
             f"{more} beside them"
         )
     folders = {p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")}
-    if empty := sorted(folders - set(names)):
+    of_runs = {path.relative_to(folder).parts[0] for path in runs}
+    if empty := sorted(folders - set(names) - of_runs):
         raise ValueError(
             f"data: expected images in every sub-folder of {folder}, as a class without data "
             f"cannot be learnt, got none in {', '.join(empty)}"

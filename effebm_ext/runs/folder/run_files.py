@@ -13,13 +13,13 @@ from effebm_ext.runs.atomic_files import write_text
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.folder.checkpoint import BEST, CHECKPOINT
+from effebm_ext.runs.run_mark import CONFIG, FORMAT, is_configuration
 
-CONFIG, METRICS, EVALUATION = "config.json", "metrics.jsonl", "evaluation.json"
+METRICS, EVALUATION = "metrics.jsonl", "evaluation.json"
 ENVIRONMENT, HISTORY = "environment.json", "history.json"
 SAMPLES, CURVES, ANIMATION = "samples.png", "curves.png", "samples.gif"
 REPORT = "report.html"
 FRAMES, EARLIER, TENSORBOARD = "samples", "checkpoints", "tensorboard"  # folders
-FORMAT = "effebm_ext run"  # what the field ``format`` of config.json says
 # The configuration is the last: while it is there, the folder holds a run.
 _FILES = (CHECKPOINT, BEST, METRICS, EVALUATION, ENVIRONMENT, HISTORY, SAMPLES, CURVES, ANIMATION,
           REPORT, CONFIG)  # fmt: skip
@@ -85,7 +85,7 @@ def holds_run(path: Path) -> bool:
     try:
         content = json.loads((path / CONFIG).read_text(encoding="utf-8"))
         _ = TrainConfig(**_options(content))
-        if "format" in content or {"data", "objective", "iterations"} <= content.keys():
+        if is_configuration(content):
             return True
     except (OSError, TypeError, ValueError):
         pass

@@ -147,6 +147,27 @@ def test_a_missing_pillow_is_no_fault_of_the_files(tmp_path, monkeypatch):
         load(f"images:{tmp_path}")
 
 
+@pytest.mark.parametrize("more", [[], ["--conditional"]], ids=["pictures", "classes"])
+def test_runs_may_lie_among_their_pictures(effebm, tmp_path, monkeypatch, more):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    for number in range(4):
+        Image.fromarray(np.full((8, 8), 60 * number, np.uint8)).save(f"a/{number}.png")
+    tiny = ["--iterations", 1, "--ais-steps", 2, "--langevin-steps", 1, "--chains", 4, *more]
+    flags = ["--data", "images:.", "--holdout", 0, *tiny]
+    for number, run in enumerate(("run", "runs/deeper")):
+        status, shown, _ = effebm("train", *flags, "--out", run)
+        assert (status, (tmp_path / run / "curves.png").exists()) == (0, True)
+        assert shown.startswith("4 images 1 x 8 x 8")
+        assert ("the pictures of 1 run left out" in shown) == bool(number)
+        assert effebm("train", "--resume", run)[0] == 0
+        assert effebm("evaluate", run)[0] == 0
+    assert load("images:.").changes == ("the pictures of 2 runs left out",)
+    (tmp_path / "run" / "config.json").write_text('{"format": "another", "data": 1}')
+    with pytest.raises(ValueError, match="images of one size"):
+        load("images:.")
+
+
 def test_classes_keep_their_names(effebm, tmp_path):
     for name in ("china", "flower", "1"):
         (tmp_path / "photos" / name).mkdir(parents=True)
