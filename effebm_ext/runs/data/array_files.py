@@ -22,11 +22,13 @@ class Arrays(NamedTuple):
         rows: float32 ``(n, *event)``.
         labels: int64 ``(n,)`` or None.
         changes: what was changed in the rows, in words.
+        is_scaled: whether the rows are pixels that were scaled to [-1, 1].
     """
 
     rows: Rows
     labels: Tensor | None
     changes: tuple[str, ...]
+    is_scaled: bool
 
 
 def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
@@ -57,7 +59,7 @@ def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
     values, turned = with_channels_first(values, is_pixels=is_pixels)
     y = _labels(path, arrays.get("y"), len(values)) if labels else None
     rows = pixels(values, scaled=is_scaled) if is_pixels else values
-    return Arrays(rows, y, (*changes, *turned))
+    return Arrays(rows, y, (*changes, *turned), is_scaled)
 
 
 def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str]]:

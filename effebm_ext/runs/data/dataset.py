@@ -206,8 +206,9 @@ def load(
             or is given for other data; background is no such name.
 
     Warns:
-        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, values with
-            several axes lie in 0 to 1, or events with several axes are not images.
+        UserWarning: the standard deviation of a file's values lies outside 0.2 to 5, or values
+            with several axes lie in 0 to 1, where they were not scaled; scaled pixels use less than
+            a sixteenth of their range; or events with several axes are not images.
     """
     seed = as_int(seed, "seed")
     size = None if resize is None else parse_size(resize)
@@ -231,10 +232,10 @@ def load(
         options = {"size": size, "background": background} if kind == "images" else {}
         found = image_files.READERS[kind](Path(folder), labels=labels, **options)
         y = None if found.labels is None else torch.from_numpy(found.labels)
-        rows, of_classes = _scaled(found.pixels), found.class_names
+        rows, of_classes, is_scaled = _scaled(found.pixels), found.class_names, True
         dataset = Dataset(kind, rows, True, y, changes=found.changes, class_names=of_classes)
     elif Path(source).suffix in (".npy", ".npz"):
-        rows, y, changes = read_arrays(Path(source), labels=labels)
+        rows, y, changes, is_scaled = read_arrays(Path(source), labels=labels)
         is_image = len(rows.shape) == 4 and rows.shape[1] in (1, 3)
         dataset = Dataset(Path(source).stem, rows, is_image, y, changes=changes)
     else:
@@ -245,7 +246,8 @@ def load(
             f"{advice(source, names, prefixes)}"
         )
     archive = source.endswith(".npz")
-    for doubt in doubts(dataset.rows, is_image=dataset.is_image, in_archive=archive):
+    is_image = dataset.is_image
+    for doubt in doubts(rows, is_image=is_image, is_scaled=is_scaled, in_archive=archive):
         warnings.warn(f"data: {source}: {doubt}", stacklevel=2)
     return dataset
 

@@ -8,22 +8,30 @@ import torch
 
 from effebm_ext.rows import Rows, pieces
 
+# Of the range of pixels. It is that of 12 bits in 16; even pictures of low contrast use more.
+_LEAST_SHARE = 1 / 16
 
-def doubts(rows: Rows, *, is_image: bool, in_archive: bool = False) -> Iterator[str]:
+
+def doubts(
+    rows: Rows, *, is_image: bool, is_scaled: bool = False, in_archive: bool = False
+) -> Iterator[str]:
     """Yields a sentence for everything that looks wrong in the data of a file.
 
     Args:
         rows: float32 ``(n, *event)``.
         is_image: whether an event is ``(channels, height, width)``.
+        is_scaled: whether the rows are pixels that were scaled to [-1, 1] by their depth. They may
+            be dark, bright or of low contrast, but should use their depth.
         in_archive: whether the file is a .npz file, which may hold labels too.
     """
     event = tuple(rows.shape[1:])
-    std = float(rows.std(correction=0))
-    if len(event) > 1 and _in_zero_to_one(rows):
+    low, high, std = float(rows.min()), float(rows.max()), float(rows.std(correction=0))
+    is_off = high - low < 2 * _LEAST_SHARE if is_scaled else not 0.2 <= std <= 5
+    if not is_scaled and len(event) > 1 and _in_zero_to_one(rows):
         yield "these look like pixels in 0 to 1: save 2 * x - 1, or the pixels as uint8"
-    elif not 0.2 <= std <= 5:
+    elif is_off:
         kept = "as .npz with its labels" if in_archive else "as .npy"
-        how = "pixels of 0 to 255 by x / 127.5 - 1" if len(event) > 1 else _columns(rows)
+        how = _pixels(low, high, is_scaled) if len(event) > 1 else _columns(rows)
         yield (
             f"expected values of standard deviation about 1, got {std:.3g}: scale them ({how}) "
             f"and save them {kept}"
@@ -37,6 +45,14 @@ def _in_zero_to_one(rows: Rows) -> bool:
     if float(rows.min()) < 0 or float(rows.max()) > 1:
         return False
     return any(bool(((piece > 0) & (piece < 1)).any()) for piece in pieces(rows))
+
+
+def _pixels(low: float, high: float, is_scaled: bool) -> str:
+    """Says how to scale pixels with this least and this greatest value."""
+    top = next((top for top in (1, 255, 65535) if high <= top), None)
+    if is_scaled or low < 0 or top is None:
+        return "by (x - x.mean()) / x.std()"
+    return f"pixels of 0 to {top} by x / {top / 2} - 1"
 
 
 def _columns(rows: Rows) -> str:

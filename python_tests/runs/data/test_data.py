@@ -262,9 +262,12 @@ def test_a_scale_far_from_one_is_said(tmp_path, array, got):
 
 
 def test_images_that_use_little_of_their_depth_are_said(tmp_path):
-    Image.fromarray(PIXELS[:64].astype(np.uint16).reshape(8, 8)).save(tmp_path / "0.png")
-    with pytest.warns(UserWarning, match="standard deviation about 1, got 0.000564: scale them"):
-        load(f"images:{tmp_path}")
+    dark = PIXELS[:64].astype(np.uint16).reshape(8, 8)
+    message = r"standard deviation about 1, got 0.000564: scale them \(by \(x - x.mean"
+    for pixels in (dark, 65535 - dark):
+        Image.fromarray(pixels).save(tmp_path / "0.png")
+        with pytest.warns(UserWarning, match=message):
+            load(f"images:{tmp_path}")
 
 
 @pytest.mark.parametrize("event", [(8, 8, 4), (8, 8), (4, 8, 8), (10, 2), (2, 2, 2, 2)])

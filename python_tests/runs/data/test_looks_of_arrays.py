@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from effebm_ext.runs.data.dataset import load
 
@@ -24,6 +25,30 @@ def test_float_pixels_in_zero_to_one_are_said(tmp_path, event):
         load(write(tmp_path / "x.npy", x))
     with pytest.warns(UserWarning, match="these look like pixels in 0 to 1"):
         load(write(tmp_path / "dark.npy", x / 4))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("low", "high"), [(128, 256), (100, 140), (0, 30)])
+def test_pixels_that_were_scaled_may_have_any_look(tmp_path, low, high):
+    x = RNG.integers(low, high, (6, 8, 8), dtype=np.uint8)
+    for number, pixels in enumerate(x):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    assert torch.equal(load(write(tmp_path / "x.npy", x)).x, load(f"images:{tmp_path}").x)
+
+
+@pytest.mark.parametrize(
+    ("array", "advice"),
+    [
+        ((PIXELS > 250).astype(np.uint8), r"\(pixels of 0 to 1 by x / 0.5 - 1\)"),
+        (PIXELS / 1.0, r"\(pixels of 0 to 255 by x / 127.5 - 1\)"),
+        (PIXELS.astype(np.uint16) * 257, r"\(pixels of 0 to 65535 by x / 32767.5 - 1\)"),
+        (PIXELS * 1e5, r"\(by \(x - x.mean\(\)\) / x.std\(\)\)"),
+        (PIXELS / 1e4 - 0.01, r"\(by \(x - x.mean\(\)\) / x.std\(\)\)"),
+    ],
+)
+def test_the_advice_fits_the_greatest_pixel(tmp_path, array, advice):
+    with pytest.warns(UserWarning, match=advice):
+        load(write(tmp_path / "x.npy", array))
 
 
 @pytest.mark.filterwarnings("error")
