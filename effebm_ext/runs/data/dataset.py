@@ -50,7 +50,7 @@ class Dataset:
         labels: int64 ``(n,)`` or None.
         n_classes: by default there is one class for each different label, and the labels are 0 to
             ``n_classes - 1``; a part of a data set has the classes of the whole.
-        changes: what was changed in the values of a file, in words.
+        changes: what was changed in the values of a file, or passed over in a folder, in words.
         class_names: the names of the classes in the order of their labels, if they have any.
 
     Raises:

@@ -19,7 +19,7 @@ class Images(NamedTuple):
     Attributes:
         pixels: uint8 or uint16 ``(n, channels, height, width)``.
         labels: int64 ``(n,)``, or None if they were not asked for.
-        changes: what was changed in the pixels, in words.
+        changes: what was changed in the pixels, and what was passed over, in words.
         class_names: the names of the classes in the order of their labels, if they have any.
     """
 

@@ -15,7 +15,9 @@ from effebm_ext.runs.run_mark import is_marked
 if TYPE_CHECKING:
     from PIL import Image
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+# Formats of pictures. Pillow has names of movies, fonts and arrays among its own too.
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "QOI", "TGA",
+            "TIFF", "WEBP")  # fmt: skip
 
 # These are the modes of Pillow and how images of each are read. Other modes are refused: Pillow's
 # own conversions cut values off without a word.
@@ -53,6 +55,7 @@ def read_images(
     background: str = "white",
 ) -> Images:
     """Reads every image file in the folder and the folders below, in the order of their paths.
+    These are the files whose suffix is that of a picture that the installed Pillow opens.
 
     Names that begin with a dot are passed over, and so are folders below that hold a run, whose
     pictures are no data. The result is grey if all images are grey, else RGB. The orientation of
@@ -74,7 +77,7 @@ def read_images(
         ValueError: a file is refused or damaged, of another size, or in no sub-folder; a sub-folder
             holds no image, or is found twice by way of links.
     """
-    paths, runs = _image_paths(folder)
+    paths, runs, n_others = _image_paths(folder)
     names, classes = _classes_of(folder, paths, runs) if labels else ((), None)
     images: list[np.ndarray] = []
     n_composed = n_resized = 0
@@ -98,6 +101,8 @@ def read_images(
         n_composed += composed
         n_resized += pixels is not as_read
     changes = []
+    if n_others:
+        changes.append(f"{n_others} other file{'s' * (n_others > 1)} passed over")
     if runs:
         changes.append(f"the pictures of {len(runs)} run{'s' * (len(runs) > 1)} left out")
     if n_composed:
@@ -107,9 +112,18 @@ def read_images(
     return Images(_stack(images), classes, tuple(changes), names)
 
 
-def _image_paths(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Returns the image files, and the folders of runs, in which none are looked for."""
+def _suffixes() -> tuple[str, ...]:
+    from PIL import Image
+
+    known = Image.registered_extensions().items()
+    return tuple(sorted(suffix for suffix, name in known if name in _FORMATS))
+
+
+def _image_paths(folder: Path) -> tuple[list[Path], list[Path], int]:
+    """Returns the image files; the folders of runs, in which none are looked for; and how many
+    other files there are beside the image files."""
     check_folder(folder)
+    suffixes, n_files = _suffixes(), 0
     paths: list[Path] = []
     runs: list[Path] = []
     seen: set[str] = set()
@@ -122,16 +136,17 @@ def _image_paths(folder: Path) -> tuple[list[Path], list[Path]]:
         held = [name for name in folders if is_marked(Path(root, name))]
         folders[:] = [name for name in folders if name not in held]
         runs += [Path(root, name) for name in held]
-        visible = (Path(root, name) for name in names if not name.startswith("."))
-        paths += [path for path in visible if path.suffix.lower() in _SUFFIXES]
+        visible = [Path(root, name) for name in names if not name.startswith(".")]
+        paths += [path for path in visible if path.suffix.lower() in suffixes]
+        n_files += len(visible)
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"data: expected a file, got a broken link or a device: {path}")
     if not paths:
         raise FileNotFoundError(
-            f"data: no image files ({', '.join(_SUFFIXES)}) in {folder}, got {listing(folder)}"
+            f"data: no image files ({', '.join(suffixes)}) in {folder}, got {listing(folder)}"
         )
-    return sorted(paths), runs
+    return sorted(paths), runs, n_files - len(paths)
 
 
 def _raise(error: OSError) -> None:

@@ -18,8 +18,25 @@ def test_image_folders(tmp_path):
     Image.fromarray(COLOUR).save(tmp_path / "a.png")
     Image.fromarray(255 - COLOUR).save(tmp_path / "b" / "c.bmp")
     (tmp_path / "notes.txt").write_text("not an image")
-    x = load(f"images:{tmp_path}").x
-    assert torch.equal(x, torch.stack([scaled(planes(c)) for c in (COLOUR, 255 - COLOUR)]))
+    data = load(f"images:{tmp_path}")
+    assert torch.equal(data.x, torch.stack([scaled(planes(c)) for c in (COLOUR, 255 - COLOUR)]))
+    assert data.changes == ("1 other file passed over",)
+    (tmp_path / "b" / "movie.mpg").touch()
+    (tmp_path / ".hidden").touch()
+    assert load(f"images:{tmp_path}").changes == ("2 other files passed over",)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "avif", "webp", "ppm", "JP2", "j2k", "tga"])
+def test_pictures_are_what_pillow_opens(tmp_path, suffix):
+    if Image.registered_extensions().get(f".{suffix.lower()}") not in Image.SAVE:
+        pytest.skip("this Pillow lacks the format")
+    path = tmp_path / f"0.{suffix}"
+    Image.fromarray(COLOUR).save(path)
+    with Image.open(path) as image:
+        want = scaled(planes(np.asarray(image)))
+    data = load(f"images:{tmp_path}")
+    assert torch.equal(data.x[0], want)
+    assert data.changes == ()
 
 
 def test_sub_folders_are_classes_and_hidden_names_are_not(tmp_path):
@@ -69,7 +86,7 @@ def empty_class(folder):
 
 def unreadable_class(folder):
     (folder / "b").mkdir()
-    (folder / "b" / "photo.jp2").touch()
+    (folder / "b" / "photo.heic").touch()
 
 
 def image_without_class(folder):
@@ -127,9 +144,9 @@ def test_what_is_missing_or_damaged_is_named(tmp_path, make, error, message):
 
 
 def test_a_folder_without_images_is_named_with_what_it_has(tmp_path):
-    (tmp_path / "photo.jp2").touch()
+    (tmp_path / "photo.heic").touch()
     (tmp_path / "more").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"no image files .* got more/, photo\.jp2$"):
+    with pytest.raises(FileNotFoundError, match=r"no image files .* got more/, photo\.heic$"):
         load(f"images:{tmp_path}")
 
 
