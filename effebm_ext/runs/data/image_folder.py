@@ -184,7 +184,19 @@ def _read(path: Path, background: str) -> tuple[np.ndarray, bool]:
             raise ValueError(f"expected one frame, got {frames}: save each as a file of its own")
         if image.mode.startswith("I;16"):
             _check_tiff(getattr(image, "tag_v2", {}))
+        if image.format == "PNG" and image.tile and image.tile[0][3] == "LA;16B":
+            # Pillow would make 8 bits and three channels of them. Here it keeps all four bytes.
+            image.tile = [image.tile[0]._replace(args="RGBA")]
+            values = np.array(ImageOps.exif_transpose(image)).view(">u2")
+            return _deep_on(background, values[..., 0], values[..., 1])
         return pixels_of(ImageOps.exif_transpose(image), background)
+
+
+def _deep_on(background: str, grey: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Returns as :func:`pixels_of` an image of 16 bits with an alpha channel."""
+    share, shown = alpha / 65535, 65535 if background == "white" else 0
+    deep = (share * grey + (1 - share) * shown).round().astype(np.uint16)
+    return deep, bool((alpha != 65535).any())
 
 
 def _check_tiff(tags: dict[int, object]) -> None:

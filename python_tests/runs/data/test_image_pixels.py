@@ -1,6 +1,7 @@
 """The pixels of image files: every mode of Pillow's, depths, transparency, sizes, orientation."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -122,6 +123,32 @@ def test_depths_may_be_mixed(tmp_path):
     x = load(f"images:{tmp_path}").x
     grey = torch.stack([scaled(DEEP), scaled(GREY)])[:, None].expand(2, 3, 6, 5)
     assert torch.equal(x, torch.cat([grey, scaled(planes(COLOUR))[None]]))
+
+
+def write_deep_png(path, grey, alpha):
+    """Grey of 16 bits with an alpha channel; every row is filtered by the differences of pixels."""
+    rows = np.stack([grey, alpha], -1).astype(">u2").view(np.uint8)
+    rows[:, 1:] -= rows[:, :-1].copy()
+    filtered = np.insert(rows.reshape(len(rows), -1), 0, 1, 1).tobytes()
+    header = struct.pack(">IIBBBBB", *grey.shape[::-1], 16, 4, 0, 0, 0)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c))
+        for kind, c in ((b"IHDR", header), (b"IDAT", zlib.compress(filtered)), (b"IEND", b""))
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(("background", "shown"), [("white", 65535), ("black", 0)])
+def test_grey_of_16_bits_with_alpha_keeps_its_depth(tmp_path, background, shown):
+    write_deep_png(tmp_path / "0.png", DEEP, np.full_like(DEEP, 65535))
+    data = load(f"images:{tmp_path}", background=background)
+    assert torch.equal(data.x, scaled(DEEP)[None, None])
+    assert data.changes == ()
+    alpha = RNG.integers(0, 65536, DEEP.shape).astype(np.uint16)
+    write_deep_png(tmp_path / "0.png", DEEP, alpha)
+    data = load(f"images:{tmp_path}", background=background)
+    want = DEEP * (alpha / 65535) + shown * (1 - alpha / 65535)
+    assert torch.equal(data.x, scaled(want.round().astype(np.uint16))[None, None])
+    assert data.changes == (f"transparent pixels of 1 put on {background}",)
 
 
 def write_tiff(path, pixels, bits, photometric):
