@@ -108,7 +108,8 @@ def sample(
         _animate(animate, model, frames)
     shown = plotting.n_shown(x, is_image=model.is_image)
     only = f", which shows {shown} of them" if out.suffix == ".png" and shown < n else ""
-    click.echo(f"{n} samples in {out}{only}: {_origin(model, n, steps, from_noise, of_class)}")
+    origin = _origin(model, n, steps, from_noise, of_class)
+    click.echo(f"{n} samples{_named(of_class, model)} in {out}{only}: {origin}")
 
 
 def _class_of(label: str, model: TrainedModel) -> int:
@@ -121,6 +122,13 @@ def _class_of(label: str, model: TrainedModel) -> int:
         known = [f"0 to {(model.n_classes or 1) - 1}", *model.class_names]
         meant = did_you_mean(label, model.class_names)
         raise ValueError(f"label: expected {', '.join(known)}, got {label!r}{meant}") from error
+
+
+def _named(label: int | None, model: TrainedModel) -> str:
+    """Says which class is drawn, as a number may be the name of another class."""
+    if label is None:
+        return ""
+    return f" of class {model.class_names[label]!r}" if model.class_names else f" of class {label}"
 
 
 def _animate(path: Path, model: TrainedModel, frames: list[Tensor]) -> None:

@@ -141,8 +141,10 @@ def evaluate(
         more |= {f"{name}_{way}_error": estimate.error for name, estimate in found.items()}
     if config.conditional:
         more["classes"] = tuple(
-            ClassEvaluation(y, share, *run.forward, *run.reverse, *run.bennett)
-            for y, share, run in zip(classes.labels.tolist(), shares.tolist(), runs, strict=True)
+            ClassEvaluation(y, share, *run.forward, *run.reverse, *run.bennett, name)
+            for y, share, run, name in zip(
+                classes.labels.tolist(), shares.tolist(), runs, classes.names(), strict=True
+            )
         )
     samples = torch.cat([run.samples for run in runs])
     gradient = energy_and_gradient(classes.energy, samples, {"position": positions})[1]
@@ -199,6 +201,11 @@ class _Classes:
         self.conditional, self.dataset = config.conditional, dataset
         self.labels = dataset.labels.unique()
         self._energy, self._chains, self._chain_labels = energy, chains, labels
+
+    def names(self) -> list[str | None]:
+        """Returns the names of the classes, or None for those without."""
+        names = self.dataset.class_names
+        return [names[label] if names else None for label in self.labels.tolist()]
 
     def energy(self, x: Tensor, position: Tensor) -> Tensor:
         """Returns the energies of rows with the classes at ``position``, int64 ``(n,)``."""

@@ -19,8 +19,9 @@ _WAYS = {"bennett": "Bennett", "forward": "forward", "reverse": "reverse"}
 
 @dataclasses.dataclass(frozen=True)
 class ClassEvaluation:
-    """The normalising constant of a class, in nats; ``share`` is its frequency in training. Earlier
-    releases did not have Bennett's estimate."""
+    """The normalising constant of a class, in nats; ``share`` is its frequency in training, and
+    ``name`` its name, or None if classes have only numbers. Earlier releases did not have Bennett's
+    estimate and the name."""
 
     label: int
     share: float
@@ -30,6 +31,7 @@ class ClassEvaluation:
     log_z_reverse_error: float
     log_z_bennett: float | None = None
     log_z_bennett_error: float | None = None
+    name: str | None = None
 
     @property
     def gap(self) -> tuple[float, float]:
@@ -221,7 +223,8 @@ class Evaluation:
         for c in self.classes:
             gap, error = c.gap
             if gap < -_CLASS_CROSSED * error:
-                crossed.append((f" of class {c.label}", gap, error))
+                shown = str(c.label) if c.name is None else f"{c.name!r}"
+                crossed.append((f" of class {shown}", gap, error))
         if crossed:
             gaps = "; ".join(f"{-gap:.2f} ± {error:.2f} nats{of}" for of, gap, error in crossed)
             found.append(

@@ -1,5 +1,6 @@
 """Folders of images: classes, links, strange and damaged files, and what is said of them."""
 
+import json
 import struct
 import sys
 import zlib
@@ -199,11 +200,17 @@ def test_classes_keep_their_names(effebm, tmp_path):
     assert "; 3 classes: 1, china, flower; 18 to train on" in shown
     of_class = {}
     for label in ("flower", 2, 1, 0):  # a name comes before a number: "1" is class 0
-        assert effebm("sample", run, "--label", label, "--out", out)[0] == 0
+        status, printed, _ = effebm("sample", run, "--label", label, "--out", out)
+        assert status == 0
+        drawn = {"flower": "flower", 2: "flower"}.get(label, "1")
+        assert f" samples of class '{drawn}' in " in printed
         of_class[label] = np.load(out)
     assert np.array_equal(of_class["flower"], of_class[2])
     assert np.array_equal(of_class[1], of_class[0])
     assert not np.array_equal(of_class["flower"], of_class[0])
+    assert effebm("evaluate", run, "--ais-steps", 2)[0] == 0
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert [c["name"] for c in evaluation["classes"]] == ["1", "china", "flower"]
     status, _, error = effebm("sample", run, "--label", "flwer", "--out", out)
     said = "label: expected 0 to 2, 1, china, flower, got 'flwer': did you mean flower?"
     assert (status, said in error) == (2, True)

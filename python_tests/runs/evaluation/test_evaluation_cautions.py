@@ -90,6 +90,9 @@ def test_a_class_whose_forward_is_above_reverse_is_named():
     got = dataclasses.replace(got, conditional=True, classes=tuple(of_class))
     (caution,) = got.cautions()
     assert "forward is above reverse (2.20 ± 0.50 nats of class 7), which" in caution
+    named = tuple(dataclasses.replace(c, name=f"{c.label + 1}") for c in of_class)
+    (caution,) = dataclasses.replace(got, classes=named).cautions()
+    assert "forward is above reverse (2.20 ± 0.50 nats of class '8'), which" in caution
 
 
 def test_what_is_not_to_be_had_is_refused_before_the_work(monkeypatch):
