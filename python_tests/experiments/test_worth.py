@@ -21,6 +21,23 @@ def test_costs_are_paired_by_seeds():
     assert place.cost("long") is None  # one seed has no error
 
 
+def test_an_arm_of_one_seed_is_not_drawn():
+    runs = {"none": {0: 30.0, 1: 40.0}, "short": {0: 30.5, 1: 40.5}, "long": {1: 35.0}}
+    place = worth.Place("x", "none", {arm: 1.0 for arm in runs}, runs)
+    (axes,) = worth.plot([place]).axes
+    assert axes.get_legend_handles_labels()[1] == ["none", "short"]
+
+
+def test_kept_steps_of_pictures_have_their_own_bytes():
+    """docs/mnist.md has these figures."""
+    place = worth.kept_steps_of_pictures()
+    assert place.bytes["Block-Sign 64 + feedback"] == 152 / 784
+    assert place.cost("Block-Sign 64 + feedback").value == pytest.approx(-0.56, abs=0.005)
+    assert "clip 10" not in place.runs
+    resting = worth.buffers_of_pictures()
+    assert resting.bytes["buffer, all that saves"] == 2
+
+
 def test_diverged_runs_do_not_count():
     ends = {"arm": "a", "forward": 1.0, "reverse": 2.0}
     rows = [{**ends, "seed": 0, "diverged": None}, {"arm": "a", "seed": 1, "diverged": "lost"}]
