@@ -52,13 +52,13 @@ class PersistentChains:
         (:meth:`effebm_ext.samplers.Sampler.samples`)."""
         return self.sampler.samples(self.state)
 
-    @torch.inference_mode(False)  # what it makes is trained on later
     def advance(self, n_steps: int) -> StepInfo:
         """Moves every chain by ``n_steps`` steps of the sampler, by the energy as it is now."""
-        if self.restart is not None:
-            self.restart.apply_(self.state)
-        self.sampler.refresh_(self.state)
-        return self.sampler.advance_(self.state, n_steps)
+        with torch.inference_mode(False):  # the chains are trained on later
+            if self.restart is not None:
+                self.restart.apply_(self.state)
+            self.sampler.refresh_(self.state)
+            return self.sampler.advance_(self.state, n_steps)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything that changes, for :meth:`load_state_dict`."""

@@ -90,16 +90,16 @@ class ReplayBuffer:
         (:meth:`effebm_ext.samplers.Sampler.samples`)."""
         return self.sampler.samples(self.state)
 
-    @torch.inference_mode(False)  # what it makes is trained on later
     def advance(self, n_steps: int) -> StepInfo:
         """Draws chains from the buffer, moves them by ``n_steps`` steps, and puts them back."""
-        rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]
-        self.state = self._taken(rows)  # has the buffer's step: no noise is used twice
-        if self.restart is not None:
-            self.restart.apply_(self.state)
-        self.sampler.refresh_(self.state)
-        info = self.sampler.advance_(self.state, n_steps)
-        self.buffer.put_(rows.to(self.buffer.x.device), self.storage.stored(self.state))
+        with torch.inference_mode(False):  # the chains are trained on later
+            rows = torch.randperm(len(self.buffer.x), generator=self.generator)[: self.n_chains]
+            self.state = self._taken(rows)  # has the buffer's step: no noise is used twice
+            if self.restart is not None:
+                self.restart.apply_(self.state)
+            self.sampler.refresh_(self.state)
+            info = self.sampler.advance_(self.state, n_steps)
+            self.buffer.put_(rows.to(self.buffer.x.device), self.storage.stored(self.state))
         return info
 
     def state_dict(self) -> dict[str, Any]:

@@ -199,7 +199,6 @@ class WeightedWalkers:
         rows = in_random_order(resample(self.log_weights, "systematic", key), key)
         return LangevinState(w.x[rows], None, w.key, w.step)
 
-    @torch.inference_mode(False)  # what it makes is trained on later
     def advance(self, n_steps: int) -> Followed:
         """Updates the weights to the present energy, moves the walkers by ``n_steps``, and
         resamples them if their effective sample size is below the threshold.
@@ -212,6 +211,10 @@ class WeightedWalkers:
         n_steps = as_int(n_steps, "n_steps")
         if n_steps < 1:
             raise ValueError(f"n_steps: expected at least 1, got {n_steps}")
+        with torch.inference_mode(False):  # the walkers are trained on later
+            return self._advance(n_steps)
+
+    def _advance(self, n_steps: int) -> Followed:
         n = len(self.log_weights)
         if self._moved == n:
             self.log_weights, acceptance = self._move_(self.walkers, self.log_weights, n_steps)

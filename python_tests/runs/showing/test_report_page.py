@@ -114,7 +114,7 @@ def test_a_run_stopped_while_prolonged_has_none_either(tmp_path):
             longer,
             data,
             make_trainer(longer, data),
-            progress=lambda m: m["iteration"] == 6 and signal.raise_signal(signal.SIGINT),
+            progress=lambda m: m["iteration"] == 6 and signal.raise_signal(signal.SIGTERM),
             stopping=stopping,
         )
     page = Page(run / "report.html")
