@@ -23,6 +23,7 @@ from effebm_ext.runs.did_you_mean import did_you_mean
 from effebm_ext.runs.evaluation.evaluate import evaluate as evaluate_energy
 from effebm_ext.runs.evaluation.results import Evaluation
 from effebm_ext.runs.evaluation.saved import save_evaluation
+from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.restoring import other_data
 from effebm_ext.runs.folder.run_files import CONFIG, EVALUATION, write_config
 from effebm_ext.runs.model import TrainedModel, load_model
@@ -186,6 +187,7 @@ def evaluate(
     held out."""
     if out is not None:
         _check_writable(out)
+    written = _written(run)
     model = load_model(run)
     config = model.config if data is None else dataclasses.replace(model.config, data=data)
     with naming_a_move(is_given=data is not None):
@@ -212,15 +214,27 @@ def evaluate(
     if out is not None:
         save_evaluation(out, evaluation)
     elif run.is_dir():
-        _save_in(run, model, evaluation)
+        _save_in(run, model, written, evaluation)
 
 
-def _save_in(run: Path, model: TrainedModel, evaluation: Evaluation) -> None:
+def _written(run: Path) -> tuple[int, int] | None:
+    """Returns what tells the checkpoint of a run from the one that takes its place; None if there
+    is no folder or no checkpoint."""
+    try:
+        found = (run / CHECKPOINT).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _save_in(
+    run: Path, model: TrainedModel, written: tuple[int, int] | None, evaluation: Evaluation
+) -> None:
     """Saves an evaluation in the folder of its run, unless the run has another model by now, which
-    may have an evaluation of its own there."""
+    may have an evaluation of its own there. ``written`` is of the checkpoint of the model."""
     why = f"{run} cannot be written to"
     if os.access(run, os.W_OK):
-        now = load_model(run)
+        now = model if _written(run) == written else load_model(run)
         if (now.iterations, now.config) == (model.iterations, model.config):
             save_evaluation(run / EVALUATION, evaluation)
             if not (run / CONFIG).exists():  # the page needs it, and the checkpoint has it
