@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from helpers import normal
-from kill_and_resume import result
+from stopped_runs import metrics_of_stopped_and_resumed
 
 import effebm_ext as eff
 from effebm_ext.chains.weighted import WeightedWalkers
@@ -36,12 +36,7 @@ KINDS = [
     [(KINDS[0], 1), (KINDS[0], 6), *zip(KINDS[1:], (4, 5, 7, 4), strict=True)],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one(effebm, tmp_path, options, iterations):
-    assert effebm("train", "--out", tmp_path / "whole", *RUN, *options)[0] == 0
-    run = tmp_path / "run"
-    assert effebm("train", "--out", run, *RUN, *options, stop_after=iterations)[0] == 130
-    assert effebm("train", "--resume", run)[0] == 0
-    assert result(run) == result(tmp_path / "whole")
-    metrics = result(run)[1]
+    metrics = metrics_of_stopped_and_resumed(effebm, tmp_path, [*RUN, *options], iterations)
     assert any(m["resampled"] for m in metrics)
     assert all(("acceptance" in m) == ("--adjusted" in options) for m in metrics)
     of_followers = {"following_log_z", "following_ess", "cross_entropy_error"}

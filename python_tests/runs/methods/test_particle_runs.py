@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from helpers import normal
-from kill_and_resume import result
 from moved_energies import MOVES
+from stopped_runs import metrics_of_stopped_and_resumed
 
 RUN = ["--objective", "particle", "--chains", "8", "--batch-size", "4", "--langevin-steps", "2",
        "--iterations", "7", "--checkpoint-every", "3", "--ais-steps", "2"]  # fmt: skip
@@ -21,12 +21,7 @@ RUN = ["--objective", "particle", "--chains", "8", "--batch-size", "4", "--lange
 )  # fmt: skip
 @pytest.mark.parametrize("iterations", [3, 5])
 def test_a_resumed_run_equals_an_uninterrupted_one(effebm, tmp_path, options, iterations):
-    assert effebm("train", "--out", tmp_path / "whole", *RUN, *options)[0] == 0
-    run = tmp_path / "run"
-    assert effebm("train", "--out", run, *RUN, *options, stop_after=iterations)[0] == 130
-    assert effebm("train", "--resume", run)[0] == 0
-    assert result(run) == result(tmp_path / "whole")
-    metrics = result(run)[1]
+    metrics = metrics_of_stopped_and_resumed(effebm, tmp_path, [*RUN, *options], iterations)
     assert ("step_correction" in metrics[-1]) == ("--step-correction" in options)
     assert len({m["move_rms"] for m in metrics}) == 7
 
