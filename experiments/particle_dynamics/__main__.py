@@ -161,7 +161,7 @@ def run(setting: Setting, grid: Grid) -> Row:
         "step_correction": late("step_correction"),
         "curve": curve,
         "iterations_per_second": round(setting.iterations / seconds, 2),
-        "density": report.density(trainer.energy) if setting.seed == 0 else None,
+        "density": report.density(trainer.energy),
     }
 
 

@@ -86,7 +86,7 @@ def _mean(values: list[float | None], digits: int) -> str:
 
 
 def save_plot(path: Path, runs: list[Row], optimum: float) -> None:
-    """Densities of the first seed beside the target, and log-likelihoods against iterations."""
+    """Densities of the last seed beside the target, and log-likelihoods against iterations."""
     pictures = {run["arm"]: run["density"] for run in runs if run.get("density") is not None}
     pictures = {"the eight Gaussians": _picture(log_density(_points())), **pictures}
     across = math.ceil((len(pictures) + 1) / 2)
