@@ -168,8 +168,8 @@ def _origin(model: TrainedModel, n: int, steps: int, from_noise: bool, label: in
               help="Use this many chains each way, shared out among classes.")  # fmt: skip
 @cloup.option("--ood", metavar="SOURCE",
               help="Test whether the energy tells from the data: permuted (their elements), "
-              "noise, or any source that --data of train takes; images are resized, and get their "
-              "background, as those of the run.")  # fmt: skip
+              "noise, or any source that --data of train takes; the images of a folder get the "
+              "size and the background of those of the run.")  # fmt: skip
 @cloup.option(
     "--seed", default=0, show_default=True, help="Draw the chains and the noise from this seed."
 )

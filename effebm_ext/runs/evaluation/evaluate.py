@@ -74,7 +74,7 @@ def evaluate(
             rows or more. It is left out if half of all pairs of rows are equal, as the median of
             their distances is the width of its kernel.
         ood: data that the run should find unlikely, see :func:`out_of_distribution`; a folder of
-            images is read as those of the run, with its ``resize`` and ``background``.
+            images gets the size of the run's images, and its ``background``.
 
     Raises:
         ValueError: n_chains or n_steps is below 1, or ood cannot be read; chains or energies are
@@ -96,9 +96,8 @@ def evaluate(
     draw_others = None
     if ood is not None:
         draw_others = out_of_distribution(
-            ood, kept.rows[:_ROWS],
-            seed=seed, resize=config.resize, background=config.background,
-        )  # fmt: skip
+            ood, kept.rows[:_ROWS], seed=seed, background=config.background
+        )
     data = noisy(kept.rows[:_ROWS])
     energies = classes.energies(data)
     base = gaussian_base(noisy(train.rows[:_ROWS]))

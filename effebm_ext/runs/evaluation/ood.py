@@ -11,7 +11,7 @@ from effebm_ext.runs.data.dataset import load
 
 
 def out_of_distribution(
-    source: str, x: Tensor, *, seed: int, resize: str | None = None, background: str = "white"
+    source: str, x: Tensor, *, seed: int, background: str = "white"
 ) -> Callable[[torch.Generator], Tensor]:
     """Returns a function that draws rows ``(m, *event)`` to compare with ``x`` ``(n, *event)``,
     with a CPU generator for the permutations, the noise and the order. The source is read at once,
@@ -21,9 +21,9 @@ def out_of_distribution(
         source: ``permuted``, the rows of x, each with its elements in an order of its own;
             ``noise``, n rows of normals with the mean and standard deviation of all of x; or any
             source of :func:`effebm_ext.runs.data.dataset.load`, with its rows in random order.
+            The images of ``images:FOLDER`` are resized to the size of x.
         x: data of the model.
         seed: the seed of toy data.
-        resize: for ``images:FOLDER``, as load; other sources are not resized.
         background: for ``images:FOLDER``, as load.
 
     Raises:
@@ -34,8 +34,8 @@ def out_of_distribution(
     if source == "noise":
         mean, std = x.mean(), x.std(correction=0)
         return lambda generator: mean + std * torch.randn(x.shape, generator=generator)
-    if not source.startswith("images:"):
-        resize = None
+    is_resized = source.startswith("images:") and x.ndim == 4
+    resize = "x".join(map(str, x.shape[2:])) if is_resized else None
     other = load(source, seed=seed, resize=resize, background=background)
     if other.event_shape != x.shape[1:]:
         raise ValueError(

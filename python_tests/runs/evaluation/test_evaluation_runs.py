@@ -237,6 +237,16 @@ def test_permuted_rows_keep_their_elements():
     assert rings.shape == (10_000, 2)
 
 
+def test_other_images_get_the_size_of_the_data(tmp_path):
+    """Whatever their sizes, and though the data of a run need not be a folder of images."""
+    for number, side in enumerate([4, 6, 9]):
+        Image.new("L", (side, 4), 255 * (number % 2)).save(tmp_path / f"{number}.png")
+    others = out_of_distribution(f"images:{tmp_path}", normal(5, 1, 4, 3), seed=0)
+    assert others(torch.Generator()).shape == (3, 1, 4, 3)
+    with pytest.raises(ValueError, match=r"ood: expected events of shape \(3, 4, 3\), got \(1, 4"):
+        out_of_distribution(f"images:{tmp_path}", normal(5, 3, 4, 3), seed=0)
+
+
 @pytest.mark.filterwarnings("ignore:.*standard deviation")  # of one colour
 def test_others_have_the_background_of_the_run(tmp_path):
     for number in range(8):
