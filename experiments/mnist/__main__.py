@@ -78,7 +78,7 @@ def tasks(
 ) -> Iterator[tuple[str, TrainConfig]]:
     """All runs, by the names of their arms; seeds come last, so that an interrupted sweep has as
     many of one arm as of another. ``base`` has the options of all arms."""
-    options = {"chains": 64, "ais_steps": 1600, "error_feedback": False} | base
+    options = {"chains": 64, "error_feedback": False} | base
     options |= _QUICK if quick else {}
     for seed in range(seeds):
         for arm in arms:
@@ -134,6 +134,8 @@ def total_bytes(rows: list[Row], configs: dict[str, TrainConfig]) -> Iterator[tu
 @click.option("--quick", is_flag=True, help="2 iterations on the first 500 pictures")
 @click.option("--energy", type=click.Choice(["conv", "resnet", "unet"]), default="conv")
 @click.option("--iterations", type=click.IntRange(min=1), help="of every run")
+@click.option("--ais-steps", type=click.IntRange(min=1), default=1600,
+              help="temperatures of annealed importance sampling")  # fmt: skip
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), default=list(ARMS))
 @click.option("--seeds", type=click.IntRange(min=0), default=3,
               help="runs of every kind; 0: only the table of memory")  # fmt: skip
@@ -144,6 +146,7 @@ def main(
     quick: bool,
     energy: str,
     iterations: int | None,
+    ais_steps: int,
     arms: tuple[str, ...],
     seeds: int,
     out: Path | None,
@@ -162,7 +165,7 @@ def main(
     }
     found["bytes_per_chain"] = memory(dataset, arms, energy, quick)
     click.echo(report.memory_table(found["bytes_per_chain"]))
-    base = {"data": data, "energy": energy, "iterations": iterations}
+    base = {"data": data, "energy": energy, "iterations": iterations, "ais_steps": ais_steps}
     found["bytes"] = dict(total_bytes(found["bytes_per_chain"], dict(tasks(base, arms, 1, quick))))
     todo = list(tasks(base, arms, seeds, quick))
     with click.progressbar(todo, item_show_func=lambda t: t and t[0]) as bar:
