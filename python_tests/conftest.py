@@ -1,5 +1,6 @@
 """Runs the tests of an op on every set of kernels there is."""
 
+import math
 import sys
 
 import native
@@ -20,7 +21,9 @@ HAS_GPU = not extension.cuda_missing and torch.cuda.is_available()
 def effebm(monkeypatch, capsys):
     """Runs the command line, or interrupts it after some iterations as by Ctrl-C; (exit status,
     standard output, standard error)."""
-    from effebm_ext.runs.command_line import cli  # of which the tests of the ops need nothing
+    from effebm_ext.runs.command_line import bars, cli  # tests of the ops need nothing of them
+
+    monkeypatch.setattr(bars, "_DELAY", math.inf)  # a slow machine would show bars in any test
 
     def run(*arguments, stop_after=None):
         seen = []

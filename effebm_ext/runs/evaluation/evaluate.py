@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from effebm_ext.energies import energies_at, energy_and_gradient, frozen
-from effebm_ext.evaluation.ais import AIS, annealed_by_class, gaussian_base
+from effebm_ext.energies import energy_and_gradient, frozen
+from effebm_ext.evaluation.ais import annealed_by_class, gaussian_base
 from effebm_ext.evaluation.kernel_two_sample import kernel_two_sample, median_distance
 from effebm_ext.evaluation.mixture import (
     labelled_cross_entropy,
@@ -25,13 +24,12 @@ from effebm_ext.rng import generator_for
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.evaluation.bias import stein_discrepancy
+from effebm_ext.runs.evaluation.classes import Classes, in_proportion, share_out
 from effebm_ext.runs.evaluation.ood import out_of_distribution
 from effebm_ext.runs.evaluation.results import ClassEvaluation, Evaluation
 
 _ROWS = 10_000  # at most this many rows are evaluated
 _ROWS_OF_KERNEL = 1000
-_CHUNK = 1000
-_CHAINS_OF_A_CLASS = 8  # the minimum, so that the error of a class can be estimated
 
 
 def evaluate(
@@ -90,7 +88,7 @@ def evaluate(
 
     if not bool(chains.isfinite().all()):
         raise ValueError("chains: expected finite values")
-    classes = _Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
+    classes = Classes(config, dataset, tempered(energy, config.chain_temperature), chains, labels)
     train, held_out = classes.dataset.split(config.holdout, seed=config.seed_of_data)
     kept = held_out if len(held_out.rows) else train
     draw_others = None
@@ -102,7 +100,7 @@ def evaluate(
     energies = classes.energies(data)
     base = gaussian_base(noisy(train.rows[:_ROWS]))
     shares = classes.shares(train)
-    counts = _share_out(n_chains, shares)
+    counts = share_out(n_chains, shares)
     starts, from_data = classes.starts(counts, noisy)
     positions = torch.arange(len(starts)).repeat_interleave(torch.tensor([*map(len, starts)]))
     positions = positions.to(chains.device)
@@ -113,7 +111,7 @@ def evaluate(
         )  # fmt: skip
     more: dict[str, Any] = {}
     if two_sample and len(data) > 1:
-        some, samples = data[:_ROWS_OF_KERNEL], _in_proportion(runs, shares)
+        some, samples = data[:_ROWS_OF_KERNEL], in_proportion(runs, shares, _ROWS_OF_KERNEL)
         bandwidth = median_distance(samples, some)
         if bandwidth != 0:
             test = kernel_two_sample(samples, some, bandwidth=bandwidth, generator=generator)
@@ -178,90 +176,6 @@ def evaluate(
         cross_entropy_gaussian=-float(gaussian.double().mean()),
         **more,
     )
-
-
-class _Classes:
-    """The classes of a conditional run, or one class of all rows. A class is named by its position
-    among the classes of the data."""
-
-    def __init__(
-        self,
-        config: TrainConfig,
-        dataset: Dataset,
-        energy: Callable[..., Tensor],
-        chains: Tensor,
-        labels: Tensor | None,
-    ) -> None:
-        if not config.conditional:
-            dataset = dataclasses.replace(dataset, labels=torch.zeros(len(dataset.rows)).long())
-            labels = torch.zeros(len(chains), device=chains.device).long()
-        if dataset.labels is None or labels is None:
-            raise ValueError("labels: expected those of data and chains, as the run is conditional")
-        self.conditional, self.dataset = config.conditional, dataset
-        self.labels = dataset.labels.unique()
-        self._energy, self._chains, self._chain_labels = energy, chains, labels
-
-    def names(self) -> list[str | None]:
-        """Returns the names of the classes, or None for those without."""
-        names = self.dataset.class_names
-        return [names[label] if names else None for label in self.labels.tolist()]
-
-    def energy(self, x: Tensor, position: Tensor) -> Tensor:
-        """Returns the energies of rows with the classes at ``position``, int64 ``(n,)``."""
-        if not self.conditional:
-            return self._energy(x)
-        return self._energy(x, y=self.labels.to(x.device)[position])
-
-    def energies(self, x: Tensor) -> Tensor:
-        """Returns the energies ``(n, K)`` of every row with every class."""
-        columns = []
-        with torch.no_grad():
-            for k in range(len(self.labels)):
-                position = torch.full((_CHUNK,), k, device=x.device)
-                parts = [
-                    energies_at(self.energy, p, {"position": position[: len(p)]})
-                    for p in x.split(_CHUNK)
-                ]
-                columns.append(torch.cat(parts))
-        return torch.stack(columns, 1)
-
-    def positions(self, rows: Dataset) -> Tensor:
-        """Returns the positions of the classes of the rows, int64 ``(n,)``."""
-        assert rows.labels is not None
-        return torch.searchsorted(self.labels, rows.labels)
-
-    def shares(self, rows: Dataset) -> Tensor:
-        """Returns the frequencies of the classes, float64 ``(K,)``."""
-        counts = self.positions(rows).bincount(minlength=len(self.labels))
-        return counts.double() / counts.sum()
-
-    def starts(
-        self, counts: Sequence[int], noisy: Callable[[Tensor], Tensor]
-    ) -> tuple[list[Tensor], bool]:
-        """Returns the first chains of every class, at most its count, or data if there are fewer
-        than two; and whether any class got data."""
-        starts, from_data = [], False
-        for label, count in zip(self.labels.tolist(), counts, strict=True):
-            start = self._chains[self._chain_labels == label][:count]
-            if len(start) < min(2, count):
-                rows = (self.dataset.labels == label).nonzero().flatten()
-                rows = rows[torch.arange(count) % len(rows)]
-                start, from_data = noisy(self.dataset.rows[rows]), True
-            starts.append(start)
-        return starts, from_data
-
-
-def _share_out(n_chains: int, shares: Tensor) -> list[int]:
-    if len(shares) == 1:
-        return [n_chains]
-    return [max(_CHAINS_OF_A_CLASS, round(n_chains * share)) for share in shares.tolist()]
-
-
-def _in_proportion(runs: Sequence[AIS], shares: Tensor) -> Tensor:
-    """Returns as many samples as possible of the mixture in which classes have their shares."""
-    of_class = [(run.samples, share) for run, share in zip(runs, shares.tolist(), strict=True)]
-    n = min(_ROWS_OF_KERNEL, *(len(x) / share for x, share in of_class if share))
-    return torch.cat([x[: int(n * share + 1e-9)] for x, share in of_class])
 
 
 def tempered(energy: Callable[..., Tensor], temperature: float) -> Callable[..., Tensor]:
