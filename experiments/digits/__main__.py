@@ -4,8 +4,8 @@
     python -m experiments.digits --out runs/digits-sweep
 
 Every arm trains with as many gradient evaluations, over a grid of step sizes and several seeds, and
-is judged by the cross-entropy of held-out digits plus noise. What is said of the runs is in
-``digits_report.py``, the findings are in docs/digits.md.
+is judged by the cross-entropy of held-out digits plus noise. Tables and plots are in ``report.py``,
+the findings are in docs/digits.md.
 """
 
 from __future__ import annotations

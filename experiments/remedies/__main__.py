@@ -7,7 +7,7 @@ Three kinds of chains run, with the same noise: ``plain``; ``thermostat``, whose
 ``gamma (1 - gamma / 4 * mean c^2)``, by a running mean over the entries of the compressed gradient
 c and over time, so that ``E[x grad E]`` has its right value; and ``averaged noise``. Every chain is
 looked at twice: its states, and its samples ``x - gamma / 4 * residual``. All figures would be 1
-for exact samples. docs/compression_bias.md has the findings.
+for exact samples. docs/remedies.md has the findings.
 """
 
 from __future__ import annotations
