@@ -33,6 +33,7 @@ class Jarzynski:
             change nothing in the training. They need a key of their own.
 
     Raises:
+        TypeError: walkers are no WeightedWalkers.
         TypeError, ValueError: followers are none, see
             :class:`effebm_ext.chains.accompanied.AccompaniedWalkers`.
     """
@@ -46,6 +47,8 @@ class Jarzynski:
         energy_l2: float = 0.0,
         followers: WeightedWalkers | None = None,
     ) -> None:
+        if not isinstance(walkers, WeightedWalkers):
+            raise TypeError(f"walkers: expected WeightedWalkers, got {type(walkers).__name__}")
         self.energy = energy
         self.walkers, self.followers = walkers, followers
         self.chains: WeightedWalkers | AccompaniedWalkers = walkers

@@ -58,7 +58,7 @@ class ScoreMatching:
     least at ``a sigma^2 = 1 / (1 + c^2 * mean(scale^-2))``.)
 
     Raises:
-        TypeError: epsilon, sigma or sigma_end is no number.
+        TypeError: chains are no IntermittentChains; epsilon, sigma or sigma_end is no number.
         ValueError: method is none of these; denoising without a sigma; epsilon, sigma or sigma_end
             is not positive and finite.
     """
@@ -79,6 +79,11 @@ class ScoreMatching:
             raise ValueError(f"method: expected {', '.join(METHODS)}, got {method!r}")
         if method in DENOISING and sigma is None:
             raise ValueError(f"sigma: expected a number > 0 with {method}, got None")
+        if not isinstance(chains, IntermittentChains):
+            raise TypeError(
+                "chains: expected IntermittentChains, which count the iterations, "
+                f"got {type(chains).__name__}"
+            )
         self.energy, self.chains, self.method = energy, chains, method
         self.key, self.langevin_steps = key, langevin_steps
         self.epsilon = positive(epsilon, "epsilon")

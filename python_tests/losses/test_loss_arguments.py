@@ -11,6 +11,8 @@ from torch.testing import assert_close
 
 import effebm_ext as eff
 from effebm_ext import losses
+from effebm_ext.chains.intermittent import IntermittentChains
+from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.energies import score_of
 from effebm_ext.losses import contrastive_divergence
 from effebm_ext.networks import MLPEnergy
@@ -293,8 +295,10 @@ def test_several_scales_learn_what_the_objective_says():
     ],
 )
 def test_the_objective_checks_its_numbers(method, options, error, message):
+    sampler = eff.Langevin(Mixture(), step_size=0.1)
+    chains = IntermittentChains(PersistentChains(sampler, data()), 1)
     with pytest.raises(error, match=message):
-        ScoreMatching(Mixture(), None, method, key=KEY, langevin_steps=1, **options)
+        ScoreMatching(Mixture(), chains, method, key=KEY, langevin_steps=1, **options)
 
 
 def test_nodes_of_every_kind():

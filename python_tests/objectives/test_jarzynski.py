@@ -8,6 +8,7 @@ from helpers import normal
 from stopped_runs import metrics_of_stopped_and_resumed
 
 import effebm_ext as eff
+from effebm_ext.chains.persistent import PersistentChains
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.losses import contrastive_divergence
 from effebm_ext.networks import GaussianBase
@@ -148,6 +149,13 @@ def test_the_weighted_loss():
     torch.testing.assert_close(gap, -want)
     equal = contrastive_divergence(data, samples, energy_l2=0.3, weights=torch.full((5,), 0.2))
     torch.testing.assert_close(equal, contrastive_divergence(data, samples, energy_l2=0.3))
+
+
+def test_chains_without_weights_are_refused():
+    energy = GaussianBase(torch.nn.Flatten(0), 0.0, 1.0)
+    chains = PersistentChains(eff.Langevin(energy, step_size=0.1), normal(4, 1))
+    with pytest.raises(TypeError, match="walkers: expected WeightedWalkers, got PersistentChains"):
+        Jarzynski(energy, chains, langevin_steps=1)
 
 
 def test_weights_that_are_not_finite_stop_the_run():

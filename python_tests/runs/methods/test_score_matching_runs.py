@@ -148,6 +148,8 @@ def test_intermittent_chains_are_checked():
     chains = PersistentChains(eff.Langevin(Precision(), step_size=0.1), torch.zeros(2, 1))
     with pytest.raises(ValueError, match="period: expected at least 1, got 0"):
         IntermittentChains(chains, 0)
+    with pytest.raises(TypeError, match=r"chains: expected Intermittent.*, got PersistentChains"):
+        ScoreMatching(Precision(), chains, "ssm", key=Key(0), langevin_steps=1)
     chains = IntermittentChains(chains, 1)
     with pytest.raises(ValueError, match=r"method: expected sm, ssm, .* got 'fd_ssm'"):
         ScoreMatching(Precision(), chains, "fd_ssm", key=Key(0), langevin_steps=1)
