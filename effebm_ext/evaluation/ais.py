@@ -144,11 +144,15 @@ def annealed_by_class(
         generator: CPU generator of all random numbers.
 
     Raises:
-        ValueError: as annealed_importance_sampling; a class without a sample.
+        TypeError: as annealed_importance_sampling.
+        ValueError: as annealed_importance_sampling; n_chains are of no class, labels are not one
+            for each sample, or a class is without a sample.
     """
     mean, std = base
     n_steps = as_int(n_steps, "n_steps")
     n_chains = [as_int(n, "n_chains") for n in n_chains]
+    if not n_chains:
+        raise ValueError("n_chains: expected a number for each class, got none")
     if n_steps < 1 or min(n_chains) < 1:
         raise ValueError(
             "n_steps, n_chains: expected at least 1, "
@@ -165,6 +169,11 @@ def annealed_by_class(
         if not bool(values.isfinite().all()):
             raise ValueError(f"{name}: expected finite values")
     classes = range(len(n_chains))
+    if labels.shape != samples.shape[:1]:
+        raise ValueError(
+            f"labels: expected one for each of {len(samples)} samples, got shape "
+            f"{tuple(labels.shape)}"
+        )
     if labels.unique().tolist() != list(classes):
         raise ValueError(
             f"labels: expected each of 0 to {len(n_chains) - 1}, got {labels.unique().tolist()}"

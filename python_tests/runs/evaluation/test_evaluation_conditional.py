@@ -187,6 +187,8 @@ def test_what_cannot_be_evaluated_is_refused():
     for labels, counts, message in (
         (CHAIN_LABELS, [3, 3], r"labels: expected each of 0 to 1, got \[0, 1, 2\]"),
         (CHAIN_LABELS * 0, [3, 3], r"labels: expected each of 0 to 1, got \[0\]"),
+        (CHAIN_LABELS[1:], [3, 3, 3], r"labels: expected one for each of \d+ samples, got shape"),
+        (CHAIN_LABELS, [], "n_chains: expected a number for each class, got none"),
         (CHAIN_LABELS, [3, 0, 3], "n_steps, n_chains: .* got n_steps=1000, n_chains=3, 0, 3"),
     ):
         with pytest.raises(ValueError, match=message):
