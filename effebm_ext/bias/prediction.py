@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from effebm_ext.bias.laws import Chain, law_of
 from effebm_ext.ops.checks import check_shrinks
 from effebm_ext.ops.compressor import FusedCompressor
 from effebm_ext.scalars import as_int, as_positive
+
+Curvatures = float | Sequence[float] | np.ndarray | torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def predicted_bias(
     compressor: FusedCompressor | None,
     shape: int | Sequence[int],
     step_size: float,
-    curvature: float | Sequence[float] = 1.0,
+    curvature: Curvatures = 1.0,
     error_feedback: bool = True,
     temperature: float = 1.0,
 ) -> PredictedBias:
@@ -79,7 +82,8 @@ def predicted_bias(
         shape: of the event, or its number of entries.
         step_size: gamma > 0, as of :class:`effebm_ext.Langevin`.
         curvature: eigenvalues > 0 of the Hessian of the energy, whose axes are those of the
-            entries. Several of them have equal shares of the entries, and of every block.
+            entries: a number, a sequence, an array or a tensor. Several of them have equal shares
+            of the entries, and of every block.
         error_feedback: as of :class:`effebm_ext.Langevin`; without a compressor it makes no
             difference.
         temperature: > 0. It scales the variances. The relative variances do not depend on it, but
@@ -115,7 +119,7 @@ def step_size_for_bias(
     tolerance: float,
     compressor: FusedCompressor | None,
     shape: int | Sequence[int],
-    curvature: float | Sequence[float] = 1.0,
+    curvature: Curvatures = 1.0,
     error_feedback: bool = True,
 ) -> float | None:
     """Returns the largest step size at which no relative variance is off by more than
@@ -153,8 +157,8 @@ def _entries(shape: int | Sequence[int]) -> int:
     return dim
 
 
-def _curvatures(curvature: float | Sequence[float]) -> tuple[float, ...]:
-    if isinstance(curvature, torch.Tensor):
+def _curvatures(curvature: Curvatures) -> tuple[float, ...]:
+    if isinstance(curvature, (np.ndarray, torch.Tensor)):
         curvature = curvature.tolist()
     values = curvature if isinstance(curvature, Sequence) else [curvature]
     if len(values) == 0:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from helpers import named, normal
@@ -239,6 +240,16 @@ def test_the_two_numbers_of_the_laws():
     assert abs(found - feedback._OVERFLOW) < 4 * error < 3
 
 
+@pytest.mark.parametrize("listed", [tuple, np.array, torch.tensor], ids=named)
+def test_eigenvalues_may_be_any_sequence(listed):
+    found = predicted_bias(None, 10, 0.1, listed([0.5, 2.0]))
+    assert found == predicted_bias(None, 10, 0.1, [0.5, 2.0])
+    assert predicted_bias(None, 10, 0.1, listed([0.5, 2.0])[1]).curvatures == (2.0,)
+    assert step_size_for_bias(0.05, None, 10, listed([0.5, 2.0])) == pytest.approx(
+        step_size_for_bias(0.05, None, 10, [0.5, 2.0])
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -250,6 +261,8 @@ def test_the_two_numbers_of_the_laws():
         ((None, 8, -1), ValueError, "step_size: expected"),
         ((None, 8, 0.1, [1.0, 0.0]), ValueError, "curvature: expected"),
         ((None, 8, 0.1, []), ValueError, "curvature: expected at least one"),
+        ((None, 8, 0.1, np.ones(0)), ValueError, "curvature: expected at least one"),
+        ((None, 8, 0.1, np.ones((2, 2))), TypeError, "curvature: expected a number, got list"),
         ((None, 8, 0.1, 1.0, True, 0.0), ValueError, "temperature: expected"),
     ],
 )
