@@ -98,7 +98,7 @@ class BlockSign(FusedCompressor):
     @classmethod
     def parse(cls, text: str) -> BlockSign:
         """See :meth:`FusedCompressor.parse`: ``64`` is the size of the blocks."""
-        return cls(int(text))
+        return cls(cls.number(text, int))
 
     def kernel_arguments(self, x: Tensor) -> CompressorArguments:
         """See :meth:`FusedCompressor.kernel_arguments`."""

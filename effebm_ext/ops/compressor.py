@@ -4,7 +4,7 @@ tensor."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeGuard
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from effebm_ext.ops.vmap import rule_by_folding
 from effebm_ext.rng import Rng, key_arguments
 from effebm_ext.transforms import forward_formula, is_transformed
 
+Number = TypeVar("Number", int, float)
 # The code of the compressor, its size, and the offsets of its blocks.
 CompressorArguments = tuple[int, int, Tensor | None]
 NO_COMPRESSOR: CompressorArguments = (_C.COMPRESSOR_NONE, 0, None)
@@ -60,6 +61,18 @@ class FusedCompressor:  # no ABC, whose isinstance takes longer
             ValueError: the text is of another form.
         """
         raise NotImplementedError
+
+    @classmethod
+    def number(cls, text: str, kind: Callable[[str], Number]) -> Number:
+        """Returns the number in a text of :meth:`parse`, of the kind int or float.
+
+        Raises:
+            ValueError: the text is no such number; the message has the form that is expected.
+        """
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"expected {cls.text_form}") from None
 
     def kernel_arguments(self, x: Tensor) -> CompressorArguments:
         """Returns the arguments by which the ops know this compressor, for chains like those of

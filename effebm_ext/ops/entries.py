@@ -64,18 +64,20 @@ class KeepsEntries(FusedCompressor):
             UserWarning: the ratio is one, which keeps all entries.
         """
         if text.isascii() and text.isdigit():
-            if int(text) == 0:
+            k = cls.number(text, int)
+            if k == 0:
                 raise ValueError(
                     "k: expected 1 entry or more, got 0, which leaves chains to the noise"
                 )
-            return {"k": int(text)}
-        if float(text) == 1:
+            return {"k": k}
+        ratio = cls.number(text, float)
+        if ratio == 1:
             name = cls.name.replace("_", "-")
             warnings.warn(
                 f"compressor: {name}:{text} is a ratio and keeps all entries; {name}:1 keeps one",
                 stacklevel=2,  # one place, so that the warning is shown once for all callers
             )
-        return {"ratio": float(text)}
+        return {"ratio": ratio}
 
     def entries(self, dim: int) -> int:
         """Returns how many of ``dim`` entries are kept."""

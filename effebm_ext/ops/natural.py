@@ -64,7 +64,7 @@ class NaturalCompression(FusedCompressor):
     @classmethod
     def parse(cls, text: str) -> NaturalCompression:
         """See :meth:`FusedCompressor.parse`: nothing, or the bits of mantissa."""
-        return cls(int(text)) if text else cls()
+        return cls(cls.number(text, int)) if text else cls()
 
     def kernel_arguments(self, x: Tensor) -> CompressorArguments:
         """See :meth:`FusedCompressor.kernel_arguments`."""

@@ -172,7 +172,7 @@ def test_compiled_and_checked(device):
         (lambda: eff.NaturalCompression(-1), ValueError, "mantissa_bits: expected 0 to 22, got -1"),
         (lambda: eff.NaturalCompression(23), ValueError, "mantissa_bits: expected 0 to 22, got 23"),
         (lambda: eff.NaturalCompression(1.0), TypeError, "mantissa_bits"),
-        (lambda: parse_compressor("natural:x"), ValueError, "compressor: 'natural:x': invalid"),
+        (lambda: parse_compressor("natural:x"), ValueError, "'natural:x': expected natural, nat"),
     ],
 )
 def test_what_is_refused(make, error, message):

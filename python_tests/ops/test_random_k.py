@@ -210,6 +210,7 @@ def test_compiled_and_checked(device):
             "key: expected a tensor, as the compressor draws",
         ),
         (lambda: parse_compressor("random-k:0"), ValueError, "k: expected 1 entry or more"),
+        (lambda: parse_compressor("random-k"), ValueError, "'random-k': expected random-k:RATIO, "),
         (lambda: parse_compressor("random-k:3:b"), ValueError, "expected biased or nothing"),
         (lambda: parse_compressor("random_k:3"), ValueError, "compressor: expected none, topk"),
     ],

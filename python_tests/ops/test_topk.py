@@ -265,15 +265,15 @@ def test_digits_are_entries_and_other_numbers_a_ratio():
         ("", "expected none, topk:RATIO, topk:K, block-sign:SIZE, random-k:RATIO"),
         ("none:1", "expected none, topk:RATIO"),
         ("top:3", "expected none, topk:RATIO"),
-        ("topk", "compressor: 'topk': could not convert"),
+        ("topk", "compressor: 'topk': expected topk:RATIO, topk:K$"),
         ("topk:1.5", "compressor: 'topk:1.5': ratio: expected 0 < ratio <= 1"),
         ("topk:-3", "compressor: 'topk:-3': ratio: expected"),
         ("topk:0", "compressor: 'topk:0': k: expected 1 entry or more, got 0"),
         ("topk:0.0", "compressor: 'topk:0.0': ratio: expected"),
         ("topk:1_0", "compressor: 'topk:1_0': ratio: expected"),
-        ("topk:²", "compressor: 'topk:²': could not convert"),
+        ("topk:²", "compressor: 'topk:²': expected topk:RATIO, topk:K$"),
         ("block-sign:0", "compressor: 'block-sign:0': block_size: expected at least 1, got 0"),
-        ("block-sign:a", "compressor: 'block-sign:a': invalid literal"),
+        ("block-sign:a", "compressor: 'block-sign:a': expected block-sign:SIZE$"),
     ],
 )
 def test_text_that_names_no_compressor_is_refused(text, message):

@@ -12,6 +12,7 @@ from effebm_ext.runs.did_you_mean import did_you_mean
 # In the order of the kernels' list.
 _KNOWN = [FusedCompressor.known[name] for name in _C.COMPRESSORS if name in FusedCompressor.known]
 COMPRESSOR_FORMS = ", ".join(compressor.text_form for compressor in _KNOWN)
+_CLIPS: dict[str, type[ClipValue | ClipNorm]] = {"value": ClipValue, "norm": ClipNorm}
 
 
 def parse_compressor(text: str) -> FusedCompressor | None:
@@ -48,15 +49,17 @@ def parse_clip(text: str) -> ClipValue | ClipNorm | None:
     if text == "none":
         return None
     kind, _, limit = text.partition(":")
+    if kind not in _CLIPS:
+        meant = did_you_mean(kind, _CLIPS, f"{{}}:{limit or 'LIMIT'}")
+        raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}{meant}")
     try:
-        if kind == "value":
-            return ClipValue(float(limit))
-        if kind == "norm":
-            return ClipNorm(float(limit))
+        number = float(limit)
+    except ValueError:
+        raise ValueError(f"clip: {text!r}: expected {kind}:LIMIT") from None
+    try:
+        return _CLIPS[kind](number)
     except ValueError as error:
         raise ValueError(f"clip: {text!r}: {error}") from error
-    meant = did_you_mean(kind, ("value", "norm"), f"{{}}:{limit or 'LIMIT'}")
-    raise ValueError(f"clip: expected none, value:LIMIT or norm:LIMIT, got {text!r}{meant}")
 
 
 def parse_bounds(text: str) -> tuple[float, float] | None:
