@@ -34,8 +34,8 @@ def make_energy(
             1; None: the network's own default.
 
     Raises:
-        ValueError: kind is none of these, conv, resnet or unet is asked for what is not an image,
-            or width or depth is below 1.
+        ValueError: kind is none of these, conv, resnet or unet is asked for what is not an image or
+            unet for an image with a side below 2 pixels, or width or depth is below 1.
     """
     if kind == "auto":
         is_image = len(event_shape) == 3 and min(event_shape[1:]) >= 8

@@ -9,12 +9,17 @@ from torch import Tensor
 from effebm_ext.energies import class_energy
 
 
-def image_shape(event_shape: Sequence[int]) -> tuple[int, int, int]:
+def image_shape(event_shape: Sequence[int], least_side: int = 1) -> tuple[int, int, int]:
     if len(event_shape) != 3:
         raise ValueError(
-            f"event_shape: expected (channels, height, width), got {tuple(event_shape)}"
+            f"event_shape: expected (channels, height, width), got {tuple(event_shape)}, which are "
+            "points"
         )
     channels, height, width = event_shape
+    if min(height, width) < least_side:
+        raise ValueError(
+            f"event_shape: expected sides of at least {least_side} pixels, got {tuple(event_shape)}"
+        )
     return channels, height, width
 
 

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from effebm_ext.energies import class_energy
 from effebm_ext.networks.parts import image_shape
 
+_LEAST_SIDE = 2  # pixels, of an image that can be halved
+
 
 class SmoothBlock(nn.Module):
     """The block ``x + conv(silu(conv(silu(x))))`` for x ``(n, width, height, breadth)``, which is
@@ -47,7 +49,7 @@ class UNetEnergy(nn.Module):
             class adds a linear read-out of the features of the smallest size.
 
     Raises:
-        ValueError: event_shape does not have three axes.
+        ValueError: event_shape does not have three axes, or a side of it is below 2 pixels.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class UNetEnergy(nn.Module):
     ) -> None:
         super().__init__()
         self.n_classes = n_classes
-        channels, height, breadth = image_shape(event_shape)
+        channels, height, breadth = image_shape(event_shape, _LEAST_SIDE)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.shrink, self.down = nn.ModuleList(), nn.ModuleList()
         self.up, self.enlarge = nn.ModuleList(), nn.ModuleList()

@@ -35,6 +35,14 @@ def test_auto_chooses_by_the_shape_of_the_event():
         make_energy("conv", (2,))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 8), (3, 8, 1)])
+def test_a_unet_names_its_smallest_side(shape):
+    with pytest.raises(ValueError, match="event_shape: expected sides of at least 2 pixels, got"):
+        make_energy("unet", shape)
+    small = tuple(max(2, side) for side in shape)
+    assert make_energy("unet", small)(torch.zeros(3, *small)).shape == (3,)
+
+
 @pytest.mark.parametrize(
     ("kind", "shape", "made"),
     [

@@ -72,9 +72,15 @@ def energy_of(
         ValueError: the network does not fit the events.
     """
     if not is_own(config.energy):
-        return make_energy(
-            config.energy, event_shape, n_classes, base, width=config.width, depth=config.depth
-        )
+        try:
+            return make_energy(
+                config.energy, event_shape, n_classes, base, width=config.width, depth=config.depth
+            )
+        except ValueError as error:
+            raise ValueError(
+                "energy: expected a network that takes the data, such as mlp, got "
+                f"{config.energy!r}: {error}"
+            ) from error
     labels = {} if n_classes is None else {"n_classes": n_classes}
     net = _own(config.energy, tuple(int(n) for n in event_shape), labels)
     return net if base is None else GaussianBase(net, *base)
