@@ -14,7 +14,7 @@ from effebm_ext.objectives import Objective
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset, load
 from effebm_ext.runs.evaluation.hook import cross_entropy_hook
-from effebm_ext.runs.methods.setting import Setting, gaussian_of, langevin
+from effebm_ext.runs.methods.setting import Setting, device_of, gaussian_of, langevin
 from effebm_ext.runs.options.energy import energy_of
 from effebm_ext.samplers import Langevin
 from effebm_ext.training import Hook, Trainer
@@ -51,7 +51,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
         FileNotFoundError: ``config.init`` names no file.
         ValueError: the run is conditional and the data have no labels, or a class has all of its
             rows held out, or the chains start at rows of a file; such rows are not like the data;
-            the compressor does not fit the data (k > d), or the energy does not; the device is
+            the compressor does not fit the data (k > d), or the energy does not; a device is
             unknown or not available.
         effebm_ext.runs.options.energy.OwnEnergyError: the class that ``config.energy`` names cannot
             be imported or used.
@@ -67,7 +67,7 @@ def make_trainer(config: TrainConfig, dataset: Dataset, *, hook: Hook | None = N
             f"{len(labels.unique())}: a class without data cannot be learnt"
         )
     generator = torch.Generator().manual_seed(config.seed)
-    device = _device(config.device)
+    device = device_of(config.device, "device")
     with torch.random.fork_rng(devices=[]):  # parameters are drawn from the default generator
         torch.default_generator.manual_seed(config.seed)
         n_classes = dataset.n_classes if config.conditional else None
@@ -131,13 +131,3 @@ def _optimizer(config: TrainConfig, energy: nn.Module) -> torch.optim.Optimizer:
     if config.optimizer == "sgd":
         return torch.optim.SGD(energy.parameters(), lr=config.learning_rate)
     return torch.optim.Adam(energy.parameters(), lr=config.learning_rate, betas=(0.0, 0.999))
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device: {name!r} is unknown or not available: {reason}") from error
-    return device

@@ -154,11 +154,17 @@ class Setting:
         return self.data[:_ROWS].mean(0).to(self.device)
 
     def _storage(self) -> Storage | None:
-        """Returns how the replay buffer keeps its chains; None: as they move."""
+        """Returns how the replay buffer keeps its chains; None: as they move.
+
+        Raises:
+            ValueError: as :func:`device_of`.
+        """
         config, limits = self.config, None
         dtype, device = config.chain_buffer_dtype, config.buffer_device
         if dtype is None and device is None:
             return None
+        if device is not None:
+            device_of(device, "buffer_device")
         if dtype == torch.uint8:
             step_size = max(config.step_size, config.step_size_end or 0.0)
             noise_std = config.noise_std or math.sqrt(step_size * config.temperature)
@@ -196,6 +202,21 @@ def langevin(
         shards=config.shards,
         cuda_graph=config.cuda_graph,
     )
+
+
+def device_of(text: str, name: str) -> torch.device:
+    """Returns the device that the text of the option ``name`` names.
+
+    Raises:
+        ValueError: the device is unknown or not available.
+    """
+    try:
+        device = torch.device(text)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{name}: {text!r} is unknown or not available: {reason}") from error
+    return device
 
 
 def on_divergence(config: CommonOptions) -> OnDivergence:
