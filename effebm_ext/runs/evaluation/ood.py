@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from effebm_ext.runs.data.dataset import load
+from effebm_ext.runs.did_you_mean import did_you_mean
+
+_OF_THE_DATA = ("permuted", "noise")  # sources that are made of the data of the model
 
 
 def out_of_distribution(
@@ -27,7 +30,8 @@ def out_of_distribution(
         background: for ``images:FOLDER``, as load.
 
     Raises:
-        ValueError, FileNotFoundError: as load; or events have another shape.
+        ValueError, FileNotFoundError: as load, with a message that names ood and all of its forms;
+            or events have another shape.
     """
     if source == "permuted":
         return lambda generator: _permuted(x, generator)
@@ -36,7 +40,14 @@ def out_of_distribution(
         return lambda generator: mean + std * torch.randn(x.shape, generator=generator)
     is_resized = source.startswith("images:") and x.ndim == 4
     resize = "x".join(map(str, x.shape[2:])) if is_resized else None
-    other = load(source, seed=seed, resize=resize, background=background)
+    try:
+        other = load(source, seed=seed, resize=resize, background=background)
+    except (FileNotFoundError, ValueError) as error:
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        why = did_you_mean(source, _OF_THE_DATA) or f": {error}"
+        raise kind(
+            f"ood: expected {', '.join(_OF_THE_DATA)} or a source of data, got {source!r}{why}"
+        ) from error
     if other.event_shape != x.shape[1:]:
         raise ValueError(
             f"ood: expected events of shape {tuple(x.shape[1:])}, "

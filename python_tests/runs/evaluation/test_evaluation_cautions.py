@@ -97,7 +97,7 @@ def test_a_class_whose_forward_is_above_reverse_is_named():
 
 def test_what_is_not_to_be_had_is_refused_before_the_work(monkeypatch):
     monkeypatch.setattr(report, "annealed_by_class", lambda *_, **__: pytest.fail("too late"))
-    for source, message in (("nothing", "data: expected digits"), ("digits", "ood: expected eve")):
+    for source, message in (("nothing", "ood: expected permuted"), ("digits", "ood: expected eve")):
         with pytest.raises(ValueError, match=message):
             evaluated(flat, ood=source)
 

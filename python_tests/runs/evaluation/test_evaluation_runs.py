@@ -194,7 +194,10 @@ def test_bad_evaluations_are_refused_and_leave_the_old_one(effebm, tmp_path):
     for arguments, message in (
         ([tmp_path / "none"], "none holds no run"),
         ([run, "--ood", "digits"], "ood: expected events of shape (2,), got (1, 8, 8) from"),
-        ([run, "--ood", "nothing"], "data: expected digits"),
+        ([run, "--ood", "nothing"], "ood: expected permuted, noise or a source of data, got"),
+        ([run, "--ood", "nothing"], "got 'nothing': data: expected digits"),
+        ([run, "--ood", "permute"], "got 'permute': did you mean permuted?"),
+        ([run, "--ood", "no.npy"], "ood: expected permuted, noise or a source of data, got"),
         ([run, "--ais-steps", "0"], "0 is not in the range x>=1"),
         ([run, "--ais-chains", "1"], "1 is not in the range x>=2"),
     ):
