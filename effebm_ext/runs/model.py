@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,28 +87,30 @@ class TrainedModel:
             n: the number of samples, at least 1.
             n_steps: at least 1 from noise, or for more samples than chains; 0: the first n chains
                 as they are.
-            seed: the seed of the noise; None: 0, if noise is added.
+            seed: the seed of the noise, a 64-bit integer; None: 0, if noise is added.
             from_noise: start from noise, uniform if the chains of the run did.
-            clean: take the noise that was added to the data off the samples, but not those of a run
-                with ``noise_std``.
+            clean: take the noise that was added to the data off the samples. Those of a run with
+                ``noise_std``, or without noise on its data, stay as they are, which gives a
+                warning.
             label: the class of the samples.
             watch: called with the samples as they are at the start, up to 59 times on the way, and
                 at the end.
 
         Raises:
-            ValueError: n or n_steps is out of its range; a seed is given for chains that do not
-                move; the run is not conditional, has no such class, or no chain of this class to
-                start from.
+            ValueError: n, n_steps or seed is out of its range; a seed is given for chains that do
+                not move; the run is not conditional, has no such class, or no chain of this class
+                to start from.
         """
         if n < 1 or n_steps < 0:
             raise ValueError(f"n, steps: expected n >= 1 and steps >= 0, got {n} and {n_steps}")
         if n_steps == 0:
             self._check_at_rest(n, seed, from_noise, label)
+        key = Key(seed or 0)  # before a generator, which does not say what seeds it takes
         labels = self.labels(n, label)
         if from_noise:
             start, init = self.state.take(torch.arange(0)), self.config.init
             init = init if init == UNIFORM else NOISE
-            bounds, generator = self.config.chain_bounds, _generator(seed or 0)
+            bounds, generator = self.config.chain_bounds, _generator(key.seed)
             start.x = draw_starts(init, bounds, self.data, n, generator)
             start.residual = None
         else:
@@ -115,12 +118,12 @@ class TrainedModel:
         if labels is not None:
             start.energy_kwargs["y"] = labels
         sampler = make_sampler(self._as_reached(last=n_steps == 0), self.energy)
-        state = sampler.init(
-            start.x, rng=Key(seed or 0).at(start.step), energy_kwargs=start.energy_kwargs
-        )
+        state = sampler.init(start.x, rng=key.at(start.step), energy_kwargs=start.energy_kwargs)
         if start.residual is not None:
             state.residual = start.residual
         noise = self.config.removable_noise if clean else 0.0
+        if clean and noise == 0:
+            self._warn_of_noise_that_stays()
         for k in _parts(n_steps, 1 if watch is None else _WATCHED):
             if watch is not None:
                 watch(denoise(self.energy, sampler.samples(state), noise, state.energy_kwargs))
@@ -133,6 +136,15 @@ class TrainedModel:
         if watch is not None:
             watch(x)
         return x
+
+    def _warn_of_noise_that_stays(self) -> None:
+        why = "the run added none to its data"
+        if self.config.noise_std is not None:
+            why = (
+                f"the steps of its chains have a noise_std, {self.config.noise_std:g}, and chains "
+                "that move by it are samples of no density of noisy data"
+            )
+        warnings.warn(f"denoise: no noise is taken off the samples, as {why}", stacklevel=3)
 
     def labels(self, n: int, label: int | None = None) -> Tensor | None:
         """Returns the labels of the samples of :meth:`sample`, int64 ``(n,)``; None if the run is

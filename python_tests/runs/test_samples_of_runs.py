@@ -13,6 +13,7 @@ from effebm_ext.rng import Key
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.folder import checkpoint
 from effebm_ext.runs.model import TrainedModel, load_model
+from effebm_ext.runs.showing import plotting
 from effebm_ext.runs.showing.plotting import n_shown
 from effebm_ext.samplers import LangevinState
 
@@ -242,6 +243,7 @@ def test_python_has_the_same_rules(run):
         (lambda: model.sample(2, -1), "got 2 and -1"),
         (lambda: model.sample(2, 0, seed=0), "seed: expected none at 0 steps"),
         (lambda: model.sample(2, 0, from_noise=True), "steps: expected at least 1 from noise"),
+        (lambda: model.sample(2, 1, seed=2**64, from_noise=True), "seed: expected -"),
         (lambda: model.n_chains(2), "label: expected 0 to 1, got 2"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -271,8 +273,44 @@ def test_an_animation_shows_the_samples_on_their_way(sample, tmp_path):
         assert animation.n_frames == 6
 
 
-@pytest.mark.parametrize(("steps", "name"), [(0, "x.gif"), (5, "x.png")])
-def test_what_cannot_be_animated_is_refused(sample, tmp_path, steps, name):
+@pytest.mark.parametrize(
+    ("steps", "name", "message"),
+    [
+        (0, "x.gif", "animate: expected a .gif file and at least one step, got "),
+        (5, "x.png", "animate: expected a .gif file and at least one step, got "),
+        (5, "none/x.gif", "animate: no such folder: "),
+    ],
+)
+def test_what_cannot_be_animated_is_refused(sample, tmp_path, steps, name, message):
     status, _, _, error = sample("--steps", steps, "--animate", tmp_path / name)
     assert status == 2
-    assert "animate: expected a .gif file and at least one step, got " in error
+    assert message in error
+
+
+def test_the_last_frame_is_the_picture(effebm, tmp_path, monkeypatch):
+    flags = ["--data", "digits", "--conditional", "--energy", "mlp", "--width", 4]
+    assert effebm(*RUN, *flags, "--chains", 12, "--out", tmp_path / "run")[0] == 0
+    drawn, draw = [], plotting.draw_samples
+    monkeypatch.setattr(
+        plotting, "draw_samples", lambda *a, **k: drawn.append(draw(*a, **k)) or drawn[-1]
+    )
+    out = ["--out", tmp_path / "x.png", "--animate", tmp_path / "x.gif"]
+    assert effebm("sample", tmp_path / "run", "--n", 12, "--steps", 1, *out)[0] == 0
+    picture, first, last = (figure.axes[0].images[0].get_array() for figure in drawn)
+    assert np.array_equal(last, picture)
+    assert not np.array_equal(first, picture)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"noise_std": 0.01, "data_noise": 0.3}, "steps of its chains have a noise_std, 0.01"),
+        ({"data_noise": 0.0}, "the run added none to its data"),
+    ],
+)
+def test_noise_that_cannot_be_taken_off_is_told(options, why):
+    model = gaussian_model(4)
+    model.config = dataclasses.replace(model.config, **options)
+    with pytest.warns(UserWarning, match=f"denoise: no noise is taken off the samples, as .*{why}"):
+        x = model.sample(4, 1, clean=True)
+    assert torch.equal(x, model.sample(4, 1))

@@ -78,13 +78,13 @@ def sample(
     than the run has chains, take steps enough to move copies of the chains apart."""
     if out.suffix not in (".png", ".npy"):
         raise ValueError(f"out: expected a .png or .npy file, got {out}")
-    _check_writable(out)
+    _check_writable(out, "out")
     if animate is not None:
         if animate.suffix != ".gif" or steps == 0:
             raise ValueError(
                 f"animate: expected a .gif file and at least one step, got {animate}, {steps} steps"
             )
-        _check_writable(animate)
+        _check_writable(animate, "animate")
     model = load_model(run)
     of_class = None if label is None else _class_of(label, model)
     if n is None:
@@ -98,15 +98,15 @@ def sample(
     lost = int((~x.flatten(1).isfinite().all(1)).sum())
     if lost:
         raise NonFiniteError(f"{lost} of {n} samples are not finite after {steps} steps")
+    labels = model.labels(n, of_class)
     if out.suffix == ".npy":
         with replacing(out, x.nbytes) as temporary:
             np.save(temporary, x.numpy())
     else:
-        labels = model.labels(n, of_class)
         figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
         plotting.save(out, figure)
     if animate is not None:
-        _animate(animate, model, frames)
+        _animate(animate, model, frames, labels)
     shown = plotting.n_shown(x, is_image=model.is_image)
     only = f", which shows {shown} of them" if out.suffix == ".png" and shown < n else ""
     origin = _origin(model, n, steps, from_noise, of_class)
@@ -115,12 +115,14 @@ def sample(
 
 def _class_of(label: str, model: TrainedModel) -> int:
     """Returns the number of a class that is given by its name or by its number."""
+    if model.n_classes is None:
+        raise ValueError(f"label: expected none, the run is not conditional, got {label!r}")
     if label in model.class_names:
         return model.class_names.index(label)
     try:
         return int(label)
     except ValueError as error:
-        known = [f"0 to {(model.n_classes or 1) - 1}", *model.class_names]
+        known = [f"0 to {model.n_classes - 1}", *model.class_names]
         meant = did_you_mean(label, model.class_names)
         raise ValueError(f"label: expected {', '.join(known)}, got {label!r}{meant}") from error
 
@@ -132,11 +134,11 @@ def _named(label: int | None, model: TrainedModel) -> str:
     return f" of class {model.class_names[label]!r}" if model.class_names else f" of class {label}"
 
 
-def _animate(path: Path, model: TrainedModel, frames: list[Tensor]) -> None:
+def _animate(path: Path, model: TrainedModel, frames: list[Tensor], labels: Tensor | None) -> None:
     with TemporaryDirectory() as folder:
         pictures = [Path(folder, f"{k:03d}.png") for k in range(len(frames))]
         for picture, x in zip(pictures, frames, strict=True):
-            figure = plotting.draw_samples(x, model.data, is_image=model.is_image)
+            figure = plotting.draw_samples(x, model.data, is_image=model.is_image, labels=labels)
             plotting.save(picture, figure)
         plotting.save_animation(path, pictures)
 
@@ -186,7 +188,7 @@ def evaluate(
     """Tell how good a density a trained RUN (its folder or checkpoint) has learnt, on the data it
     held out."""
     if out is not None:
-        _check_writable(out)
+        _check_writable(out, "out")
     written = _written(run)
     model = load_model(run)
     config = model.config if data is None else dataclasses.replace(model.config, data=data)
@@ -248,14 +250,15 @@ def _save_in(
     click.echo(f"Nothing was saved, as {why}: --out FILE saves.", err=True)
 
 
-def _check_writable(out: Path) -> None:
-    """Refuses a file that cannot be written, before long work for it begins."""
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"out: no such folder: {out.parent}")
-    if out.is_dir():
-        raise IsADirectoryError(f"out: expected a file, {out} is a folder")
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"out: {out.parent} cannot be written to")
+def _check_writable(path: Path, name: str) -> None:
+    """Refuses a file that cannot be written, before long work for it begins; ``name`` is that of
+    its option."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{name}: no such folder: {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{name}: expected a file, {path} is a folder")
+    if not os.access(path.parent, os.W_OK):
+        raise PermissionError(f"{name}: {path.parent} cannot be written to")
 
 
 @cloup.command()

@@ -268,8 +268,9 @@ def test_labels_that_are_missing_or_not_asked_for(effebm, tmp_path):
     assert not out.exists()
     options = ["--chains", 4, "--langevin-steps", 1, "--iterations", 1, "--ais-steps", 0]
     assert effebm("train", "--data", "rings", *options, "--out", out)[0] == 0
-    status, _, error = effebm("sample", out, "--label", 0, "--out", tmp_path / "x.npy")
-    assert (status, "label: expected none, the run is not conditional" in error) == (2, True)
+    for label in (0, "cat"):
+        status, _, error = effebm("sample", out, "--label", label, "--out", tmp_path / "x.npy")
+        assert (status, "label: expected none, the run is not conditional" in error) == (2, True)
 
 
 def test_pictures_show_images_in_the_order_of_their_classes():
