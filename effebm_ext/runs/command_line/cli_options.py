@@ -134,6 +134,7 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
     """Lets the values in the file take the place of the options' defaults."""
     if path is not None:
         values, declared = _values(path), _declared(context)
+        _take_recipe_of(context, path, values)
         unknown = sorted(values.keys() - declared)
         if unknown:
             meant = did_you_mean(unknown[0], declared)
@@ -145,6 +146,7 @@ def _read_chain(context: click.Context, _: click.Parameter, path: Path | None) -
     """The same with only those values that are options of the command."""
     if path is not None:
         values, declared = _values(path), _declared(context)
+        _take_recipe_of(context, path, values)
         known = {name: value for name, value in values.items() if name in declared}
         _take_from_file(context, path, known, declared)
 
@@ -180,6 +182,21 @@ def _take_from_file(
     })  # fmt: skip
 
 
+def _take_recipe_of(context: click.Context, path: Path, values: dict[str, Any]) -> None:
+    """Takes the recipe out of the values in a file, and its options unless the command line names
+    a recipe, which wins whether it comes before the file or after it."""
+    told, name = f"config: {path}", values.pop("recipe", None)
+    if name is None:
+        return
+    name = as_declared(name, str, f"{told}: recipe")
+    try:
+        options = _options_of(name)
+    except ValueError as error:
+        raise ValueError(f"{told}: {error}") from error
+    if _RECIPE not in context.meta:
+        _take(context, _RECIPE, f"recipe: {name}", options)
+
+
 def recipe(command: Command) -> Command:
     """Gives a command the option ``--recipe``, which sets other options."""
     return cloup.option(
@@ -193,9 +210,14 @@ def recipe(command: Command) -> Command:
 def _read_recipe(context: click.Context, _: click.Parameter, name: str | None) -> None:
     if name is None:
         return
+    _take(context, _RECIPE, f"recipe: {name}", _options_of(name))
+
+
+def _options_of(name: str) -> dict[str, Any]:
+    """Returns the options of the recipe of this name."""
     if name not in RECIPES:
         raise ValueError(wrong_choice("recipe", tuple(RECIPES), name))
-    _take(context, _RECIPE, f"recipe: {name}", RECIPES[name].options)
+    return RECIPES[name].options
 
 
 def _take(context: click.Context, source: str, told: str, values: dict[str, Any]) -> None:
@@ -232,15 +254,29 @@ def configuration(context: click.Context, options: dict[str, Any]) -> TrainConfi
     Raises:
         TypeError, ValueError: as :class:`TrainConfig`; a message about a value that comes from the
             configuration file or from the recipe names this source.
+        ValueError: step sizes shall begin anew in every iteration, and have no end.
     """
     try:
-        return TrainConfig(**options)
+        config = TrainConfig(**options)
+        _check_schedule(config)
+        return config
     except ValueError as error:
         name = str(error).partition(":")[0]
         if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT_MAP:
             raise
         *_, told = (told for told, values in _layers(context) if name in values)
         raise ValueError(f"{told}: {error}") from error
+
+
+def _check_schedule(config: TrainConfig) -> None:
+    """Refuses a schedule without an end. TrainConfig itself takes it, as earlier runs may have
+    it."""
+    anew = config.step_size_schedule == "iteration" and not config.verbatim  # which resolves to it
+    if anew and config.step_size_end is None:
+        raise ValueError(
+            "step_size_schedule: expected none without a step_size_end, which the steps of an "
+            "iteration go to, got iteration"
+        )
 
 
 def is_given(context: click.Context, name: str) -> bool:

@@ -67,6 +67,35 @@ def test_a_file_wins_over_a_recipe_and_a_flag_over_both(effebm, tmp_path):
         assert (got["langevin_steps"], got["noise_std"], got["step_size"]) == (3, 0.25, 2.0)
 
 
+def test_a_file_may_name_a_recipe_and_a_flag_another(effebm, tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text('recipe = "jem"\nlangevin_steps = 1\nnoise_std = 0.5\n')
+    given, other = ["--config", file], ["--recipe", "igebm"]
+    for order, step_size in ((given, 2.0), ([*given, *other], 20.0), ([*other, *given], 20.0)):
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        flags = ["--data", "rings", *TINY, "--buffer-size", 4]
+        status, _, error = effebm("train", *order, *flags, "--out", out)
+        assert status == 0, error
+        got = json.loads((out / "config.json").read_text())
+        assert (got["langevin_steps"], got["noise_std"], got["step_size"]) == (1, 0.5, step_size)
+    printed = effebm("bias", "--config", file)[1]
+    assert printed.startswith("compressor none, 1024 entries, step size 2\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('recipe = "jen"', f"recipe: expected {', '.join(RECIPES)}, got 'jen': did you mean jem?"),
+        ("recipe = 3", "recipe: expected a str, got 3"),
+    ],
+)
+def test_what_is_no_recipe_in_a_file_is_refused(effebm, tmp_path, line, message):
+    file = tmp_path / "a.toml"
+    file.write_text(line)
+    status, _, error = effebm("train", "--config", file, "--out", tmp_path / "run")
+    assert (status, error) == (2, f"effebm: error: config: {file}: {message}\n")
+
+
 def test_an_unknown_recipe_is_refused(effebm, tmp_path):
     status, _, error = effebm("train", "--recipe", "x", "--out", tmp_path / "run")
     names = ", ".join(RECIPES)

@@ -23,6 +23,18 @@ def test_steps_may_begin_anew():
     assert [sizes(k) for k in range(6)] == pytest.approx([0.8, 0.4, 0.2] * 2)
 
 
+def test_a_new_run_needs_an_end_for_a_schedule(effebm, tmp_path):
+    file = tmp_path / "a.toml"
+    file.write_text('step_size_schedule = "iteration"')
+    message = "step_size_schedule: expected none without a step_size_end, "
+    given = ["--step-size-schedule", "iteration"]
+    for flags, told in ((given, message), (["--config", file], f"config: {file}: {message}")):
+        status, _, error = effebm("train", *flags, "--out", tmp_path / "run")
+        assert status == 2
+        assert error.startswith(f"effebm: error: {told}")
+    TrainConfig(step_size_schedule="iteration")  # as an earlier run may have it
+
+
 @pytest.mark.parametrize("warm_up", [0, 4])
 def test_the_last_steps_of_a_run_have_about_its_last_size(warm_up):
     config = TrainConfig(
