@@ -21,8 +21,8 @@ class Denoising:
 
     noise_end: float = option(
         0.0,
-        "Take noise of several scales off the data, down to this one; 0 means one scale, the only "
-        "case in which the energy is that of noisy data.",
+        "Take noise of several scales off the data, from --data-noise down or up to this one; 0 "
+        "means one scale, the only case in which the energy is that of noisy data.",
         at_least=0,
     )
 
