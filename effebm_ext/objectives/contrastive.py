@@ -10,7 +10,7 @@ from effebm_ext.chains.replay import ReplayBuffer
 from effebm_ext.energies import energies_at, per_chain, score_of
 from effebm_ext.losses.contrastive import contrastive_divergence
 from effebm_ext.losses.score_matching import dsm
-from effebm_ext.objectives.objective import Loss, Watched, chain_metrics
+from effebm_ext.objectives.objective import Loss, Watched, chain_metrics, checked_langevin_steps
 from effebm_ext.rng import Key
 from effebm_ext.scalars import as_float, as_int, as_positive
 from effebm_ext.shown import as_call
@@ -33,7 +33,7 @@ class Contrastive:
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the chains' energy_kwargs.
         chains: the chains, which move by this energy.
-        langevin_steps: steps of the chains per iteration.
+        langevin_steps: steps of the chains per iteration, at least 1.
         energy_l2: weight of the squared energies in the loss.
         denoising: weight of the denoising loss; 0: none. With a weight the objective adds the noise
             to the data itself, and the trainer must add none.
@@ -42,10 +42,13 @@ class Contrastive:
         warm_up: iterations with the denoising loss only, at least 0; 0 without a weight.
 
     Raises:
-        TypeError: denoising, sigma or warm_up is no number, or there is a weight and no key.
-        ValueError: denoising is negative or not finite; sigma is not positive and finite; warm_up
-            is negative, or positive without a weight.
+        TypeError: langevin_steps, denoising, sigma or warm_up is no number, or there is a weight
+            and no key.
+        ValueError: langevin_steps is below 1; denoising is negative or not finite; sigma is not
+            positive and finite; warm_up is negative, or positive without a weight.
     """
+
+    _LEAST_STEPS = 1  # without any the chains would never move
 
     def __init__(
         self,
@@ -61,7 +64,8 @@ class Contrastive:
     ) -> None:
         self.energy = energy
         self.chains: PersistentChains | ReplayBuffer | IntermittentChains = chains
-        self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
+        self.langevin_steps = checked_langevin_steps(langevin_steps, self._LEAST_STEPS)
+        self.energy_l2 = energy_l2
         self.denoising = as_float(denoising, "denoising")
         if not 0 <= self.denoising < float("inf"):
             raise ValueError(f"denoising: expected a finite number >= 0, got {denoising}")

@@ -10,7 +10,7 @@ from effebm_ext.chains.accompanied import AccompaniedWalkers
 from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.energies import energies_at
 from effebm_ext.losses.contrastive import contrastive_divergence
-from effebm_ext.objectives.objective import Loss
+from effebm_ext.objectives.objective import Loss, checked_langevin_steps
 from effebm_ext.shown import as_call
 
 
@@ -25,7 +25,7 @@ class Jarzynski:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``: a function of only x and its
             parameters, whose ``exp(-E)`` has a finite integral.
         walkers: the walkers, which move by this energy.
-        langevin_steps: steps of the walkers per iteration.
+        langevin_steps: steps of the walkers per iteration, at least 1.
         energy_l2: weight of the squared energies in the loss. Above 0 the loss no longer has the
             gradient of the cross-entropy.
         followers: walkers that move by this energy beside the others and never enter the gradient,
@@ -34,7 +34,7 @@ class Jarzynski:
 
     Raises:
         TypeError: walkers are no WeightedWalkers.
-        TypeError, ValueError: followers are none, see
+        TypeError, ValueError: langevin_steps is no integer, or below 1; followers are none, see
             :class:`effebm_ext.chains.accompanied.AccompaniedWalkers`.
     """
 
@@ -54,7 +54,7 @@ class Jarzynski:
         self.chains: WeightedWalkers | AccompaniedWalkers = walkers
         if followers is not None:
             self.chains = AccompaniedWalkers(walkers, followers)
-        self.langevin_steps, self.energy_l2 = langevin_steps, energy_l2
+        self.langevin_steps, self.energy_l2 = checked_langevin_steps(langevin_steps), energy_l2
 
     __repr__ = as_call
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from effebm_ext.samplers import LangevinState, Sampler, StepInfo
+from effebm_ext.scalars import as_int
 
 
 class Chains(Protocol):
@@ -62,6 +63,14 @@ class Objective(Protocol):
 
     def parameters_moved(self) -> dict[str, float]:
         """Updates the chains to the new parameters; returns more metrics."""
+
+
+def checked_langevin_steps(langevin_steps: int, at_least: int = 1) -> int:
+    """Refuses steps of an iteration that would leave chains where they are."""
+    langevin_steps = as_int(langevin_steps, "langevin_steps")
+    if langevin_steps < at_least:
+        raise ValueError(f"langevin_steps: expected at least {at_least}, got {langevin_steps}")
+    return langevin_steps
 
 
 def chain_metrics(sampler: Sampler[Any], info: StepInfo) -> dict[str, Tensor]:

@@ -34,7 +34,7 @@ class ParticleDynamics(Contrastive):
     Args:
         energy: maps ``(n, *event)`` to ``(n,)`` or ``(n, 1)``, given the particles' energy_kwargs.
         chains: the particles, which move by this energy.
-        langevin_steps: Langevin steps of the particles per iteration.
+        langevin_steps: Langevin steps of the particles per iteration; 0: only the moves.
         move: alpha (:func:`~effebm_ext.chains.particle_moves.alpha_move`) or beta
             (:func:`~effebm_ext.chains.particle_moves.beta_move`).
         corrected: scale the moves by c of
@@ -44,10 +44,12 @@ class ParticleDynamics(Contrastive):
         energy_l2: weight of the squared energies in the loss.
 
     Raises:
-        TypeError: chains are a replay buffer.
-        ValueError: move is neither alpha nor beta; the sampler of the chains has bounds or another
-            temperature than 1, of which the moves know nothing.
+        TypeError: chains are a replay buffer, or langevin_steps is no integer.
+        ValueError: langevin_steps is negative; move is neither alpha nor beta; the sampler of the
+            chains has bounds or another temperature than 1, of which the moves know nothing.
     """
+
+    _LEAST_STEPS = 0  # the moves go on without
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.energies import score_of
 from effebm_ext.losses import ScoreMatchingLoss
 from effebm_ext.losses.arguments import positive
-from effebm_ext.objectives.objective import Loss, Watched, chain_metrics
+from effebm_ext.objectives.objective import Loss, Watched, chain_metrics, checked_langevin_steps
 from effebm_ext.rng import Key
 from effebm_ext.shown import as_call
 
@@ -43,7 +43,7 @@ class ScoreMatching:
         method: sm, ssm, ssm-vr, dsm, fd-ssm, fd-ssm-vr or fd-dsm (:mod:`effebm_ext.losses`).
         key: names the directions and the noise; iteration i, as :meth:`advance` counts them, draws
             by ``key.at(i)``. The chains' noise must come from another seed.
-        langevin_steps: steps of the chains in one move.
+        langevin_steps: steps of the chains in one move, at least 1.
         epsilon: the step of finite differences, > 0.
         sigma: the standard deviation of the noise in denoising, > 0; the other methods have none.
         sigma_end: the last of several scales in denoising, > 0: the standard deviation goes
@@ -58,9 +58,10 @@ class ScoreMatching:
     least at ``a sigma^2 = 1 / (1 + c^2 * mean(scale^-2))``.)
 
     Raises:
-        TypeError: chains are no IntermittentChains; epsilon, sigma or sigma_end is no number.
-        ValueError: method is none of these; denoising without a sigma; epsilon, sigma or sigma_end
-            is not positive and finite.
+        TypeError: chains are no IntermittentChains; langevin_steps, epsilon, sigma or sigma_end is
+            no number.
+        ValueError: method is none of these; langevin_steps is below 1; denoising without a sigma;
+            epsilon, sigma or sigma_end is not positive and finite.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class ScoreMatching:
                 f"got {type(chains).__name__}"
             )
         self.energy, self.chains, self.method = energy, chains, method
-        self.key, self.langevin_steps = key, langevin_steps
+        self.key, self.langevin_steps = key, checked_langevin_steps(langevin_steps)
         self.epsilon = positive(epsilon, "epsilon")
         self.sigma = positive(sigma, "sigma") if method in DENOISING else None
         self.sigma_end = None if sigma_end is None else positive(sigma_end, "sigma_end")

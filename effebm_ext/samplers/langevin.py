@@ -184,13 +184,14 @@ class Langevin(FixedOptions, LangevinSteps, Sampler[LangevinState]):
         """Moves ``state`` by ``n_steps`` in place; returns what the last step saw.
 
         Raises:
-            TypeError: the energy or the score returns no tensor.
-            ValueError: the state has a residual and the sampler no error feedback, or the reverse;
-                the energy or the score returns another shape; a schedule's step size is not
-                positive and finite (tensors on a GPU are checked once, at the end of the call).
+            TypeError: n_steps is no integer, or the energy or the score returns no tensor.
+            ValueError: n_steps is negative; the state has a residual and the sampler no error
+                feedback, or the reverse; the energy or the score returns another shape; a
+                schedule's step size is not positive and finite (tensors on a GPU are checked once,
+                at the end of the call).
             NonFiniteError: chains diverged, and ``on_divergence`` is raise.
         """
-        n_steps = as_int(n_steps, "n_steps")
+        n_steps = checked_steps(n_steps)
         return self._advance_(state, n_steps, look_ahead=self.on_divergence == "restart")
 
     def _move_(

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import json
 import math
 
@@ -7,9 +8,11 @@ import pytest
 import torch
 
 import effebm_ext as eff
+from effebm_ext.chains.intermittent import IntermittentChains
 from effebm_ext.chains.persistent import PersistentChains
+from effebm_ext.chains.weighted import WeightedWalkers
 from effebm_ext.networks import MLPEnergy
-from effebm_ext.objectives import Contrastive
+from effebm_ext.objectives import Contrastive, Jarzynski, ParticleDynamics, ScoreMatching
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.methods import METHODS
@@ -229,6 +232,28 @@ def test_options_of_other_objectives_are_refused(objective):
 def test_denoising_needs_noise():
     with pytest.raises(ValueError, match=r"data_noise: expected > 0 with objective dsm, .* got 0"):
         TrainConfig(objective="dsm", data_noise=0.0)
+
+
+def test_steps_that_move_no_chain_are_refused():
+    energy, x = Precision(), torch.zeros(4, 2)
+    sampler = eff.Langevin(energy, step_size=0.1)
+    chains = PersistentChains(sampler, x)
+    walkers = WeightedWalkers(sampler, x, torch.zeros(4))
+    makers = [
+        (1, functools.partial(Contrastive, energy, chains)),
+        (1, functools.partial(Jarzynski, energy, walkers)),
+        (1, functools.partial(
+            ScoreMatching, energy, IntermittentChains(chains, 1), "sm", key=eff.Key(0)
+        )),
+        (0, functools.partial(ParticleDynamics, energy, chains)),  # which moves without steps too
+    ]  # fmt: skip
+    for least, make in makers:
+        assert make(langevin_steps=least).langevin_steps == least
+        message = f"langevin_steps: expected at least {least}, got {least - 1}"
+        with pytest.raises(ValueError, match=message):
+            make(langevin_steps=least - 1)
+        with pytest.raises(TypeError, match=r"langevin_steps: expected an int, got float"):
+            make(langevin_steps=1.5)
 
 
 def test_k_larger_than_an_event_is_refused():

@@ -89,6 +89,20 @@ def test_tensors_with_axes_are_refused_where_there_is_one_number():
         ).advance(1)
 
 
+@pytest.mark.parametrize("sampler", [
+    eff.Langevin(energy, step_size=0.1),
+    eff.Langevin(energy, step_size=0.1, shards=2),
+    eff.MALA(energy, step_size=0.1),
+], ids=["Langevin", "shards", "MALA"])  # fmt: skip
+def test_negative_numbers_of_steps_are_refused(sampler):
+    state = sampler.init(START, rng=KEY)
+    for move in (sampler.advance_, lambda state, n: sampler.sample(state.x, n)):
+        with pytest.raises(ValueError, match="n_steps: expected at least 0, got -3"):
+            move(state, -3)
+    assert state.step == 0
+    assert_same_bits(state.x, START)
+
+
 # Schedules
 
 
