@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from effebm_ext.chains.restart import Restart
+from effebm_ext.chains.restart import Restart, checked
 from effebm_ext.chains.storage import Storage
 from effebm_ext.rng import Rng
 from effebm_ext.samplers import Langevin, LangevinState, Sampler, StepInfo
@@ -42,8 +42,9 @@ class ReplayBuffer:
     Raises:
         TypeError: the sampler has a step size per chain (:meth:`advance` raises this for a schedule
             that gives one).
-        ValueError: n_chains is not between 1 and the size of the buffer, or the sampler has
-            averaged noise or a temperature per chain, which stay with rows and not with chains.
+        ValueError: n_chains is not between 1 and the size of the buffer; x0 is a function that
+            gives another shape than ``(n, *event)``; or the sampler has averaged noise or a
+            temperature per chain, which stay with rows and not with chains.
     """
 
     def __init__(
@@ -158,11 +159,14 @@ def _parts(
     if isinstance(x0, Tensor):
         yield x0, energy_kwargs
         return
+    event = None
     per_chain = {name: v for name, v in energy_kwargs.items() if is_per_chain(v, size)}
     for begin in range(0, size, at_most):
         end = min(begin + at_most, size)
         values = {name: value[begin:end] for name, value in per_chain.items()}
-        yield x0(end - begin, **values), {**energy_kwargs, **values}
+        starts = checked(x0(end - begin, **values), "x0", end - begin, event)
+        event = starts.shape[1:]
+        yield starts, {**energy_kwargs, **values}
 
 
 def _for_any_row(sampler: Sampler[Any]) -> Sampler[Any]:

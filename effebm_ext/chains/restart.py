@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,22 @@ from torch import Tensor
 from effebm_ext.samplers import LangevinState
 from effebm_ext.scalars import as_float
 from effebm_ext.shown import as_call
+
+
+def checked(made: Tensor, name: str, n: int, element: Sequence[int] | None = None) -> Tensor:
+    """Returns what a function made for n chains: a tensor ``(n, *element)`` and no other, which
+    would be broadcast or leave chains without a value. ``element``: None: any.
+
+    Raises:
+        ValueError: it has another shape.
+    """
+    expected = (n, *(made.shape[1:] if element is None else element))
+    if made.shape != expected:
+        raise ValueError(
+            f"{name}: expected a function that gives {n} chains shape {expected}, got "
+            f"{tuple(made.shape)}"
+        )
+    return made
 
 
 def _keep_all(n: int) -> dict[str, Tensor]:
@@ -54,20 +70,24 @@ class Restart:
 
         Raises:
             KeyError: fresh_kwargs names a keyword argument that has no value per chain.
+            ValueError: fresh or fresh_kwargs gives another shape than that of the chains.
         """
         chosen = torch.rand(len(state.x), generator=self.generator) < self.probability
         rows = chosen.nonzero()[:, 0]
         if len(rows) == 0:
             return
-        fresh_values = self.fresh_kwargs(len(rows))
-        new = self.fresh(len(rows), **fresh_values).to(state.x)
+        values, n = state.values_per_chain(), len(rows)
+        fresh_values = self.fresh_kwargs(n)
+        for name, value in fresh_values.items():
+            checked(value, f"fresh_kwargs: {name}", n, values[name].shape[1:])
+        new = self.fresh(n, **fresh_values)
+        new = checked(new, "fresh", n, state.x.shape[1:]).to(state.x)
         rows = rows.to(state.x.device)
         state.x[rows] = new
         if state.residual is not None:
             state.residual[rows] = 0
         if state.start is not None:
             state.start[rows] = new
-        values = state.values_per_chain()
         for name, value in fresh_values.items():
             values[name][rows] = value.to(values[name])
 

@@ -116,3 +116,35 @@ def test_what_is_refused():
         replay.load_state_dict({**replay.state_dict(), "x": START})
     with pytest.raises(ValueError, match="residual if and only if"):
         replay.load_state_dict({**replay.state_dict(), "residual": None})
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_functions_that_give_other_numbers_of_starts(change):
+    """Rows of a buffer would have no chain, or belong to two."""
+    made = [lambda n: torch.zeros(n + change, 3), lambda n: torch.zeros(n + change * (n < 4), 3)]
+    for x0, n in zip(made, (4, 2), strict=True):  # at the first call, and at the last
+        message = rf"x0: expected .* {n} chains shape \({n}, 3\), got \({n + change}, 3\)"
+        with pytest.raises(ValueError, match=message):
+            ReplayBuffer(SAMPLER, x0, n_chains=4, size=10, generator=generator())
+
+
+@pytest.mark.parametrize("shape", [(3,), (10, 1), (1, 3), (10, 3, 1)])
+def test_new_starts_are_not_broadcast(shape):
+    state = SAMPLER.init(START)
+    with pytest.raises(ValueError, match=r"fresh: expected .* shape \(10, 3\), got \("):
+        Restart(1.0, lambda n: torch.zeros(shape), generator()).apply_(state)
+    state = SAMPLER.init(START, energy_kwargs={"y": torch.arange(10)})
+    anew = Restart(
+        1.0, lambda n, y: torch.zeros(n, 3), generator(), lambda n: {"y": torch.zeros(1)}
+    )
+    with pytest.raises(ValueError, match=r"fresh_kwargs: y: .* shape \(10,\), got \(1,\)"):
+        anew.apply_(state)
+    assert torch.equal(state.x, START)
+
+
+def test_starts_of_a_buffer_have_one_shape():
+    with pytest.raises(ValueError, match=r"x0: expected .* shape \(2, 3\), got \(2, 1\)"):
+        ReplayBuffer(
+            SAMPLER, lambda n: torch.zeros(n, 3 if n == 4 else 1), n_chains=4, size=10,
+            generator=generator(),
+        )  # fmt: skip
