@@ -23,8 +23,9 @@ _ROWS = 1000  # whose distances give the bandwidth
 class SteinDiscrepancy(NamedTuple):
     """``ksd`` is an unbiased estimate of the discrepancy, about 0 or below for samples of the
     density. ``error`` is its standard error by the jackknife, too large by sqrt(2) for samples of
-    the density. ``p_value`` is the probability of such an estimate for samples of the density; None
-    if it was not asked for. ``bandwidth`` is the bandwidth of the kernel."""
+    the density; two samples are a single pair, which has none, and it is infinite. ``p_value`` is
+    the probability of such an estimate for samples of the density; None if it was not asked for.
+    ``bandwidth`` is the bandwidth of the kernel."""
 
     ksd: float
     error: float
@@ -96,12 +97,14 @@ def kernel_stein_discrepancy(
         means.append(pairs.sum(1) / (n - 1))
         signed += ((signs @ pairs.T) * signs[:, block]).sum(1)
     of_sample = torch.cat(means)
-    ksd, error = of_sample.mean(), 2 * of_sample.std() / math.sqrt(n)
+    ksd, error = of_sample.mean(), math.inf
+    if n > 2:  # the means of two samples are both that of their single pair
+        error = float(2 * of_sample.std() / math.sqrt(n))
     p_value = None
     if generator is not None:
         as_large = int((signed / (n * (n - 1)) >= ksd).sum())
         p_value = (1 + as_large) / (1 + n_bootstrap)
-    return SteinDiscrepancy(float(ksd), float(error), p_value, bandwidth)
+    return SteinDiscrepancy(float(ksd), error, p_value, bandwidth)
 
 
 def _blocks(x: Tensor, score: Tensor, bandwidth: float) -> Iterator[tuple[slice, Tensor]]:

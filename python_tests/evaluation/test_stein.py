@@ -84,6 +84,12 @@ def test_exact_samples_have_none_and_uniform_p_values():
     assert (p <= 0.5).float().mean() == pytest.approx(0.5, abs=0.11)
 
 
+def test_a_single_pair_gives_no_error():
+    x = normal(3, 2, seed=8)
+    assert kernel_stein_discrepancy(x[:2], -x[:2]).error == math.inf
+    assert 0 < kernel_stein_discrepancy(x, -x).error < math.inf
+
+
 @pytest.mark.parametrize("variance", [0.8, 1.25])
 def test_a_wrong_variance_is_seen(variance):
     x = math.sqrt(variance) * normal(2000, 2, seed=6)

@@ -204,7 +204,7 @@ class Evaluation:
         rows.append(("acceptance", f"{self.acceptance:>20.3f}"))
         rows.append(("virial (1 if settled)", f"{self._virial():>20}"))
         if self.ksd is not None:
-            ksd = f"{self.ksd:.3g} ± {self.ksd_error:.2g} (p = {self.ksd_p_value:.3f})"
+            ksd = f"{self.ksd:.3g} ± {_known(self.ksd_error, '.2g')} (p = {self.ksd_p_value:.3f})"
             rows.append(("KSD (0 if settled)", f"{ksd:>20}"))
         if self.mmd2 is not None:
             mmd2 = f"{self.mmd2:.5f} (std if equal {self.mmd2_null_std:.5f}"
@@ -271,7 +271,7 @@ class Evaluation:
         return found
 
     def _virial(self) -> str:
-        return f"{self.virial:.2f} ± {self.virial_error:.2f}"
+        return _figure(self.virial, self.virial_error)
 
 
 def _listed(estimates: list[tuple[str, float, float]]) -> str:
@@ -279,6 +279,10 @@ def _listed(estimates: list[tuple[str, float, float]]) -> str:
 
 
 def _figure(value: float, error: float, digits: int = 2) -> str:
-    """Writes a figure with its standard error, which a single row does not have."""
-    known = f"{error:.{digits}f}" if math.isfinite(error) else "unknown"
-    return f"{value:.{digits}f} ± {known}"
+    """Writes a figure with its standard error."""
+    return f"{value:.{digits}f} ± {_known(error, f'.{digits}f')}"
+
+
+def _known(error: float | None, form: str) -> str:
+    """Writes a standard error, which a single row or chain does not have."""
+    return "unknown" if error is None or not math.isfinite(error) else f"{error:{form}}"

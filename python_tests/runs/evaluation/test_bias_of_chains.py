@@ -14,6 +14,7 @@ from effebm_ext.runs.data.dataset import Dataset
 from effebm_ext.runs.evaluation.bias import bias_of_chains, stein_discrepancy
 from effebm_ext.runs.evaluation.evaluate import evaluate
 from effebm_ext.runs.evaluation.results import Evaluation
+from effebm_ext.runs.evaluation.saved import read_evaluation, save_evaluation
 from effebm_ext.runs.trainer import make_trainer
 
 RUN = ["--data", "rings", "--chains", 16, "--batch-size", 16, "--ais-steps", 0,
@@ -97,6 +98,17 @@ def test_an_evaluation_has_the_discrepancy_of_its_samples():
     one = evaluate(config, DATA, gaussian, normal(128, 2), n_chains=1, n_steps=5)
     assert one.ksd is None
     assert "KSD" not in one.table()
+    assert "± unknown" in next(line for line in one.table().splitlines() if "virial" in line)
+
+
+def test_the_discrepancy_of_two_samples_has_no_error(tmp_path):
+    config = TrainConfig(data="x", data_noise=0.0, holdout=0.5)
+    got = evaluate(config, DATA, gaussian, normal(128, 2), n_chains=2, n_steps=5)
+    assert f"{got.ksd:.3g} ± unknown (p = {got.ksd_p_value:.3f})" in got.table()
+    file = tmp_path / "evaluation.json"
+    save_evaluation(file, got)
+    assert json.loads(file.read_text())["ksd_error"] is None
+    assert read_evaluation(file) == got
 
 
 def test_evaluations_of_earlier_releases_have_no_discrepancy():
