@@ -95,7 +95,7 @@ def read_images(
             expected, got = ("x".join(map(str, p.shape[:2])) for p in (images[0], pixels))
             raise ValueError(
                 f"data: expected images of one size, {expected} (height x width), got {got}: "
-                f"{path}; --resize {expected} brings them to one"
+                f"{path}; a run that begins with --resize {expected} brings them to one"
             )
         images.append(pixels)
         n_composed += composed

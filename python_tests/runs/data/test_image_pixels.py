@@ -253,7 +253,7 @@ def test_images_of_several_sizes_are_resized(tmp_path, kind):
         Image.fromarray(image(*shape, 10, 250)).save(tmp_path / f"{number}.png")
     with pytest.raises(
         ValueError,
-        match=r"of one size, 16x32 \(height x width\), got 64x32: .*; --resize 16x32 brings",
+        match=r"of one size, 16x32 \(height x width\), got 64x32: .*; a run that begins with --",
     ):
         load(f"images:{tmp_path}")
     data = load(f"images:{tmp_path}", resize="16x32")
