@@ -102,14 +102,13 @@ def config_file(command: Command) -> Command:
 
 
 def chain_config_file(command: Command) -> Command:
-    """Gives a command the option ``--config``, which takes the chain of a run and its data from a
-    file that has other options too."""
+    """Gives a command the option ``--config``, whose file sets options of the command and may have
+    all those of a run (:func:`values_of_file`)."""
     return cloup.option(
         "--config", type=PATH, is_eager=True, expose_value=False,
         callback=_read_chain, metavar="FILE",
-        help="Take the compressor, error feedback, step size and data, with their resize and "
-        "background, from the config.json of a run, or from a TOML file; flags on the command line "
-        "win over the file.",
+        help="Take the chain and the data that train makes of the config.json of a run, or of a "
+        "TOML file; flags on the command line win over the file.",
     )(command)  # fmt: skip
 
 
@@ -143,9 +142,10 @@ def _read_config(context: click.Context, _: click.Parameter, path: Path | None) 
 
 
 def _read_chain(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-    """The same with only those values that are options of the command."""
+    """The same with all options of the configuration, without those that only train has."""
     if path is not None:
-        values, declared = _values(path), _declared(context)
+        declared = {name: kind_of(kind) for name, kind in _TYPES.items()} | _declared(context)
+        values = _values(path)
         _take_recipe_of(context, path, values)
         known = {name: value for name, value in values.items() if name in declared}
         _take_from_file(context, path, known, declared)
@@ -262,10 +262,15 @@ def configuration(context: click.Context, options: dict[str, Any]) -> TrainConfi
         return config
     except ValueError as error:
         name = str(error).partition(":")[0]
-        if context.get_parameter_source(name) != click.core.ParameterSource.DEFAULT_MAP:
+        told = [told for told, values in _layers(context) if name in values]
+        if not told or is_typed(context, name):
             raise
-        *_, told = (told for told, values in _layers(context) if name in values)
-        raise ValueError(f"{told}: {error}") from error
+        raise ValueError(f"{told[-1]}: {error}") from error
+
+
+def values_of_file(context: click.Context) -> dict[str, Any] | None:
+    """Returns what the configuration file sets, or None if there is no file."""
+    return context.meta[_FILE][1] if _FILE in context.meta else None
 
 
 def _check_schedule(config: TrainConfig) -> None:

@@ -80,10 +80,74 @@ def test_the_entries_come_from_data_or_a_run(effebm, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("file", "first", "more"),
+    [
+        (
+            'verbatim = true\ncompressor = "topk:0.1"',
+            "compressor topk:0.1, error feedback off, 64 entries, step size 0.02",
+            "Top-k without feedback",
+        ),
+        (
+            'objective = "jarzynski"\ndata = "rings"\nout = "runs/rings"',
+            "compressor none, 2 entries, step size 0.005",
+            "not covered:   the weights of jarzynski\n",
+        ),
+        (
+            'averaged_noise = true\nclip = "norm:9"\nstep-size = 0.04\nstep-size-end = 0.01',
+            "compressor block-sign:64, error feedback on, 64 entries, step size 0.01 at the end, "
+            "after 0.04",
+            "not covered:   --averaged-noise, --clip\n",
+        ),
+        (
+            "noise_std = 0.1\nstep_size = 0.02",
+            "compressor block-sign:64, error feedback on, 64 entries, step size 0.02, "
+            "temperature 0.5",
+            "E[x . grad E(x)] / (d T)",
+        ),
+    ],
+)
+def test_the_chain_of_a_file_is_that_of_training(effebm, tmp_path, file, first, more):
+    path = tmp_path / "run.toml"
+    path.write_text(file)
+    status, shown, error = effebm("bias", "--config", path)
+    assert (status, error) == (0, "")
+    assert shown.startswith(f"{first}\n")
+    assert more in shown
+    _, shown, _ = effebm("bias", "--config", path, "--step-size", 0.03, "--dim", 100)
+    assert "100 entries, step size 0.03" in shown
+    assert "at the end" not in shown
+
+
+def test_variances_are_those_of_the_temperature(effebm, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('temperature = 0.5\ncompressor = "topk:0.1"')
+    _, shown, _ = effebm("bias", "--config", path, "--curvature", 4, "--dim", 1000)
+    (ratio,) = predicted_bias(eff.TopK(ratio=0.1), 1000, 0.02, 4.0).relative_variances
+    want = ["4", f"{0.5 * ratio / 4:.4g}", "0.125", f"{ratio:.4f}"]
+    assert shown.splitlines()[2].split() == want
+
+
+def test_errors_of_a_file_name_it(effebm, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("temperature = -1")
+    status, _, error = effebm("bias", "--config", path)
+    assert (status, f"config: {path}: temperature: expected" in error) == (2, True)
+
+
+def test_a_size_of_images_in_a_file_is_not_for_other_data(effebm, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('data = "images:nowhere"\nresize = "8"')
+    status, shown, _ = effebm("bias", "--config", path, "--data", "digits")
+    assert (status, "64 entries" in shown) == (0, True)
+    status, _, error = effebm("bias", "--config", path, "--data", "digits", "--resize", 8)
+    assert (status, "resize: expected none with digits" in error) == (2, True)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "step_size: expected --step-size, or --config with one"),
-        (["--step-size", -1], "step_size: expected a positive finite number, got -1.0"),
+        ([], "step_size: expected --step-size, or --config"),
+        (["--step-size", -1], "step_size: expected a finite number > 0, got -1.0"),
         (["--curvature", "1;4"], "curvature: expected numbers with commas between, got '1;4'"),
         (["--curvature", "0"], "curvature: expected a positive finite number, got 0.0"),
         (["--tolerance", 0], "tolerance: expected a positive finite number, got 0.0"),
