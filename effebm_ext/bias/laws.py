@@ -25,6 +25,11 @@ HEAVY_TAILS = (
     "heavy tails: far out the density falls more slowly than the target's, of which the variance "
     "shows little"
 )
+_SHORT_ROW = 32  # up to which the laws of long rows were seen to miss over a tenth of the excess
+OF_LONG_ROWS = (
+    f"the law is that of long rows: in one of up to {_SHORT_ROW} entries the excess of a variance "
+    "over the target's may be larger by more than a tenth of it"
+)
 _MOST_SIGN_VARIANCE = 1.25  # up to which the law of Block-Sign with feedback was seen to hold
 _SMALLEST_MIXED_BLOCK = 64
 
@@ -105,14 +110,15 @@ def _topk(k: int, chain: Chain) -> Law:
         largest, text = 4 / max(chain.curvatures), "Top-k without feedback, for small steps"
     if chain.step_size >= largest:
         return Law(None, largest, text, DIVERGES)
+    warning = OF_LONG_ROWS if chain.dim <= _SHORT_ROW else ""
     if chain.error_feedback:
         variances = feedback.topk_variances(curvatures, ratio, chain.step_size)
-        return Law(variances.tolist(), largest, text)
+        return Law(variances.tolist(), largest, text, warning)
     if chain.has_one_scale:
         variance = plain.TopKRow(k, chain.dim).var()
         return Law([variance] * len(spectrum), largest, f"{text}: the law of the row")
     relative = plain.FlatTops(spectrum, ratio).var() * spectrum
-    return Law(relative.tolist(), largest, f"{text} and long rows")
+    return Law(relative.tolist(), largest, f"{text} and long rows", warning)
 
 
 def _blocks(compressor: BlockSign, chain: Chain) -> Law:

@@ -91,8 +91,8 @@ def predicted_bias(
 
     Raises:
         TypeError: an argument is of another type, as a compressor that is a function.
-        ValueError: a number is out of range, the compressor does not fit the shape, or its error
-            cannot be fed back.
+        ValueError: a number is out of range, there are more curvatures than entries, the compressor
+            does not fit the shape, or its error cannot be fed back.
     """
     chain = Chain(
         dim=_entries(shape),
@@ -101,6 +101,11 @@ def predicted_bias(
         error_feedback=error_feedback,
         temperature=as_positive(temperature, "temperature"),
     )
+    if len(chain.curvatures) > chain.dim:
+        raise ValueError(
+            f"curvature: expected at most {chain.dim}, one for each entry, got "
+            f"{len(chain.curvatures)}"
+        )
     if error_feedback:
         check_shrinks(compressor, "error_feedback")
     law = law_of(compressor, chain)

@@ -178,6 +178,29 @@ def test_words_where_no_closed_form_holds():
     assert many.variances == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(("k", "dim", "curvatures"), [(1, 2, [1.0]), (1, 32, [1.0, 4.0])])
+def test_short_rows_have_more_than_the_law_of_long_ones(k, dim, curvatures):
+    step_size = 1.5 * k / dim / max(curvatures)
+    law = predicted_bias(eff.TopK(k), dim, step_size, curvatures)
+    assert "law is that of long rows" in law.warning
+    found, error = measured(
+        eff.TopK(k), dim, step_size, curvatures, True, chains=20_000 // dim,
+        n_steps=round(40 / step_size), start=law.relative_variances,
+    )  # fmt: skip
+    excess = law.relative_variances[-1] - 1
+    assert found[-1] - 1 - 1.07 * excess > 2 * error[-1]
+    assert found[-1] - 1 < 1.5 * excess
+
+
+def test_which_laws_are_those_of_long_rows():
+    for dim, is_short in ((32, True), (33, False)):
+        assert ("long rows" in predicted_bias(eff.TopK(2), dim, 0.02).warning) == is_short
+        several = predicted_bias(eff.TopK(2), dim, 0.02, [1.0, 4.0], error_feedback=False)
+        assert ("long rows" in several.warning) == is_short
+    assert predicted_bias(eff.TopK(2), 8, 0.02, 1.0, False).warning == ""
+    assert predicted_bias(None, 8, 0.02).warning == ""
+
+
 @pytest.mark.parametrize("compressor", [None, eff.TopK(ratio=0.1), eff.BlockSign(64), BIASED_HALF])
 @pytest.mark.parametrize("tolerance", [0.01, 0.1])
 def test_the_law_is_inverted(compressor, tolerance):
@@ -260,6 +283,7 @@ def test_eigenvalues_may_be_any_sequence(listed):
         ((None, 8.0, 0.1), TypeError, "shape: expected an int"),
         ((None, 8, -1), ValueError, "step_size: expected"),
         ((None, 8, 0.1, [1.0, 0.0]), ValueError, "curvature: expected"),
+        ((None, 2, 0.1, [1, 2, 3]), ValueError, "curvature: expected at most 2, .* got 3"),
         ((None, 8, 0.1, []), ValueError, "curvature: expected at least one"),
         ((None, 8, 0.1, np.ones(0)), ValueError, "curvature: expected at least one"),
         ((None, 8, 0.1, np.ones((2, 2))), TypeError, "curvature: expected a number, got list"),

@@ -39,6 +39,13 @@ def test_it_says_where_no_variance_is_known(effebm):
     assert "diverges from" not in shown
 
 
+def test_it_says_where_rows_are_short(effebm):
+    arguments = ["--compressor", "topk:1", "--dim", 2, "--step-size", 0.15]
+    assert "mind:          the law is that of long rows" in effebm("bias", *arguments)[1]
+    status, _, error = effebm("bias", *arguments, "--curvature", "1,2,3")
+    assert (status, "curvature: expected at most 2" in error) == (2, True)
+
+
 def test_without_feedback_no_step_size_helps(effebm):
     arguments = ["--compressor", "topk:0.1", "--no-error-feedback", "--step-size", 0.02]
     _, shown, _ = effebm("bias", *arguments, "--tolerance", 0.2)
