@@ -31,9 +31,9 @@ class Arrays(NamedTuple):
     is_scaled: bool
 
 
-def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
+def read_arrays(path: Path, *, labels: bool = False, option: str = "data") -> Arrays:
     """Reads the array of a file, or the array named ``x`` if a .npz file has several; with
-    ``labels`` also the array named ``y``.
+    ``labels`` also the array named ``y``. Errors name the ``option`` that named the file.
 
     Arrays of pixels become images as networks take them: values of type uint8 are scaled from 0 to
     255 to [-1, 1], unless all are 0 or 1, and integers of another type too if they lie in 0 to 255
@@ -47,6 +47,15 @@ def read_arrays(path: Path, *, labels: bool = False) -> Arrays:
             or values that are not finite, or is one picture or pixels with transparency; the labels
             are missing, or are not integers ``(n,)``.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{option}: no such file: {path}")
+    try:
+        return _read(path, labels)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from error
+
+
+def _read(path: Path, labels: bool) -> Arrays:
     arrays = _load(path)
     array = arrays["x"] if "x" in arrays else next(iter(arrays.values()))
     values, changes = _values(path, array), []
@@ -78,27 +87,25 @@ def with_channels_first(x: Tensor, *, is_pixels: bool) -> tuple[Tensor, list[str
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        raise FileNotFoundError(f"data: no such file: {path}")
     # Writes would go to a copy, but nothing writes: PyTorch warns of arrays that are read-only.
     mode: Literal["c"] | None = "c" if path.stat().st_size >= _MAPPED else None
     try:
         content = np.load(path, mmap_mode=mode, allow_pickle=False)
         arrays = {"x": content} if isinstance(content, np.ndarray) else dict(content)
     except Exception as error:  # numpy's readers raise a dozen kinds
-        raise ValueError(f"data: {path} is not a readable {path.suffix} file: {error}") from error
+        raise ValueError(f"{path} is not a readable {path.suffix} file: {error}") from error
     if len(arrays) != 1 and "x" not in arrays:
-        raise ValueError(f"data: expected one array in {path}, or one named x, got {list(arrays)}")
+        raise ValueError(f"expected one array in {path}, or one named x, got {list(arrays)}")
     return arrays
 
 
 def _values(path: Path, array: np.ndarray) -> Tensor:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
         kind = getattr(array, "dtype", type(array).__name__)
-        raise ValueError(f"data: expected numbers in {path}, got dtype {kind}")
+        raise ValueError(f"expected numbers in {path}, got dtype {kind}")
     if array.ndim < 2 or array.size == 0:
         raise ValueError(
-            f"data: expected an array (n, *event) with n >= 1 in {path}, got shape {array.shape}"
+            f"expected an array (n, *event) with n >= 1 in {path}, got shape {array.shape}"
         )
     if array.dtype == np.uint8 or _are_pixels(array):
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8))
@@ -106,9 +113,7 @@ def _values(path: Path, array: np.ndarray) -> Tensor:
         x = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
     bad = sum(int((~torch.isfinite(piece)).sum()) for piece in pieces(x))
     if bad:
-        raise ValueError(
-            f"data: expected finite values in {path}, got {bad} that are not, as float32"
-        )
+        raise ValueError(f"expected finite values in {path}, got {bad} that are not, as float32")
     return x
 
 
@@ -123,22 +128,22 @@ def _check_pictures(path: Path, shape: Sequence[int]) -> None:
     if len(shape) == 4 and 4 in (shape[1], shape[3]):
         colours = "x[..., :3]" if shape[3] == 4 else "x[:, :3]"
         raise ValueError(
-            f"data: expected pixels of 1 or 3 channels, {got}: {colours} drops the alpha channel, "
+            f"expected pixels of 1 or 3 channels, {got}: {colours} drops the alpha channel, "
             "and x.reshape(len(x), -1) makes vectors"
         )
     if len(shape) == 3 and shape[2] in (3, 4) and min(shape[:2]) > 4:
         raise ValueError(
-            f"data: expected images (n, height, width, channels), {got}: it looks like one "
+            f"expected images (n, height, width, channels), {got}: it looks like one "
             "picture; numpy.stack(pictures) makes one array of many"
         )
 
 
 def _labels(path: Path, array: np.ndarray | None, n: int) -> Tensor:
     if array is None:
-        raise ValueError(f"data: expected labels in {path}: a .npz file with an array named y")
+        raise ValueError(f"expected labels in {path}: a .npz file with an array named y")
     if array.dtype.kind not in "iu" or array.shape != (n,):
         raise ValueError(
-            f"data: expected integer labels y of shape ({n},) in {path}, "
+            f"expected integer labels y of shape ({n},) in {path}, "
             f"got {array.dtype} of shape {array.shape}"
         )
     return torch.from_numpy(array.astype(np.int64))

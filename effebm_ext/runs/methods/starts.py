@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from effebm_ext.rows import Rows
+from effebm_ext.runs.data.array_files import read_arrays
 
 NOISE, UNIFORM, DATA = "noise", "uniform", "data"
 
@@ -50,32 +50,33 @@ def draw_starts(
 
 
 def rows_of_starts(init: str, data: Rows, *, labelled: bool = False) -> Rows:
-    """Returns the rows by which starts are drawn: those of the .npy file that ``init`` names, an
-    array ``(m, *event)``, or else the data ``(k, *event)``. Chains that are ``labelled`` cannot
-    start at rows of a file, whose classes nobody knows.
+    """Returns the rows by which starts are drawn: those of the .npy or .npz file that ``init``
+    names, read as data are (:func:`effebm_ext.runs.data.array_files.read_arrays`), so that a file
+    means the same as data and as starts; or else the data ``(k, *event)``. Chains that are
+    ``labelled`` cannot start at rows of a file, whose classes nobody knows.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file holds no finite numbers of the shape ``(m, *event)``, m > 0, or chains
-            have labels.
+        ValueError: the file is no .npy or .npz file that can be read as data, or its rows have
+            another shape than the data's; or chains have labels.
     """
     if init in (NOISE, UNIFORM, DATA):
         return data
     path, event_shape = Path(init).expanduser(), data.shape[1:]
+    expected = f"init: expected noise, uniform, data or a .npy or .npz file, got {init!r}"
     if not path.is_file():
-        raise FileNotFoundError(f"init: expected noise, uniform, data or a .npy file, got {init!r}")
+        raise FileNotFoundError(expected)
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(expected)
     if labelled:
         raise ValueError(
             "init: expected noise, uniform or data in a conditional run, as rows of a file have no "
             f"labels and may be of other classes than their chains, got {init!r}"
         )
-    try:
-        rows = torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"init: {path} is no .npy file of numbers: {error}") from error
-    if rows.shape[1:] != event_shape or len(rows) == 0 or not bool(rows.isfinite().all()):
+    rows = read_arrays(path, option="init").rows
+    if rows.shape[1:] != event_shape:
         raise ValueError(
-            f"init: expected finite numbers of shape (m, {', '.join(map(str, event_shape))}) in "
-            f"{path}, got shape {tuple(rows.shape)}"
+            f"init: expected shape (m, {', '.join(map(str, event_shape))}) in {path}, "
+            f"got {tuple(rows.shape)}"
         )
     return rows

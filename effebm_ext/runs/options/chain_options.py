@@ -84,7 +84,8 @@ class ChainOptions:
         "noise",
         "Start chains from Gaussian noise of the data's mean and standard deviation, from uniform "
         "noise within the bounds or else the range of the data, from data (with --conditional of "
-        "their own class), or from rows of a .npy file (not with --conditional).",
+        "their own class), or from rows of a .npy or .npz file, which is read as --data reads it "
+        "(not with --conditional).",
         group="Chains",
         metavar="[noise|uniform|data|FILE]",
     )

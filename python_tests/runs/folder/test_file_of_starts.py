@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 from run_parts import config, content, edit
 
+from effebm_ext.runs.data.dataset import load
 from effebm_ext.runs.folder import checkpoint
+from effebm_ext.runs.methods.starts import rows_of_starts
+from effebm_ext.runs.model import load_model
 
 RUN = ["--data", "two-moons", "--compressor", "block-sign:2", "--chains", 4, "--batch-size", 4,
        "--langevin-steps", 2, "--iterations", 6, "--ais-steps", 0,
@@ -35,7 +39,7 @@ def test_a_run_finds_its_starts_at_another_path(effebm, started_from_a_file, how
     run, new = started_from_a_file, started_from_a_file.parent / "new.npy"
     (run.parent / "starts.npy").rename(new)
     status, _, error = effebm("train", "--resume", run)
-    expected = "init: expected noise, uniform, data or a .npy file, got "
+    expected = "init: expected noise, uniform, data or a .npy or .npz file, got "
     assert (status, expected in error) == (2, True)
     if how == "config.json":
         edit(run, init=str(new))
@@ -51,7 +55,56 @@ def test_earlier_runs_name_starts_by_a_relative_path(effebm, started_from_a_file
     checkpoint.save(run / "checkpoint.pt", kept)
     edit(run, init="starts.npy")
     status, _, error = effebm("train", "--resume", run)
-    assert (status, "a .npy file, got 'starts.npy'" in error) == (2, True)
+    assert (status, "a .npy or .npz file, got 'starts.npy'" in error) == (2, True)
     monkeypatch.chdir(run.parent)
     assert effebm("train", "--resume", "run", "--iterations", 8)[0] == 0
     assert config(run)["init"] == str(run.parent / "starts.npy")
+
+
+PIXELS = np.arange(5 * 8 * 8, dtype=np.uint8).reshape(5, 8, 8)
+NUMBERS = np.linspace(-1, 1, 5 * 3, dtype=np.float32).reshape(5, 3)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+@pytest.mark.parametrize(
+    "array",
+    [PIXELS, PIXELS[:, None], PIXELS[..., None].repeat(3, 3), PIXELS.astype(int), NUMBERS],
+    ids=["grey", "a channel", "channels last", "int64", "numbers"],
+)
+def test_a_file_means_the_same_as_data_and_as_starts(tmp_path, name, array):
+    path = str(tmp_path / name)
+    np.save(path, array) if name == "x.npy" else np.savez(path, x=array, y=np.arange(5))
+    data = load(path)
+    assert torch.equal(rows_of_starts(path, data.rows)[:], data.x)
+
+
+def test_chains_that_start_at_pixels_are_scaled_as_data(effebm, tmp_path):
+    np.save(tmp_path / "x.npy", PIXELS)
+    flags = ["--init", tmp_path / "x.npy", "--chains", 8, "--batch-size", 2, "--iterations", 1,
+             "--langevin-steps", 1, "--step-size", 1e-6, "--ais-steps", 0]  # fmt: skip
+    source = ["train", "--data", tmp_path / "x.npy", "--out", tmp_path / "run"]
+    assert effebm(*source, *flags)[0] == 0
+    x, scaled = load_model(tmp_path / "run").state.x[:, None], torch.tensor(PIXELS / 127.5 - 1)
+    assert float((x - scaled[:, None]).abs().amax((2, 3, 4)).amin(1).max()) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("x.npy", lambda p: p.touch(), "init: {} is not a readable .npy file: "),
+        ("x.npz", lambda p: p.touch(), "init: {} is not a readable .npz file: "),
+        ("x.npz", lambda p: np.savez(p, a=NUMBERS, b=NUMBERS), "init: expected one array in {}, "),
+        ("x.npy", lambda p: np.save(p, np.array(["a"])), "init: expected numbers in {}, got dtype"),
+        ("x.npy", lambda p: np.save(p, NUMBERS), "init: expected shape (m, 2) in {}, got (5, 3)"),
+        ("x.npz", lambda p: np.savez(p, NUMBERS), "init: expected shape (m, 2) in {}, got (5, 3)"),
+        ("x.txt", lambda p: np.savetxt(p, NUMBERS), "a .npy or .npz file, got '{}'"),
+    ],
+)
+def test_a_bad_file_of_starts_is_an_error_of_init(effebm, tmp_path, name, write, message):
+    path = tmp_path / name
+    write(path)
+    status, _, error = effebm("train", *RUN, "--init", path, "--out", tmp_path / "run")
+    assert (status, len(error.splitlines())) == (2, 1)
+    assert error.startswith("effebm: error: init: ")
+    assert message.format(path) in error
+    assert not (tmp_path / "run").exists()
