@@ -25,6 +25,7 @@ _VERBATIM = {
     "clip": "none",
     "temperature": 1.0,
     "noise_std": None,
+    "averaged_noise": False,
     "bounds": "none",
     "buffer_size": 0,
     "restart_probability": 0.0,
@@ -70,9 +71,9 @@ class TrainConfig(CommonOptions):
     stays) over the run or, by ``step_size_schedule``, in every iteration anew. ``verbatim`` is
     EFF-EBM's Algorithm 1 and nothing else: persistent chains with plain compression, and the
     unscaled step of SGD ``theta + eta (mean grad f(data) - mean grad f(chains))``, f = -E. So it
-    has no error feedback, clip, bounds, buffer, restart, average, data noise, energy_l2 or bound on
-    the gradient; options that contradict it are refused. The learning rate is constant unless a
-    schedule is named, and the step sizes start anew in every iteration.
+    has no error feedback, clip, averaged noise, bounds, buffer, restart, average, data noise,
+    energy_l2 or bound on the gradient; options that contradict it are refused. The learning rate is
+    constant unless a schedule is named, and the step sizes start anew in every iteration.
 
     Raises:
         TypeError: a value is of another type than its field; an int passes for a float, NumPy

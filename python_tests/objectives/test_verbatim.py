@@ -84,6 +84,7 @@ def test_what_it_says_stands_in_the_configuration():
         (["--error-feedback"], "error_feedback: expected False with verbatim, the published algo"),
         (["--objective", "particle"], "objective: expected contrastive with verbatim"),
         (["--conditional"], "conditional: expected False with verbatim"),
+        (["--averaged-noise"], "averaged_noise: expected False with verbatim"),
         (["--clip", "norm:1"], "clip: expected none with verbatim"),
         (["--buffer-size", 100, "--chains", 8], "buffer_size: expected 0 with verbatim"),
         (["--restart-probability", 0.1], "restart_probability: expected 0.0 with verbatim"),
