@@ -199,6 +199,11 @@ class TrainConfig(CommonOptions):
         return moves * self.langevin_steps
 
     @property
+    def chains_never_move(self) -> bool:
+        """Whether the run ends before its chains move for the first time."""
+        return self.steps_of_chains(self.iterations) == 0
+
+    @property
     def chains_rest(self) -> int:
         """Iterations at the beginning in which the chains rest."""
         return self.warm_up or 0

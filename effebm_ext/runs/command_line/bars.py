@@ -100,6 +100,8 @@ class TrainingBars:
 
     def __init__(self, config: TrainConfig, trainer: Trainer, *, quiet: bool = False) -> None:
         self._config, self._trainer, self._quiet = config, trainer, quiet
+        # Iterations of a run that is all warm-up cost the same, so that the time to go is known.
+        self._rest = 0 if config.chains_never_move else config.chains_rest
         self._progress = Progress(config, trainer)
         self._bars = contextlib.ExitStack()
         self._bar: _IterationsBar | None = None
@@ -124,12 +126,12 @@ class TrainingBars:
             leave_terminal()
 
     def _show(self, metrics: dict[str, float]) -> None:
-        iteration, rest = int(metrics["iteration"]), self._config.chains_rest
+        iteration = int(metrics["iteration"])
         if self._bar is None:
             self._bar = self._begin(iteration)
         self._bar.set_postfix_str(self._progress.text(metrics), refresh=False)
         if iteration > self._seen:  # the metrics of some may be missing
-            if iteration <= rest:
+            if iteration <= self._rest:
                 self._bar.count_from(iteration)
             self._bar.update(iteration - self._seen)
             self._seen = iteration
@@ -144,7 +146,7 @@ class TrainingBars:
         made = self._trainer.iterations
         self._seen = iteration - 1 if iteration == made else made
         bar = _IterationsBar(
-            self._config.chains_rest,
+            self._rest,
             made,
             total=self._config.iterations,
             initial=self._seen,

@@ -22,7 +22,7 @@ try:
 
     from effebm_ext.runs.command_line import cli_options
     from effebm_ext.runs.command_line.bias_command import bias
-    from effebm_ext.runs.command_line.commands import evaluate, recipes, sample
+    from effebm_ext.runs.command_line.commands import UNMOVED_CAUTION, evaluate, recipes, sample
 except ModuleNotFoundError as error:  # the library itself needs none of them
     message = f"effebm: error: {error.name} is missing: pip install 'effebm_ext[train]'"
     raise SystemExit(message) from error
@@ -137,6 +137,8 @@ def train(
             sys.exit(getattr(stop, "status", INTERRUPTED))
     if not quiet:
         click.echo(f"The run is in {folder.path}: look at {folder.path / REPORT} in a browser.")
+        if config.chains_never_move:
+            click.echo(UNMOVED_CAUTION)
         if folder.evaluation is not None:
             click.echo(folder.evaluation.summary())
     if folder.failures:

@@ -36,6 +36,7 @@ from effebm_ext.training import NonFiniteError
 
 _N_SAMPLES = 64
 _UNMOVED = "the run stopped before its chains first moved, and they are still where they started"
+UNMOVED_CAUTION = f"Caution: {_UNMOVED}. What goes by the chains says nothing yet."
 
 
 @cloup.command()
@@ -211,7 +212,7 @@ def evaluate(
             ood=ood,
         )
     if model.is_before_the_first_move:
-        click.echo(f"Caution: {_UNMOVED}. What goes by the chains says nothing yet.")
+        click.echo(UNMOVED_CAUTION)
     click.echo(evaluation.table())
     if out is not None:
         save_evaluation(out, evaluation)

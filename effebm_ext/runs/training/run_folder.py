@@ -34,6 +34,7 @@ from effebm_ext.runs.showing.tensorboard_log import check_installed
 from effebm_ext.runs.training.loop import Loop
 from effebm_ext.runs.training.stopping import Stopping
 from effebm_ext.training import Trainer
+from effebm_ext.warn import warn
 
 Progress = Callable[[dict[str, float]], None]
 
@@ -121,6 +122,9 @@ class RunFolder:
             effebm_ext.runs.folder.lock.FolderInUseError: another process trains in the folder.
             effebm_ext.runs.atomic_files.DiskFullError: a file has no room.
             effebm_ext.runs.training.stopping.Stopped: a signal came; the run has a checkpoint.
+
+        Warns:
+            RuntimeWarning: all iterations are warm-up, so that the chains never move.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with RunLock(self.path):
@@ -154,6 +158,9 @@ class RunFolder:
             ValueError: the data have changed since the run began, or config changes what a run must
                 keep.
             NonFiniteError and others: as :meth:`train`.
+
+        Warns:
+            RuntimeWarning: as :meth:`train`.
         """
         config, stopping = config.resolved(dataset.kind), stopping or Stopping()
         with RunLock(self.path):
@@ -188,6 +195,7 @@ class RunFolder:
         progress: Progress,
         stopping: Stopping,
     ) -> None:
+        _warn_of_rest(config)
         checkpoints = Checkpoints(self.path, config, dataset, dataset.digest(), history=[])
         self._checkpoints = checkpoints
         loop = Loop(self.path, config, dataset, trainer, checkpoints, progress, stopping)
@@ -214,6 +222,7 @@ class RunFolder:
         history = list(content.get("history", []))
         if made:
             history.append(changing.entry(trainer.iterations, made))
+        _warn_of_rest(config)
         checkpoints = Checkpoints(
             self.path, config, dataset, digest, before=content, history=history
         )
@@ -253,6 +262,16 @@ class RunFolder:
             raise FileExistsError(
                 f"out: {self.path} already holds a run; choose another, --overwrite, or --resume it"
             )
+
+
+def _warn_of_rest(config: TrainConfig) -> None:
+    """Warns of a warm-up that is as long as the run, as in the config.json of a longer one."""
+    if config.chains_never_move:
+        # No error: the loss of the warm-up is one to train by, and the run may go on later.
+        warn(
+            f"warm_up: expected less than iterations, {config.iterations}, got {config.warm_up}: "
+            "the run ends in its warm-up, and its chains never move"
+        )
 
 
 def _folder_of(path: Path) -> Path:

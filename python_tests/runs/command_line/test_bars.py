@@ -133,6 +133,14 @@ def test_while_chains_rest_the_time_is_that_until_they_move(capsys, monkeypatch)
     assert lines[5].startswith("05:50 to go, 10.00s/it")
 
 
+def test_a_run_that_is_all_warm_up_shows_the_time_to_go(capsys, monkeypatch):
+    run = Iterations(monkeypatch, iterations=40, warm_up=50)
+    with run.bars:
+        for iteration in range(1, 11):
+            run.show(iteration, seconds=1.0)
+    assert "10 of 40, 00:09 gone, 00:27 to go" in capsys.readouterr().err
+
+
 def test_a_warm_up_that_goes_on_is_timed_by_its_own_iterations(capsys, monkeypatch):
     run = Iterations(monkeypatch, made=100, iterations=900, warm_up=500)
     with run.bars:

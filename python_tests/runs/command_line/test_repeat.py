@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+from effebm_ext.runs.config import TrainConfig
+from effebm_ext.runs.data.dataset import IMAGES
 from effebm_ext.runs.folder import checkpoint
 
 TINY = ["--data", "rings", "--chains", 4, "--langevin-steps", 2, "--iterations", 4,
@@ -45,6 +47,29 @@ def test_a_run_repeats_from_its_config_json(effebm, tmp_path, flags):
     assert configs[1] == {**configs[0], "seed": 1}
     assert metrics(changed) != metrics(run)
     assert not same_parameters(changed, run)
+
+
+def test_a_run_that_ends_in_its_warm_up_warns(effebm, tmp_path):
+    run, again = tmp_path / "run", tmp_path / "again"
+    noisy = ["--data-noise", 0.1, "--denoising-weight", 1, "--warm-up", 3]
+    status, printed, error = effebm("train", *TINY, *noisy, "--out", run)
+    assert (status, "Caution" in printed, "warm_up" in error) == (0, False, False)
+    shorter = ["--config", run / "config.json", "--iterations"]
+    status, printed, error = effebm("train", *shorter, 3, "--out", again)
+    assert status == 0
+    warning = "warm_up: expected less than iterations, 3, got 3: the run ends in its warm-up, and "
+    assert f"effebm: warning: {warning}its chains never move\n" in error
+    caution = "Caution: the run stopped before its chains first moved, and they are still where "
+    assert f"{caution}they started. " in printed
+    status, printed, error = effebm("train", "--resume", again, "--iterations", 4)
+    assert (status, caution in printed, "warm_up" in error) == (0, False, False)
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("energy", [None, "conv"])
+def test_chains_move_by_default_however_short_a_run_is(iterations, energy):
+    config = TrainConfig(iterations=iterations, energy=energy).resolved(IMAGES)
+    assert not config.chains_never_move
 
 
 def test_flags_take_back_the_switches_of_a_file(effebm, tmp_path):
