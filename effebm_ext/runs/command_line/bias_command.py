@@ -12,7 +12,7 @@ import torch
 
 from effebm_ext.bias import PredictedBias, predicted_bias, step_size_for_bias
 from effebm_ext.ops.compressor import FusedCompressor
-from effebm_ext.runs.command_line.cli_options import (
+from effebm_ext.runs.command_line.option_sources import (
     chain_config_file,
     configuration,
     is_given,

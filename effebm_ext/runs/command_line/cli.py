@@ -20,7 +20,7 @@ try:
     import cloup
     from tqdm import tqdm
 
-    from effebm_ext.runs.command_line import cli_options
+    from effebm_ext.runs.command_line import cli_options, option_sources
     from effebm_ext.runs.command_line.bias_command import bias
     from effebm_ext.runs.command_line.commands import UNMOVED_CAUTION, evaluate, recipes, sample
 except ModuleNotFoundError as error:  # the library itself needs none of them
@@ -70,7 +70,7 @@ def cli(context: click.Context) -> None:
 
 @cli.command(epilog=_EXAMPLES, context_settings={"allow_extra_args": True})
 @cli_options.config_options
-@cli_options.recipe
+@option_sources.recipe
 @cloup.option("--out", type=cli_options.FOLDER, metavar="RUN",
               group=cli_options.run_group, help="Write the run into this folder.")  # fmt: skip
 @cloup.option("--overwrite", is_flag=True, group=cli_options.run_group,
@@ -79,7 +79,7 @@ def cli(context: click.Context) -> None:
               group=cli_options.run_group,
               help="Go on with a run, from its last checkpoint or from the one that is given, by "
               "its own configuration with the changes that are given.")  # fmt: skip
-@cli_options.config_file
+@option_sources.config_file
 @cloup.option("--tensorboard", is_flag=True, group=cli_options.run_group,
               help="Write curves and samples for TensorBoard into RUN/tensorboard.")  # fmt: skip
 @cloup.option("--quiet", is_flag=True, group=cli_options.run_group,
@@ -119,8 +119,8 @@ def train(
             if again:
                 config = _changed(folder.config(), context, options)
             else:
-                config = cli_options.configuration(context, options)
-            with naming_a_move(is_given=cli_options.is_typed(context, "data")):
+                config = option_sources.configuration(context, options)
+            with naming_a_move(is_given=option_sources.is_typed(context, "data")):
                 dataset = make_dataset(config)
             config = config.resolved(dataset.kind)
             trainer = make_trainer(config, dataset)
@@ -150,7 +150,7 @@ def _changed(config: TrainConfig, context: click.Context, options: dict[str, Any
     given = [
         name
         for name in context.params
-        if name not in ("resume", "tensorboard", "quiet") and cli_options.is_given(context, name)
+        if name not in ("resume", "tensorboard", "quiet") and option_sources.is_given(context, name)
     ]
     kept = [name for name in given if name not in CHANGEABLE]
     if kept:
