@@ -52,14 +52,14 @@ def test_a_run_repeats_from_its_config_json(effebm, tmp_path, flags):
 def test_a_run_that_ends_in_its_warm_up_warns(effebm, tmp_path):
     run, again = tmp_path / "run", tmp_path / "again"
     noisy = ["--data-noise", 0.1, "--denoising-weight", 1, "--warm-up", 3]
+    caution = "Caution: the run stopped before its chains first moved, and they are still where "
     status, printed, error = effebm("train", *TINY, *noisy, "--out", run)
-    assert (status, "Caution" in printed, "warm_up" in error) == (0, False, False)
+    assert (status, caution in printed, "warm_up" in error) == (0, False, False)
     shorter = ["--config", run / "config.json", "--iterations"]
     status, printed, error = effebm("train", *shorter, 3, "--out", again)
     assert status == 0
     warning = "warm_up: expected less than iterations, 3, got 3: the run ends in its warm-up, and "
     assert f"effebm: warning: {warning}its chains never move\n" in error
-    caution = "Caution: the run stopped before its chains first moved, and they are still where "
     assert f"{caution}they started. " in printed
     status, printed, error = effebm("train", "--resume", again, "--iterations", 4)
     assert (status, caution in printed, "warm_up" in error) == (0, False, False)
