@@ -5,10 +5,10 @@
     python -m experiments.images --data crops.npy --arm ours --out runs/images/crops
 
 The arms ``ours`` and ``no compression`` are runs as ``effebm train`` makes them, each in its own
-folder. The other libraries train for as many seconds as the run of ``ours`` took, or as
-``--seconds`` says, with the settings that they document. The samples of all arms are 64 images;
-those of ours are the chains, without the noise that was added to the data. docs/images.md has the
-findings.
+folder. The other libraries train for as many seconds of the processor as the run of ``ours`` took
+by the clock, or as ``--seconds`` says, with the settings that they document. The samples of all
+arms are 64 images; those of ours are the chains, without the noise that was added to the data.
+docs/images.md has the findings.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from torch import Tensor
 
 from effebm_ext.runs.config import TrainConfig
 from effebm_ext.runs.data.dataset import Dataset, load
+from effebm_ext.runs.folder.checkpoint import CHECKPOINT
 from effebm_ext.runs.folder.metrics_log import read_metrics
+from effebm_ext.runs.folder.run_files import EVALUATION, METRICS
 from effebm_ext.runs.model import load_model
 from effebm_ext.runs.showing import plotting
 from effebm_ext.runs.trainer import make_trainer
@@ -43,14 +45,18 @@ _QUICK = {"energy": "conv", "iterations": 2, "batch_size": 4, "chains": 4, "lang
 
 
 def train_ours(config: TrainConfig, dataset: Dataset, path: Path) -> tuple[Tensor, Row]:
-    """Trains into a folder, unless a whole run is there, and returns images and figures."""
-    if not (path / "evaluation.json").exists():
+    """Trains into a folder, unless the whole run is there, and returns images and figures.
+
+    Raises:
+        click.UsageError: as :func:`is_whole`.
+    """
+    if not is_whole(config, dataset, path):
         RunFolder(path, overwrite=True).train(config, dataset, make_trainer(config, dataset))
     model = load_model(path)
-    metrics = read_metrics(path / "metrics.jsonl", model.config.iterations)
+    metrics = read_metrics(path / METRICS, model.config.iterations)
     late = metrics[-50:]
     noisy_std = float(np.hypot(float(dataset.x.std(correction=0)), model.config.data_noise))
-    found = json.loads((path / "evaluation.json").read_text())
+    found = json.loads((path / EVALUATION).read_text())
     samples = model.sample(min(N_SAMPLES, model.n_chains()), 0, clean=True)
     parts = dataset.split(model.config.holdout, seed=model.config.seed_of_data)
     losses = [denoising_loss(model.energy, part.x, model.config.data_noise) for part in parts]
@@ -65,6 +71,42 @@ def train_ours(config: TrainConfig, dataset: Dataset, path: Path) -> tuple[Tenso
         "virial": found["virial"],
         "denoising_loss": dict(zip(("trained on", "held out"), losses, strict=True)),
     }
+
+
+def is_whole(config: TrainConfig, dataset: Dataset, path: Path) -> bool:
+    """Returns whether a folder has the whole run of a configuration.
+
+    Raises:
+        click.UsageError: it has a run of another configuration or of other data.
+    """
+    if not (path / CHECKPOINT).exists():
+        return False
+    model, wanted = load_model(path), config.resolved(dataset.kind)
+    names = [field.name for field in dataclasses.fields(wanted) if field.name != "data"]
+    other = [name for name in names if getattr(model.config, name) != getattr(wanted, name)]
+    if model.digest != dataset.digest():  # the data themselves, wherever they lie
+        other.insert(0, "data")
+    if other:
+        raise click.UsageError(
+            f"out: {path} has a run of other {', '.join(other)}: expected another folder"
+        )
+    return model.iterations == wanted.iterations and (path / EVALUATION).exists()
+
+
+def seconds_of_ours(config: TrainConfig, dataset: Dataset, path: Path) -> float:
+    """Returns the seconds, of the clock, that the training of the run in a folder took.
+
+    Raises:
+        click.UsageError: the folder has no whole run, or another one.
+    """
+    if not is_whole(config, dataset, path):
+        raise click.UsageError(
+            "seconds: expected --seconds, or the arm ours, whose time the others take, got "
+            f"neither, and no whole run in {path}"
+        )
+    iterations = config.resolved(dataset.kind).iterations
+    seconds: float = read_metrics(path / METRICS, iterations)[-1]["seconds"]
+    return seconds
 
 
 def table(rows: list[Row]) -> str:
@@ -83,6 +125,8 @@ def run(
 ) -> list[Row]:
     """Trains every arm from the seed of ``config``, and returns a row of figures of each."""
     train, held_out = dataset.split(config.holdout, seed=config.seed)
+    if seconds is None and "ours" not in arms and any(arm in PEERS for arm in arms):
+        seconds = seconds_of_ours(config, dataset, out / f"ours-{config.seed}")
     rows: list[Row] = []
     for arm in arms:
         name = f"{arm.replace(' ', '-')}-{config.seed}"
@@ -90,8 +134,7 @@ def run(
             changed = dataclasses.replace(config, **OURS[arm])
             samples, figures = train_ours(changed, dataset, out / name)
         else:
-            taken = next((row["seconds"] for row in rows if row["arm"] == "ours"), 0.0)
-            budget = taken if seconds is None else seconds
+            budget = rows[0]["seconds"] if seconds is None else seconds  # ours comes first
             samples, n = PEERS[arm](train.x, budget, config.seed)
             figures = {"iterations": n, "seconds": budget}
         row = {"arm": arm, "seed": config.seed, **figures}
@@ -107,9 +150,11 @@ def run(
 )
 @click.option("--data", help="data as effebm train takes them")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(ARMS), default=ARMS,
-              help="what to train; ours comes first, since others take its time")  # fmt: skip
+              help="what to train; ours comes first, since others take its time, or else that of "
+              "its run in --out")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(min=0),
-              help="processor seconds of each other library; else as ours took")  # fmt: skip
+              help="processor seconds of each other library; else as many as ours took by the "
+              "clock")  # fmt: skip
 @click.option("--seed", default=0, help="seed of the runs and of the held-out data")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="folder of the runs, of pictures and figures; whole runs are kept")  # fmt: skip

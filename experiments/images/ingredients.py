@@ -112,8 +112,9 @@ def table(rows: list[Row]) -> str:
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", required=True, help="data as effebm train takes them")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), default=list(ARMS))
-@click.option("--steps", default=4000, help="steps of every chain")
-@click.option("--chains", default=64, help="chains, and data in a batch")
+@click.option("--steps", type=click.IntRange(min=1), default=4000, help="steps of every chain")
+@click.option("--chains", type=click.IntRange(min=1), default=64,
+              help="chains, and data in a batch")  # fmt: skip
 @click.option("--seed", default=0, help="seed of the runs and of the held-out data")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="folder of the figures; arms that are in it are not repeated")  # fmt: skip
@@ -127,10 +128,16 @@ def main(
     with click.progressbar(arms, item_show_func=str) as bar:
         for arm in bar:
             config = configuration(arm, data, steps, chains, seed)
+            kept = {"config": dataclasses.asdict(config), "digest": dataset.digest()}
             if (row := log.find(config)) is None:
-                row = plain(run(config, dataset)) | {"config": dataclasses.asdict(config)}
+                row = plain(run(config, dataset)) | kept
                 log.add(row)
-            rows.append({"arm": arm} | {name: v for name, v in row.items() if name != "config"})
+            elif row.get("digest", kept["digest"]) != kept["digest"]:  # early runs have none
+                raise click.UsageError(
+                    f"out: {out} has runs of other data of the name {config.data}: expected "
+                    "another folder"
+                )
+            rows.append({"arm": arm} | {name: v for name, v in row.items() if name not in kept})
     click.echo(table(rows))
     if out is not None:
         found = {"environment": environment(), "data": source_name(data), "steps": steps}

@@ -44,8 +44,10 @@ def trial(config: TrainConfig, dataset: Dataset, seconds: float) -> tuple[int, f
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--data", required=True, help="data as effebm train takes them")
 @click.option("--network", "networks", multiple=True, type=click.Choice(NETWORKS), default=NETWORKS)
-@click.option("--seconds", default=60.0, help="seconds of the processor for each network")
-@click.option("--learning-rate", type=float, help="the same for all; else each its own")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), default=60.0,
+              help="seconds of the processor for each network")  # fmt: skip
+@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+              help="the same for all; else each its own")  # fmt: skip
 @click.option("--seed", default=0, help="seed of the runs and of the held-out data")
 def main(
     data: str, networks: tuple[str, ...], seconds: float, learning_rate: float | None, seed: int

@@ -13,7 +13,7 @@ from helpers import normal
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from experiments.images.__main__ import main
+from experiments.images.__main__ import PEERS, main
 from experiments.images.crops import crops
 from experiments.images.ingredients import SpectralConvEnergy
 from experiments.images.ingredients import main as compare_ingredients
@@ -40,6 +40,47 @@ def test_the_quick_study_measures_ours(tmp_path):
     assert "no compression" in done.output
 
 
+def test_a_run_of_other_data_or_options_is_not_taken(tmp_path):
+    quick = ["--quick", "--arm", "ours", "--out", str(tmp_path)]
+    assert CliRunner().invoke(main, quick).exit_code == 0
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    np.save(tmp_path / "a.npy", crops(40, seed=1))
+    for flags in (["--data", str(tmp_path / "a.npy")], ["--data", str(tmp_path / "crops.npy")]):
+        done = CliRunner().invoke(main, [*flags, *quick[1:]])
+        assert done.exit_code == 2
+        assert f"out: {tmp_path / 'ours-0'} has a run of other " in done.output
+        assert ("other data, " in done.output) == ("a.npy" in flags[1])
+        assert ", iterations," in done.output
+    assert {path: path.read_bytes() for path in kept} == kept
+    done = CliRunner().invoke(main, quick)
+    assert done.exit_code == 0  # the same run again
+    assert json.loads((tmp_path / "results-0.json").read_text())["runs"][0]["iterations"] == 2
+    metrics = tmp_path / "ours-0" / "metrics.jsonl"
+    assert metrics.read_bytes() == kept[metrics]  # its times too: it was not repeated
+
+
+def test_other_libraries_take_the_time_of_ours(tmp_path, monkeypatch):
+    taken = []
+
+    def peer(data, seconds, seed):
+        taken.append(seconds)
+        return data[:8], 1
+
+    monkeypatch.setitem(PEERS, "ebmkit", peer)
+    quick, out = ["--quick", "--arm", "ebmkit"], ["--out", str(tmp_path)]
+    for arms in (quick, [*quick, "--arm", "no compression"]):
+        done = CliRunner().invoke(main, [*arms, *out])
+        assert done.exit_code == 2
+        assert "seconds: expected --seconds, or the arm ours" in done.output
+        assert not (tmp_path / "no-compression-0").exists()  # nothing was trained in vain
+    assert CliRunner().invoke(main, [*quick, *out, "--seconds", "0.5"]).exit_code == 0
+    assert CliRunner().invoke(main, [*quick, "--arm", "ours", *out]).exit_code == 0
+    assert CliRunner().invoke(main, [*quick, *out]).exit_code == 0
+    last = (tmp_path / "ours-0" / "metrics.jsonl").read_text().splitlines()[-1]
+    seconds = json.loads(last)["seconds"]
+    assert taken == [0.5, pytest.approx(seconds), pytest.approx(seconds)]
+
+
 def test_networks_are_compared_by_their_held_out_loss(tmp_path):
     np.save(tmp_path / "crops.npy", crops(40))
     flags = ["--data", str(tmp_path / "crops.npy"), "--network", "conv", "--network", "unet"]
@@ -63,6 +104,27 @@ def test_ingredients_are_compared_and_kept(tmp_path):
     kept = [json.loads(line)["config"] for line in (tmp_path / "runs.jsonl").open()]
     assert [config["iterations"] for config in kept] == [2, 2, 1, 102]
     assert [config["langevin_steps"] for config in kept] == [10, 10, 60, 10]
+    results = (tmp_path / "results.json").read_bytes()
+    np.save(tmp_path / "crops.npy", crops(40, seed=1))
+    done = CliRunner().invoke(compare_ingredients, [*flags, "--steps", "20", "--chains", "4"])
+    assert done.exit_code == 2
+    assert f"out: {tmp_path} has runs of other data of the name crops" in done.output
+    assert (tmp_path / "results.json").read_bytes() == results
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "least"),
+    [
+        (compare_ingredients, "--steps", 1),
+        (compare_ingredients, "--chains", 1),
+        (compare_networks, "--seconds", 0),
+        (compare_networks, "--learning-rate", 0),
+    ],
+)
+def test_numbers_below_the_least_are_refused(command, flag, least):
+    done = CliRunner().invoke(command, ["--data", "x.npy", flag, "0"])
+    assert done.exit_code == 2
+    assert f"0{'.0' * (least == 0)} is not in the range x>{'=' * least}{least}" in done.output
 
 
 def test_a_spectral_norm_is_1_for_every_layer():
