@@ -110,7 +110,7 @@ def table(rows: list[Row]) -> str:
 @click.option("--quick", is_flag=True, help="a few steps of every chain, in seconds")
 @click.option("--target", "targets", multiple=True, type=click.Choice(list(TARGETS)),
               default=tuple(TARGETS), help="only these")  # fmt: skip
-@click.option("--seeds", default=4, help="number of seeds, at least 2")
+@click.option("--seeds", type=click.IntRange(min=2), default=4, help="number of seeds")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="folder for results")
 def main(quick: bool, targets: tuple[str, ...], seeds: int, out: Path | None) -> None:
     """Compare remedies for the bias of the step size and of error feedback."""

@@ -208,7 +208,7 @@ def look(
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("--quick", is_flag=True, help="small, in seconds")
-@click.option("--seeds", default=3, help="runs of every arm")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="runs of every arm")
 @click.option("--arm", "arms", multiple=True, type=click.Choice(list(ARMS)), help="only these")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False),
               help="folder for results.json and the picture; finished runs in it stay")  # fmt: skip

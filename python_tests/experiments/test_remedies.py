@@ -37,6 +37,12 @@ def test_gradients_are_those_of_one_energy():
         torch.testing.assert_close(jacobian, jacobian.T, rtol=1e-3, atol=1e-4)
 
 
+def test_errors_over_seeds_need_two_of_them():
+    done = CliRunner().invoke(main, ["--seeds", "1"])
+    assert done.exit_code == 2
+    assert "1 is not in the range x>=2" in done.output
+
+
 def test_the_quick_study_looks_at_states_and_samples(tmp_path):
     arguments = ["--quick", "--target", "isotropic", "--out", str(tmp_path)]
     done = CliRunner().invoke(main, arguments, catch_exceptions=False)
