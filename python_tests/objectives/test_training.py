@@ -185,7 +185,7 @@ def test_clip_by_name(text, clip):
         ({"compressor": "blocksign:64"}, "compressor: expected none, topk:RATIO"),
         ({"compressor": "topk:1.5"}, "ratio: expected 0 < ratio <= 1, got 1.5"),
         ({"compressor": "block-sign:0"}, "block_size: expected at least 1, got 0"),
-        ({"clip": "value"}, "clip: 'value': could not convert"),
+        ({"clip": "value"}, "clip: 'value': expected value:LIMIT"),
         ({"clip": "value:nan"}, "limit: expected a positive finite number, got nan"),
         ({"clip": "clamp:1"}, "clip: expected none, value:LIMIT or norm:LIMIT, got 'clamp:1'"),
         ({"step_size_end": 0.0}, "step_size_end: expected a finite number > 0, got 0"),

@@ -79,7 +79,7 @@ def test_a_file_may_name_a_recipe_and_a_flag_another(effebm, tmp_path):
         got = json.loads((out / "config.json").read_text())
         assert (got["langevin_steps"], got["noise_std"], got["step_size"]) == (1, 0.5, step_size)
     printed = effebm("bias", "--config", file)[1]
-    assert printed.startswith("compressor none, 1024 entries, step size 2\n")
+    assert printed.startswith("compressor none, 64 entries, step size 2, temperature 0.125\n")
 
 
 @pytest.mark.parametrize(
