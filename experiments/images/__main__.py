@@ -133,10 +133,12 @@ def run(
         if arm in OURS:
             changed = dataclasses.replace(config, **OURS[arm])
             samples, figures = train_ours(changed, dataset, out / name)
+            if arm == "ours" and seconds is None:
+                seconds = figures["seconds"]
         else:
-            budget = rows[0]["seconds"] if seconds is None else seconds  # ours comes first
-            samples, n = PEERS[arm](train.x, budget, config.seed)
-            figures = {"iterations": n, "seconds": budget}
+            assert seconds is not None  # ours comes first
+            samples, n = PEERS[arm](train.x, seconds, config.seed)
+            figures = {"iterations": n, "seconds": seconds}
         row = {"arm": arm, "seed": config.seed, **figures}
         rows.append(plain(row | measure(samples, train.x, held_out.x)))
         figure = plotting.draw_samples(samples.nan_to_num(), train.x, is_image=True)

@@ -125,14 +125,15 @@ def main(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     dataset, log, rows = load(data, seed=seed), Log(out), []
+    digest = dataset.digest()
     with click.progressbar(arms, item_show_func=str) as bar:
         for arm in bar:
             config = configuration(arm, data, steps, chains, seed)
-            kept = {"config": dataclasses.asdict(config), "digest": dataset.digest()}
+            kept = {"config": dataclasses.asdict(config), "digest": digest}
             if (row := log.find(config)) is None:
                 row = plain(run(config, dataset)) | kept
                 log.add(row)
-            elif row.get("digest", kept["digest"]) != kept["digest"]:  # early runs have none
+            elif row.get("digest", digest) != digest:  # early runs have none
                 raise click.UsageError(
                     f"out: {out} has runs of other data of the name {config.data}: expected "
                     "another folder"
